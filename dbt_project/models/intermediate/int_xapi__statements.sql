@@ -1,0 +1,11 @@
+{{ config(
+    engine = engine_name('MergeTree'),
+    order_by = '(load_id, source_path, source_line)',
+    partition_by = 'toYYYYMM(loaded_at)',
+    row_key = 'load_id, source_path, source_line',
+    key_scope = ['load_id'],
+    loads_from = 'ledger',
+    rebuild_by = 'load',
+) }}
+
+select * from {{ ref('stg_xapi__statements') }}

@@ -1,0 +1,39 @@
+{{ config(
+    engine = engine_name('ReplacingMergeTree'),
+    order_by = '(section_id, course_id, timestamp, event_id)',
+    partition_by = 'toYYYYMM(timestamp)',
+    row_key = 'event_id',
+    key_scope = ['section_id', 'toYYYYMM(timestamp)'],
+    loads_from = 'int_xapi__statements',
+) }}
+
+with
+
+statements as (
+
+    select * from {{ statements() }}
+
+),
+
+video_events as (
+
+    select
+        {{ event_keys() }},
+        content_element_id,
+        object_id as video_url,
+        object_title as video_title,
+        video_time,
+        video_length,
+        video_progress,
+        video_played_segments,
+        video_seek_from,
+        video_seek_to,
+        {{ event_lineage() }}
+
+    from statements
+
+    where family = 'video'
+
+)
+
+select * from video_events

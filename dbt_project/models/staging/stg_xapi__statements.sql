@@ -1,0 +1,186 @@
+{#- A view: it holds nothing, and a filter on load_id reaches both raw tables' keys. -#}
+with
+
+committed as (
+
+    {{ committed_objects() }}
+
+),
+
+lines as (
+
+    select
+        statements.load_id as load_id,
+        if(
+            statements.bucket = '',
+            toString(statements.key),
+            concat(statements.bucket, '/', statements.key)
+        ) as source_path,
+        statements.source_line as source_line,
+        committed.committed_at as loaded_at,
+        statements.line as line
+
+    from {{ source('xapi_raw', 'statements') }} as statements
+
+    inner join committed
+        on statements.load_id = committed.load_id
+        and statements.bucket = committed.bucket
+        and statements.key = committed.key
+
+),
+
+parsed as (
+
+    select
+        *,
+        {{ parse_statement('line') }} as statement,
+        {{ statement_time('statement.timestamp') }} as occurred_at,
+        coalesce(
+            nullIf(statement.actor.account.name, ''),
+            nullIf(statement.actor.mbox, ''),
+            nullIf(statement.actor.mbox_sha1sum, ''),
+            nullIf(statement.actor.openid, '')
+        ) as actor,
+        coalesce(statement.verb.id, '') as verb_iri,
+        coalesce(statement.object.definition.type, '') as object_type,
+        statement.context.extensions as context_extensions,
+        statement.result.extensions as result_extensions
+
+    from lines
+
+),
+
+classified as (
+
+    select
+        *,
+
+        -- JSONExtract reads an array by position, so a line must be seen to be an object.
+        -- The costly test runs for the few lines that fail a cheap one.
+        multiIf(
+            match(line, '^(\\xEF\\xBB\\xBF)?\\s*\\{')
+            and occurred_at >= toDateTime64('1970-01-01', 6, 'UTC')
+            and occurred_at < toDateTime64('2200-01-01', 6, 'UTC')
+            and verb_iri != ''
+            and isNotNull(actor), '',
+            not isValidJSON(line), 'not JSON',
+            not match(line, '^(\\xEF\\xBB\\xBF)?\\s*\\{'), 'not an object',
+            isNull(occurred_at)
+            or occurred_at < toDateTime64('1970-01-01', 6, 'UTC')
+            or occurred_at >= toDateTime64('2200-01-01', 6, 'UTC'), 'no usable timestamp',
+            verb_iri = '', 'no verb',
+            'no actor'
+        ) as reject_reason,
+
+        multiIf(
+            reject_reason != '', 'rejected',
+
+            object_type = {{ xapi_type('video') }}, 'video',
+            verb_iri = {{ xapi_verb('completed') }}
+            and object_type = {{ xapi_type('activity_attempt') }}, 'activity_attempt',
+            verb_iri = {{ xapi_verb('completed') }}
+            and object_type = {{ xapi_type('page_attempt') }}, 'page_attempt',
+            verb_iri = {{ xapi_verb('completed') }}
+            and object_type = {{ xapi_type('part_attempt') }}, 'part_attempt',
+            verb_iri in ({{ xapi_verb('viewed') }}, {{ xapi_verb('experienced') }})
+            and object_type = {{ xapi_type('page') }}, 'page_viewed',
+
+            startsWith(verb_iri, {{ xapi_verb_prefix('video') }}), 'video',
+            verb_iri = {{ xapi_verb('experienced') }}
+            and object_type != {{ xapi_type('page') }}, 'video',
+
+            'other'
+        ) as family
+
+    from parsed
+
+)
+
+select
+    -- ids
+    if(
+        family in ('rejected', 'other'),
+        {{ hash_id('line') }},
+        {{ hash_id('(
+            statement.id, occurred_at, statement.registration, statement.actor, statement.verb,
+            statement.object, statement.result, statement.context
+        )') }}
+    ) as event_id,
+    load_id,
+    source_path,
+    source_line,
+    statement.id as statement_id,
+    actor as user_id,
+    statement.actor.account.homePage as home_page,
+    coalesce({{ whole_number(context_extension('section_id')) }}, 0) as section_id,
+    coalesce(
+        {{ first_activity_id('statement.context.contextActivities.parent') }},
+        {{ first_activity_id('statement.context.contextActivities.grouping') }},
+        ''
+    ) as course_id,
+    {{ whole_number(context_extension('project_id')) }} as project_id,
+    {{ whole_number(context_extension('publication_id')) }} as publication_id,
+    coalesce(
+        {{ whole_number(context_extension('resource_id')) }},
+        {{ whole_number(context_extension('page_id')) }}
+    ) as page_id,
+    {{ context_extension('page_attempt_guid') }} as page_attempt_guid,
+    {{ whole_number(context_extension('page_attempt_number')) }} as page_attempt_number,
+    {{ context_extension('activity_attempt_guid') }} as activity_attempt_guid,
+    {{ whole_number(context_extension('activity_attempt_number')) }} as activity_attempt_number,
+    {{ whole_number(context_extension('activity_id')) }} as activity_id,
+    {{ whole_number(context_extension('activity_revision_id')) }} as activity_revision_id,
+    {{ context_extension('part_attempt_guid') }} as part_attempt_guid,
+    {{ whole_number(context_extension('part_attempt_number')) }} as part_attempt_number,
+    {{ context_extension('part_id') }} as part_id,
+    {{ context_extension('content_element_id') }} as content_element_id,
+    coalesce(
+        context_extensions.{{ xapi_extension('video', 'session-id') }},
+        {{ context_extension('session_id') }}
+    ) as session_id,
+    coalesce(statement.registration, statement.context.registration) as registration,
+
+    -- text
+    family,
+    reject_reason,
+    {{ short_name('verb_iri') }} as verb,
+    verb_iri,
+    statement.object.id as object_id,
+    object_type,
+    coalesce(
+        statement.object.definition.name['en-US'],
+        arrayFirst(title -> isNotNull(title), mapValues(statement.object.definition.name))
+    ) as object_title,
+    statement.object.definition.subType as page_sub_type,
+    result_extensions.{{ xapi_extension('video', 'played-segments') }} as video_played_segments,
+    statement.result.response as response,
+    result_extensions.{{ xapi_extension('torus', 'feedback') }} as feedback,
+    {{ context_extension('attached_objectives') }} as attached_objectives,
+    if(family = 'rejected', line, '') as rejected_line,
+
+    -- numbers
+    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time')) }} as video_time,
+    {{ finite_number('coalesce(
+        context_extensions.' ~ xapi_extension('video', 'length') ~ ',
+        result_extensions.' ~ xapi_extension('video', 'length') ~ ',
+        statement.object.definition.extensions.' ~ xapi_extension('video', 'length') ~ '
+    )') }} as video_length,
+    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'progress')) }} as video_progress,
+    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-from')) }} as video_seek_from,
+    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-to')) }} as video_seek_to,
+    {{ finite_number('statement.result.score.raw') }} as score,
+    {{ finite_number('statement.result.score.max') }} as out_of,
+    {{ finite_number('statement.result.score.scaled') }} as scaled_score,
+    if(
+        startsWith({{ context_extension('hints_requested') }}, '['),
+        JSONLength({{ context_extension('hints_requested') }}),
+        {{ whole_number(context_extension('hints_requested')) }}
+    ) as hints_requested,
+    {{ truth('statement.result.success') }} as success,
+    {{ truth('statement.result.completion') }} as completion,
+
+    -- times
+    toDateTime64(occurred_at, 3, 'UTC') as timestamp,
+    loaded_at
+
+from classified

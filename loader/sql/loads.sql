@@ -1,0 +1,23 @@
+-- The ledger: one row per object and load attempt, written last. It is permanent and not
+-- partitioned, so that one insert of it is all or nothing.
+create table if not exists {raw:Identifier}.loads $on_cluster
+(
+    load_id UUID comment 'The load attempt',
+    bucket LowCardinality(String) comment 'Bucket of the object; empty for a local file',
+    key String comment 'Key of the object, or the path of a local file' codec(ZSTD(1)),
+    etag String comment 'Version of the object, without quotes; empty if it could not be read' codec(ZSTD(1)),
+    size UInt64 comment 'Bytes of the object as stored' codec(ZSTD(1)),
+    last_modified Nullable(DateTime64(3, 'UTC')) comment 'When the object was written' codec(ZSTD(1)),
+    rows UInt64 comment 'Lines loaded' codec(ZSTD(1)),
+    outcome LowCardinality(String) comment 'committed, failed (nothing of it counts) or unknown (no answer in time; nothing of it counts)',
+    error String comment 'Why it is not committed; empty otherwise' codec(ZSTD(1)),
+    mode LowCardinality(String) comment 'What asked for the load: load, file, event, bulk or test',
+    policy LowCardinality(String) comment 'What an overwritten object means: append, replace or ignore',
+    event_time Nullable(DateTime64(3, 'UTC')) comment 'When S3 told of the object, if it did' codec(ZSTD(1)),
+    started_at DateTime64(3, 'UTC') comment 'When the attempt began' codec(ZSTD(1)),
+    committed_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written' codec(ZSTD(1)),
+    duration_ms UInt64 comment 'From start to this row, in milliseconds' codec(ZSTD(1))
+)
+engine = ${replicated}MergeTree
+order by (bucket, key, etag, committed_at, load_id)
+comment 'One row per object and load attempt; only committed ones count'

@@ -1,0 +1,158 @@
+{#- Which loads each table holds, in `load_applications`: rows 'started' say what a run is about to
+    apply, rows 'applied' what it has applied. A load counts as applied to one table, known by its
+    UUID: a table that was dropped, or replaced by a full refresh, starts without any. -#}
+
+{% macro load_applications() -%}
+    {{ target.schema }}.load_applications
+{%- endmacro %}
+
+{% macro create_load_applications() %}
+    {% do run_query("
+        create table if not exists " ~ load_applications() ~ cluster_clause() ~ "
+        (
+            model LowCardinality(String) comment 'Table that the load was applied to',
+            table_uuid UUID comment 'Which table of that name: a full refresh makes a new one',
+            state LowCardinality(String) comment 'started or applied; only applied counts',
+            run_id UUID comment 'dbt invocation',
+            slice UInt32 comment 'Insert of the run that took the load, from 0',
+            load_id UUID comment 'The load',
+            committed_at DateTime64(3, 'UTC') comment 'When the load was committed',
+            lines UInt64 comment 'Lines of the load',
+            first_event Nullable(DateTime64(3, 'UTC')) comment 'Earliest event of the load, where the model knows it',
+            last_event Nullable(DateTime64(3, 'UTC')) comment 'Latest event of the load, where the model knows it',
+            recorded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written'
+        )
+        engine = " ~ engine_name('MergeTree') ~ "
+        order by (model, table_uuid, state, run_id, load_id)
+        comment 'Which loads each table holds'
+    ") %}
+{% endmacro %}
+
+{#- The UUID of a table: what its bookkeeping is kept under. -#}
+{% macro table_uuid(relation) %}
+    {%- set rows = run_query(
+        "select toString(uuid) from system.tables where database = '" ~ relation.schema
+        ~ "' and name = '" ~ relation.identifier ~ "'"
+    ).rows -%}
+    {%- if not rows -%}
+        {{ exceptions.raise_compiler_error(
+            'table ' ~ relation ~ ' does not exist; build it first: dbt build --project-dir dbt_project'
+        ) }}
+    {%- endif -%}
+    {{ return(rows[0][0]) }}
+{% endmacro %}
+
+{#- Condition on load_applications: rows of this table in this state. -#}
+{% macro of_table(place, uuid, state) -%}
+    model = '{{ place.identifier }}' and table_uuid = '{{ uuid }}' and state = '{{ state }}'
+{%- endmacro %}
+
+{#- All loads that a table can apply: those of the ledger, or those that a model has applied. -#}
+{% macro available_loads(loads_from) %}
+    {%- if loads_from == 'ledger' -%}
+        select load_id, min(committed_at) as committed_at, sum(rows) as lines
+        from {{ source('xapi_raw', 'loads') }}
+        where outcome = 'committed'
+        group by load_id
+    {%- else -%}
+        {%- set upstream = model_relation(loads_from) -%}
+        select load_id, min(committed_at) as committed_at, any(lines) as lines
+        from {{ load_applications() }}
+        where {{ of_table(upstream, table_uuid(upstream), 'applied') }}
+        group by load_id
+    {%- endif -%}
+{% endmacro %}
+
+{#- Loads that the table does not hold. -#}
+{% macro new_loads(place, uuid, loads_from) %}
+    select load_id, committed_at, lines
+    from ({{ available_loads(loads_from) }})
+    where load_id not in (
+        select load_id from {{ load_applications() }} where {{ of_table(place, uuid, 'applied') }}
+    )
+{% endmacro %}
+
+{#- Fix which loads this run applies, in slices of var slice_lines lines (a larger load is a slice
+    of its own). Returns the slices: number, loads, lines. -#}
+{% macro start_loads(place, uuid, loads_from) %}
+    {% do run_query("
+        insert into " ~ load_applications() ~ "
+            (model, table_uuid, state, run_id, slice, load_id, committed_at, lines)
+        select
+            '" ~ place.identifier ~ "', '" ~ uuid ~ "', 'started', '" ~ invocation_id ~ "',
+            intDiv(
+                sum(lines) over (order by committed_at, load_id rows unbounded preceding) - lines,
+                " ~ (var('slice_lines') | int) ~ "
+            ),
+            load_id, committed_at, lines
+        from (" ~ new_loads(place, uuid, loads_from) ~ ")
+    ") %}
+    {%- set slices = [] -%}
+    {%- for row in run_query("
+        select slice, uniqExact(load_id), sum(lines)
+        from " ~ load_applications() ~ "
+        where " ~ of_table(place, uuid, 'started') ~ " and run_id = '" ~ invocation_id ~ "'
+        group by slice order by slice
+    ").rows -%}
+        {% do slices.append({'number': row[0], 'loads': row[1] | int, 'lines': row[2] | int}) %}
+    {%- endfor -%}
+    {{ return(slices) }}
+{% endmacro %}
+
+{#- The loads of a slice, as a subquery. -#}
+{% macro loads_of_slice(place, uuid, slice) -%}
+    select load_id from {{ load_applications() }}
+    where {{ of_table(place, uuid, 'started') }} and run_id = '{{ invocation_id }}' and slice = {{ slice }}
+{%- endmacro %}
+
+{#- Record the loads of a slice as applied, with the time span of their events if the table has a
+    nullable `timestamp` (a rebuild of days finds the loads to read by it). -#}
+{% macro record_loads(place, table, uuid, slice) %}
+    {%- set has_span = place.identifier == statement_store() -%}
+    {% do run_query("
+        insert into " ~ load_applications() ~ "
+            (model, table_uuid, state, run_id, slice, load_id, committed_at, lines, first_event, last_event)
+        select model, table_uuid, 'applied', run_id, slice, load_id, committed_at, lines, "
+            ~ ('spans.first_event, spans.last_event' if has_span else 'null, null') ~ "
+        from " ~ load_applications() ~ " as started "
+        ~ ("
+        left join (
+            select load_id, min(timestamp) as first_event, max(timestamp) as last_event
+            from " ~ table ~ "
+            where load_id in (" ~ loads_of_slice(place, uuid, slice) ~ ")
+            group by load_id
+        ) as spans on started.load_id = spans.load_id" if has_span else '') ~ "
+        where " ~ of_table(place, uuid, 'started') ~ " and run_id = '" ~ invocation_id ~ "' and slice = " ~ slice ~ "
+        settings join_use_nulls = 1
+    ") %}
+{% endmacro %}
+
+{#- The model whose table holds every committed line, parsed. -#}
+{% macro statement_store() %}{{ return('int_xapi__statements') }}{% endmacro %}
+
+{#- Bring the model that others take their loads from up to date, so that one of them run alone
+    (`dbt run --select video_events`) sees every committed load. -#}
+{% macro apply_new_loads_upstream(name) %}
+    {%- set node = model_node(name) -%}
+    {%- set relation = model_relation(name) -%}
+    {%- set uuid = table_uuid(relation) -%}
+    {%- set waiting = run_query('select count() from (' ~ new_loads(relation, uuid, 'ledger') ~ ')').rows[0][0] -%}
+    {%- if waiting -%}
+        {% do acquire_lock(relation) %}
+        {% do apply_new_loads(
+            relation, relation, 'select * from ' ~ model_relation('stg_xapi__statements'),
+            node.config.row_key, node.config.key_scope, 'ledger'
+        ) %}
+        {% do release_lock(relation) %}
+    {%- endif -%}
+{% endmacro %}
+
+{#- A model of this project by its name. -#}
+{% macro model_node(name) %}
+    {{ return(graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') | selectattr('name', 'equalto', name) | first) }}
+{% endmacro %}
+
+{% macro model_relation(name) %}
+    {%- set node = model_node(name) -%}
+    {{ return(api.Relation.create(schema=node.schema, identifier=node.alias, type='table')) }}
+{% endmacro %}

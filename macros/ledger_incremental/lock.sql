@@ -1,0 +1,112 @@
+{#- One run at a time changes a table. The lock is a table beside it whose comment names its
+    holder: creating a table is atomic, and of two that create it `if not exists` the second finds
+    the first one's comment. A lock is stale when its holder has been silent for
+    var lock_expires_seconds and runs no query; on the embedded engine, which one process owns at
+    a time, when its holder is another run. -#}
+
+{% macro lock_of(relation) -%}
+    {{ relation.schema }}.`__lock_{{ relation.identifier }}`
+{%- endmacro %}
+
+{#- Who this is: the run, and the model it is at (threads of one run contend, too). -#}
+{% macro lock_holder() %}{{ return(invocation_id ~ ' ' ~ model.name) }}{% endmacro %}
+
+{#- Take the lock of a table, waiting for up to var lock_wait_seconds.
+    Raises an error that names the holder when the wait was in vain. -#}
+{% macro acquire_lock(relation) %}
+    {%- set state = namespace(mine=false) -%}
+    {%- for attempt in range(var('lock_wait_seconds') | int + 1) -%}
+        {%- if not state.mine -%}
+            {% do run_query(
+                'create table if not exists ' ~ lock_of(relation) ~ cluster_clause()
+                ~ " (nothing UInt8) engine = Memory comment '" ~ lock_holder() ~ "'"
+            ) %}
+            {%- set lock = read_lock(relation) -%}
+            {%- if lock.holder == lock_holder() -%}
+                {%- set state.mine = true -%}
+            {%- elif lock.stale -%}
+                {#- The new name stays behind: of two runs that find the same stale lock, one
+                    cannot rename what the other has just created. -#}
+                {{ log('taking over the lock of ' ~ relation ~ ' from run ' ~ lock.holder, info=true) }}
+                {% do run_query(
+                    'rename table ' ~ lock_of(relation) ~ ' to '
+                    ~ relation.schema ~ '.`__expired_lock_' ~ relation.identifier ~ '_' ~ lock.holder ~ '`'
+                    ~ cluster_clause()
+                ) %}
+            {%- elif lock.holder -%}
+                {%- if attempt % 10 == 0 -%}
+                    {{ log('waiting for ' ~ relation ~ ': run ' ~ lock.holder ~ ' is at it', info=true) }}
+                {%- endif -%}
+                {% do run_query('select sleep(1)') %}
+            {%- endif -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if not state.mine -%}
+        {{ exceptions.raise_compiler_error(
+            relation ~ ' is being changed by run ' ~ read_lock(relation).holder
+            ~ '; nothing was done here. Wait for it, or raise var lock_wait_seconds (now '
+            ~ var('lock_wait_seconds') ~ ')'
+        ) }}
+    {%- endif -%}
+    {% do drop_expired_locks(relation) %}
+{% endmacro %}
+
+{#- The lock as it stands: holder ('' if there is none) and whether it is stale. -#}
+{% macro read_lock(relation) %}
+    {%- set rows = run_query("
+        select comment, toUnixTimestamp(now()) - toUnixTimestamp(metadata_modification_time)
+        from system.tables
+        where database = '" ~ relation.schema ~ "' and name = '__lock_" ~ relation.identifier ~ "'
+    ").rows -%}
+    {%- if not rows -%}
+        {{ return({'holder': '', 'stale': false}) }}
+    {%- endif -%}
+    {%- set holder = rows[0][0] -%}
+    {%- if holder.startswith(invocation_id) -%}
+        {%- set stale = false -%}
+    {%- elif target.type == 'chdb' -%}
+        {%- set stale = true -%}
+    {%- else -%}
+        {%- set silent = rows[0][1] | int > var('lock_expires_seconds') | int -%}
+        {%- set stale = silent and not runs_a_query(holder.split(' ')[0]) -%}
+    {%- endif -%}
+    {{ return({'holder': holder, 'stale': stale}) }}
+{% endmacro %}
+
+{#- Whether a run has a query running; dbt_project.yml puts 'dbt run <its id>' into each. -#}
+{% macro runs_a_query(run_id) %}
+    {%- set cluster = adapter.get_clickhouse_cluster_name() -%}
+    {%- set processes = 'clusterAllReplicas(' ~ cluster ~ ', system.processes)' if cluster else 'system.processes' -%}
+    {{ return(run_query(
+        "select count() from " ~ processes
+        ~ " where position(query, concat('dbt run ', '" ~ run_id ~ "')) > 0"
+    ).rows[0][0] | int > 0) }}
+{% endmacro %}
+
+{#- Show that the holder is alive; raises an error if the lock was taken over meanwhile. -#}
+{% macro beat_lock(relation) %}
+    {%- if read_lock(relation).holder != lock_holder() -%}
+        {{ exceptions.raise_compiler_error(
+            'the lock of ' ~ relation ~ ' was taken over by another run; this one stops before it changes anything'
+        ) }}
+    {%- endif -%}
+    {% do run_query(
+        'alter table ' ~ lock_of(relation) ~ cluster_clause() ~ " modify comment '" ~ lock_holder() ~ "'"
+    ) %}
+{% endmacro %}
+
+{% macro release_lock(relation) %}
+    {% do run_query('drop table if exists ' ~ lock_of(relation) ~ cluster_clause()) %}
+{% endmacro %}
+
+{#- Remove what take-overs left behind, once nobody can be in the middle of one. -#}
+{% macro drop_expired_locks(relation) %}
+    {%- for row in run_query("
+        select name from system.tables
+        where database = '" ~ relation.schema ~ "'
+            and startsWith(name, '__expired_lock_" ~ relation.identifier ~ "_')
+            and metadata_modification_time < now() - interval 1 day
+    ").rows -%}
+        {% do run_query('drop table if exists ' ~ relation.schema ~ '.`' ~ row[0] ~ '`' ~ cluster_clause()) %}
+    {%- endfor -%}
+{% endmacro %}

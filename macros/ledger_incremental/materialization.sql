@@ -1,0 +1,145 @@
+{#-
+    A table that follows the ledger: each run applies the committed loads that the table does not
+    hold yet and then records them as applied (macros/ledger_incremental/bookkeeping.sql).
+
+    Config: `order_by`, `partition_by`, `engine` as in dbt-clickhouse, and
+      row_key     what one row is, e.g. 'event_id'; a row whose key the table holds is left out
+      key_scope   columns or expressions equal for rows of equal key; they tell which part of the
+                  table has to be searched for it, e.g. ['section_id', 'toYYYYMM(timestamp)']
+      loads_from  'ledger', or the name of the model whose applied loads are the ones to apply
+
+    Whatever ends a run half-way, the next one completes it: loads are recorded after their rows
+    are in, and rows that got in before are left out the second time. A full refresh fills a new
+    table and exchanges it; applied loads belong to the UUID of a table, so rows and bookkeeping
+    change hands in that one moment.
+-#}
+{% materialization ledger_incremental, adapter='clickhouse' %}
+
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set target_table = this.incorporate(type='table') -%}
+    {%- set days = rebuild_range() -%}
+    {%- set full = existing is none or existing.is_view or should_full_refresh() -%}
+    {%- set grants = config.get('grants') -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {%- if flags.EMPTY -%}
+        {#- --empty shows that the model builds; nothing counts as applied. -#}
+        {%- if existing is none -%}
+            {% do clickhouse__create_empty_table(False, target_table, sql, config.get('contract').enforced, 'create_empty') %}
+        {%- else -%}
+            {% do run_query('select * from (' ~ sql ~ ') limit 0') %}
+        {%- endif -%}
+        {%- set outcome = 'EMPTY' -%}
+    {%- else -%}
+        {% do create_load_applications() %}
+        {%- if config.require('loads_from') != 'ledger' -%}
+            {% do apply_new_loads_upstream(config.require('loads_from')) %}
+        {%- endif -%}
+        {% do acquire_lock(target_table) %}
+        {%- if full -%}
+            {%- set outcome = build_anew(existing, target_table) -%}
+        {%- elif days -%}
+            {%- set outcome = rebuild(target_table, days) -%}
+        {%- else -%}
+            {%- set outcome = apply_new_loads(
+                target_table, target_table, sql, config.require('row_key'),
+                config.require('key_scope'), config.require('loads_from')
+            ) -%}
+        {%- endif -%}
+        {% do release_lock(target_table) %}
+    {%- endif -%}
+
+    {% call noop_statement('main', outcome) %}{% endcall %}
+
+    {% do apply_grants(target_table, grants, should_revoke=should_revoke(existing, full)) %}
+    {% do persist_docs(target_table, model) %}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do adapter.commit() %}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [target_table]}) }}
+
+{% endmaterialization %}
+
+{#- Fill a new table from all loads, then put it in the place of the old one. -#}
+{% macro build_anew(existing, target_table) %}
+    {%- set new_table = make_intermediate_relation(target_table) -%}
+    {% do drop_relation_if_exists(load_cached_relation(new_table)) %}
+    {% do run_query('drop table if exists ' ~ new_table ~ on_cluster_clause(new_table)) %}
+    {% do clickhouse__create_empty_table(False, new_table, sql, config.get('contract').enforced, 'create_new') %}
+    {%- set outcome = apply_new_loads(
+        new_table, target_table, sql, config.require('row_key'), config.require('key_scope'),
+        config.require('loads_from')
+    ) -%}
+    {%- if existing is none -%}
+        {% do adapter.rename_relation(new_table, target_table) %}
+    {%- elif existing.can_exchange and not existing.is_view -%}
+        {% do exchange_tables_atomic(new_table, target_table) %}
+        {% do adapter.drop_relation(new_table) %}
+    {%- else -%}
+        {% do adapter.drop_relation(existing) %}
+        {% do adapter.rename_relation(new_table, target_table) %}
+    {%- endif -%}
+    {{ return(outcome) }}
+{% endmacro %}
+
+{#-
+    Insert the rows of all loads that `table` does not hold, slice by slice, and record them.
+
+    table  the relation to fill
+    place  the relation whose bookkeeping this is: the same, or what a new table will replace
+    rows   select with load_id, loaded_at, source_path and source_line besides its columns
+    Returns what was done, in words.
+-#}
+{% macro apply_new_loads(table, place, rows, row_key, key_scope, loads_from) %}
+    {%- set uuid = table_uuid(table) -%}
+    {%- set slices = start_loads(place, uuid, loads_from) -%}
+    {%- for slice in slices -%}
+        {% do beat_lock(place) %}
+        {%- set loads = loads_of_slice(place, uuid, slice.number) -%}
+        {%- set columns = adapter.get_columns_in_relation(table) | map(attribute='quoted') | join(', ') -%}
+        {% call statement('insert_slice') %}
+            insert into {{ table }} ({{ columns }})
+            select {{ columns }}
+            from ({{ rows }}) as candidates
+            where candidates.load_id in ({{ loads }})
+                and ({{ row_key }}) not in (
+                    select {{ row_key }}
+                    from {{ table }}
+                    where {{ same_scope(rows, key_scope, loads) }}
+                )
+            {{ first_of_each(row_key) }}
+            settings {{ insert_settings() }}
+        {% endcall %}
+        {% do record_loads(place, table, uuid, slice.number) %}
+    {%- endfor -%}
+    {{ return(slices | sum(attribute='loads') ~ ' loads, ' ~ slices | sum(attribute='lines') ~ ' lines') }}
+{% endmacro %}
+
+{#- Of several rows with one key the first that was committed stays. Rows whose key is the line's
+    own place are never doubled within an insert, so they need no sorting. -#}
+{% macro first_of_each(row_key) -%}
+    {%- if 'source_line' not in row_key -%}
+        order by loaded_at, load_id, source_path, source_line
+        limit 1 by {{ row_key }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The part of the table that can hold keys of these loads. -#}
+{% macro same_scope(rows, key_scope, loads) -%}
+    {%- for column in key_scope -%}
+        {{ 'and ' if not loop.first }}{{ column }} in (
+            {{ loads if column == 'load_id' else
+                'select distinct ' ~ column ~ ' from (' ~ rows ~ ') as candidates where load_id in (' ~ loads ~ ')' }}
+        )
+    {% endfor -%}
+{%- endmacro %}
+
+{#- An insert may touch any number of months, and runs with what the parse needs: with
+    short-circuit evaluation ClickHouse reads the JSON anew for every branch. -#}
+{% macro insert_settings() -%}
+    throw_on_max_partitions_per_insert_block = 0, short_circuit_function_evaluation = 'disable'
+{%- endmacro %}

@@ -1,0 +1,148 @@
+{#- Rebuild a range of days from the raw lines:
+    dbt run --select video_events --vars '{start_date: 2025-09-01, end_date: 2025-09-30}' -#}
+
+{#- The range that the variables ask for, or none: first_day, last_day (dates) and section_id (or
+    none). Raises an error that names the variable when one is wrong. -#}
+{% macro rebuild_range() %}
+    {%- set given = {} -%}
+    {%- for name in ['start_date', 'end_date'] if var(name, none) is not none -%}
+        {%- set text = var(name) | string -%}
+        {%- if not modules.re.fullmatch('\\d{4}-\\d{2}-\\d{2}', text) or not is_date(text) -%}
+            {{ exceptions.raise_compiler_error(
+                "var " ~ name ~ ": '" ~ text ~ "' is no date; give a UTC day as YYYY-MM-DD"
+            ) }}
+        {%- endif -%}
+        {% do given.update({name: modules.datetime.date.fromisoformat(text)}) %}
+    {%- endfor -%}
+    {%- set section = var('section_id', none) -%}
+    {%- if section is not none and not modules.re.fullmatch('\\d{1,19}', section | string) -%}
+        {{ exceptions.raise_compiler_error("var section_id: '" ~ section ~ "' is no whole number") }}
+    {%- endif -%}
+    {%- if not given -%}
+        {%- if section is not none -%}
+            {{ exceptions.raise_compiler_error('var section_id needs start_date and end_date beside it') }}
+        {%- endif -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- for name in ['start_date', 'end_date'] if name not in given -%}
+        {{ exceptions.raise_compiler_error('var ' ~ name ~ ' is missing; a rebuild needs start_date and end_date') }}
+    {%- endfor -%}
+    {%- if given.start_date > given.end_date -%}
+        {{ exceptions.raise_compiler_error(
+            'var start_date ' ~ given.start_date ~ ' is after end_date ' ~ given.end_date
+        ) }}
+    {%- endif -%}
+    {{ return({'first_day': given.start_date, 'last_day': given.end_date, 'section_id': section}) }}
+{% endmacro %}
+
+{% macro is_date(text) %}
+    {%- set days = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] -%}
+    {%- set year, month, day = text[:4] | int, text[5:7] | int, text[8:] | int -%}
+    {%- set leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) -%}
+    {{ return(
+        1970 <= year and year < 2200 and 1 <= month and month <= 12 and 1 <= day
+        and day <= days[month - 1] and (leap or month != 2 or day < 29)
+    ) }}
+{% endmacro %}
+
+{#- Stop a run whose variables are wrong before it touches anything. -#}
+{% macro check_rebuild_vars() %}
+    {% do rebuild_range() %}
+{% endmacro %}
+
+{#- What the event models read: the stored lines; in a rebuild the raw lines, parsed by the logic
+    of today. -#}
+{% macro statements() %}
+    {%- set stored = ref('int_xapi__statements') -%}
+    {%- if execute and rebuild_range() -%}
+        {{ return(model_relation('stg_xapi__statements')) }}
+    {%- endif -%}
+    {{ return(stored) }}
+{% endmacro %}
+
+{#- Condition on rows: the event is of the days (and of the section). -#}
+{% macro of_days(days) -%}
+    (
+        timestamp >= toDateTime64('{{ days.first_day }}', 3, 'UTC')
+        and timestamp < toDateTime64('{{ days.last_day + modules.datetime.timedelta(days=1) }}', 3, 'UTC')
+        {%- if days.section_id is not none %}
+        and section_id = {{ days.section_id }}
+        {%- endif %}
+    )
+{%- endmacro %}
+
+{#- Loads that may hold events of the days, by the time span that the statement store recorded of
+    each. Raw lines are ordered by load, so no other load is read. -#}
+{% macro loads_of_days(days) -%}
+    {%- set store = model_relation(statement_store()) -%}
+    select load_id from {{ load_applications() }}
+    where {{ of_table(store, table_uuid(store), 'applied') }}
+        and first_event < toDateTime64('{{ days.last_day + modules.datetime.timedelta(days=1) }}', 3, 'UTC')
+        and last_event >= toDateTime64('{{ days.first_day }}', 3, 'UTC')
+{%- endmacro %}
+
+{#- Rebuild what the days yield, partition by partition: each is replaced at once, by its rows
+    outside the scope together with what the raw lines yield inside it. The scope is the days
+    themselves, or with config rebuild_by 'load' all lines of the loads that hold events of them.
+    Returns what was done, in words. -#}
+{% macro rebuild(table, days) %}
+    {%- set by_load = config.get('rebuild_by') == 'load' -%}
+    {%- set scope = 'load_id in (' ~ loads_of_days(days) ~ ')' if by_load else of_days(days) -%}
+    {%- set partition = config.require('partition_by') -%}
+    {%- set fresh = table.incorporate(path={'identifier': table.identifier ~ '__rebuild'}) -%}
+    {%- set columns = adapter.get_columns_in_relation(table) | map(attribute='quoted') | join(', ') -%}
+    {% do run_query('drop table if exists ' ~ fresh ~ cluster_clause()) %}
+    {% do run_query('create table ' ~ fresh ~ cluster_clause() ~ ' as ' ~ table) %}
+
+    {% call statement('insert_rebuilt') %}
+        insert into {{ fresh }} ({{ columns }})
+        select {{ columns }}
+        from ({{ sql }}) as candidates
+        where candidates.load_id in ({{ loads_of_days(days) }})
+            and {{ scope }}
+        {{ first_of_each(config.require('row_key')) }}
+        settings {{ insert_settings() }}
+    {% endcall %}
+
+    {%- set partitions = months_of_loads(days) if by_load else months_of_days(days) -%}
+    {%- for month in partitions -%}
+        {% do beat_lock(table) %}
+        {% do run_query("
+            insert into " ~ fresh ~ " (" ~ columns ~ ")
+            select " ~ columns ~ " from " ~ table ~ "
+            where " ~ partition ~ " = " ~ month ~ " and not " ~ scope ~ "
+            settings throw_on_max_partitions_per_insert_block = 0
+        ") %}
+        {%- set rows = run_query(
+            'select count() from ' ~ fresh ~ ' where ' ~ partition ~ ' = ' ~ month
+        ).rows[0][0] | int -%}
+        {%- if rows -%}
+            {% do run_query('alter table ' ~ table ~ ' replace partition ' ~ month ~ ' from ' ~ fresh) %}
+        {%- else -%}
+            {% do run_query('alter table ' ~ table ~ ' drop partition ' ~ month) %}
+        {%- endif -%}
+    {%- endfor -%}
+
+    {% do run_query('drop table if exists ' ~ fresh ~ cluster_clause()) %}
+    {{ return('rebuilt ' ~ partitions | length ~ ' months') }}
+{% endmacro %}
+
+{#- The months of a range of days, as partition values: 202509, 202510. -#}
+{% macro months_of_days(days) %}
+    {%- set first = days.first_day.year * 12 + days.first_day.month - 1 -%}
+    {%- set last = days.last_day.year * 12 + days.last_day.month - 1 -%}
+    {%- set months = [] -%}
+    {%- for month in range(first, last + 1) -%}
+        {% do months.append((month // 12) * 100 + month % 12 + 1) %}
+    {%- endfor -%}
+    {{ return(months) }}
+{% endmacro %}
+
+{#- The months in which loads that hold events of the days were committed. -#}
+{% macro months_of_loads(days) %}
+    {{ return(run_query("
+        select distinct toYYYYMM(committed_at) from " ~ load_applications() ~ "
+        where load_id in (" ~ loads_of_days(days) ~ ")
+        order by 1
+    ").columns[0].values() | list) }}
+{% endmacro %}
