@@ -1,0 +1,1 @@
+"""xAPI statements from S3 into ClickHouse: settings, objects, the ledger and the commands."""

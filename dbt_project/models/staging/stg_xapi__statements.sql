@@ -59,11 +59,12 @@ classified as (
         -- The costly test runs for the few lines that fail a cheap one.
         multiIf(
             match(line, '^(\\xEF\\xBB\\xBF)?\\s*\\{')
+            and isValidUTF8(line)
             and occurred_at >= toDateTime64('1970-01-01', 6, 'UTC')
             and occurred_at < toDateTime64('2200-01-01', 6, 'UTC')
             and verb_iri != ''
             and isNotNull(actor), '',
-            not isValidJSON(line), 'not JSON',
+            not isValidJSON(line) or not isValidUTF8(line), 'not JSON',
             not match(line, '^(\\xEF\\xBB\\xBF)?\\s*\\{'), 'not an object',
             isNull(occurred_at)
             or occurred_at < toDateTime64('1970-01-01', 6, 'UTC')

@@ -1,11 +1,4 @@
-{{ config(
-    engine = engine_name('ReplacingMergeTree'),
-    order_by = '(section_id, course_id, timestamp, event_id)',
-    partition_by = 'toYYYYMM(timestamp)',
-    row_key = 'event_id',
-    key_scope = ['section_id', 'toYYYYMM(timestamp)'],
-    loads_from = 'int_xapi__statements',
-) }}
+{{ event_table_config() }}
 
 with
 

@@ -1,0 +1,25 @@
+{{ event_table_config() }}
+
+with
+
+statements as (
+
+    select * from {{ statements() }}
+
+),
+
+activity_attempt_events as (
+
+    select
+        {{ event_keys() }},
+        {{ activity_attempt_keys() }},
+        {{ attempt_grade() }},
+        {{ event_lineage() }}
+
+    from statements
+
+    where family = 'activity_attempt'
+
+)
+
+select * from activity_attempt_events

@@ -1,0 +1,224 @@
+"""Load objects so that each counts exactly once, whatever crashes or repeats.
+
+Every attempt writes its lines under a new load id; readers see none of them until the ledger
+names the attempt. So the order below is all there is to it: insert, look what is there, commit.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from loader import ledger
+from loader.errors import LoaderError, RetryableError, UnavailableError, UnknownOutcomeError
+from loader.ledger import Outcome
+from loader.objects import MOST_PATHS, S3Object, batches
+from loader.settings import Settings
+from loader.sources import Source, source_for
+from loader.warehouse import Warehouse
+
+COUNT_LOADED = """
+select
+    key,
+    any(etag) as version,
+    any(object_size) as size,
+    toUnixTimestamp64Milli(any(last_modified)) / 1000 as modified,
+    count() as lines,
+    uniqExact(etag) as versions,
+    max(source_line) as last_line,
+    uniqExact(source_line) as places
+from {raw:Identifier}.statements
+where load_id = {load_id:UUID}
+group by key
+"""
+
+
+def load(
+    warehouse: Warehouse,
+    settings: Settings,
+    items: Iterable[S3Object],
+    *,
+    mode: str = "load",
+    policy: str = "append",
+    force: bool = False,
+    most: int = MOST_PATHS,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    new_id: Callable[[], UUID] = uuid4,
+) -> Iterator[list[Outcome]]:
+    """Load objects, batch by batch; one INSERT reads a batch.
+
+    An object that fails does not keep the others of its batch from loading. Objects whose version
+    the ledger holds are skipped.
+
+    Args:
+        items: objects of buckets, or local files (with bucket ''), not both.
+        mode: what asked for it, for the ledger.
+        policy: what another version of a loaded key means: append or ignore.
+        force: load also what the ledger holds.
+        most: largest number of objects in a batch.
+
+    Yields:
+        What became of each object, a batch at a time.
+
+    Raises:
+        UnavailableError: ClickHouse cannot be reached; outcomes yielded before stand.
+    """
+    items = list(items)
+    source = source_for(warehouse, settings, items)
+    attempt = _Attempt(warehouse, source, mode, policy, clock, new_id)
+    fit, refused = _refuse(source, items)
+    for batch in _failed_by_bucket(refused):
+        attempt.record(batch, new_id(), clock())
+        yield batch
+    for batch in batches(fit, most):
+        yield from attempt.load_batch(batch, force)
+
+
+class _Attempt:
+    """What the steps of a load share."""
+
+    def __init__(self, warehouse, source: Source, mode: str, policy: str, clock, new_id):
+        self._warehouse = warehouse
+        self._source = source
+        self._mode = mode
+        self._policy = policy
+        self._clock = clock
+        self._new_id = new_id
+
+    def load_batch(self, batch: list[S3Object], force: bool) -> Iterator[list[Outcome]]:
+        """Load what of a batch is not there yet."""
+        known, outcomes = self._identify(batch)
+        if outcomes:
+            self.record(outcomes, self._new_id(), self._clock())
+            yield outcomes
+        fresh, settled = self._not_committed(known, force)
+        if settled:
+            yield settled
+        if fresh:
+            yield from self._load_or_split(fresh)
+
+    def record(self, outcomes: list[Outcome], load_id: UUID, started: datetime) -> None:
+        """Write the ledger rows of an attempt."""
+        ledger.record(self._warehouse, outcomes, load_id, self._mode, self._policy, started)
+
+    def _identify(self, batch: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
+        """Find version and size of objects that came without; those that are not there fail."""
+        unknown = [item for item in batch if not item.etag]
+        if not unknown:
+            return batch, []
+        try:
+            found = self._source.stat(unknown)
+        except UnavailableError:
+            raise
+        except LoaderError as error:
+            if len(unknown) == 1:
+                return [], [_failed(unknown[0], error)]
+            half = len(unknown) // 2
+            left, left_failed = self._identify(unknown[:half])
+            right, right_failed = self._identify(unknown[half:])
+            known = [item for item in batch if item.etag]
+            return known + left + right, left_failed + right_failed
+        known = [found.get(item.path, item) for item in batch]
+        missing = [item for item in known if not item.etag]
+        return [item for item in known if item.etag], [_missing(item) for item in missing]
+
+    def _not_committed(
+        self, batch: list[S3Object], force: bool
+    ) -> tuple[list[S3Object], list[Outcome]]:
+        """Split a batch into what is to be loaded and what the ledger settles."""
+        versions = {} if force else ledger.committed_versions(self._warehouse, batch)
+        fresh, settled = [], []
+        for item in batch:
+            held = versions.get(item.path, set())
+            if item.etag in held:
+                settled.append(Outcome(item, "skipped"))
+            elif held and self._policy == "ignore":
+                settled.append(Outcome(item, "ignored"))
+            else:
+                fresh.append(item)
+        return fresh, settled
+
+    def _load_or_split(self, batch: list[S3Object]) -> Iterator[list[Outcome]]:
+        """Load a batch; where that fails, load its halves, so that only the culprits fail."""
+        load_id, started = self._new_id(), self._clock()
+        try:
+            self._source.insert(batch, load_id)
+            outcomes = self._verify(batch, load_id)
+        except UnavailableError:
+            raise
+        except UnknownOutcomeError as error:
+            outcomes = [replace(_failed(item, error), outcome="unknown") for item in batch]
+        except LoaderError as error:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                yield from self._load_or_split(batch[:half])
+                yield from self._load_or_split(batch[half:])
+                return
+            outcomes = [_failed(batch[0], error)]
+        self.record(outcomes, load_id, started)
+        yield [replace(outcome, load_id=load_id) for outcome in outcomes]
+
+    def _verify(self, batch: list[S3Object], load_id: UUID) -> list[Outcome]:
+        """Compare what this attempt wrote with what it was asked to."""
+        rows = self._warehouse.query(COUNT_LOADED, load_id=str(load_id))
+        loaded = {row["key"]: row for row in rows}
+        outcomes = [_committed(item, loaded[item.key]) for item in batch if item.key in loaded]
+        silent = [item for item in batch if item.key not in loaded]
+        present = self._source.stat(silent) if silent else {}
+        for item in silent:
+            if item.path not in present:
+                outcomes.append(_missing(item))
+                continue
+            item = present[item.path]
+            if item.size and self._source.count_lines(item):
+                raise RetryableError(f"{item.uri} has lines, but none of them was loaded")
+            outcomes.append(Outcome(item, "committed"))
+        return outcomes
+
+
+def _refuse(source: Source, items: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
+    """Part objects that can be loaded from those that must not or cannot."""
+    fit, refused = [], []
+    for item in items:
+        try:
+            source.check(item)
+        except LoaderError as error:
+            refused.append(_failed(item, error))
+        else:
+            fit.append(item)
+    return fit, refused
+
+
+def _failed_by_bucket(outcomes: list[Outcome]) -> Iterator[list[Outcome]]:
+    for bucket in sorted({outcome.item.bucket for outcome in outcomes}):
+        yield [outcome for outcome in outcomes if outcome.item.bucket == bucket]
+
+
+def _failed(item: S3Object, error: LoaderError) -> Outcome:
+    text = str(error)
+    named = text if item.uri in text else f"{item.uri}: {text}"
+    return Outcome(item, "failed", error=named, retryable=isinstance(error, RetryableError))
+
+
+def _missing(item: S3Object) -> Outcome:
+    return Outcome(item, "failed", error=f"{item.uri}: no such object (or no right to know of it)")
+
+
+def _committed(item: S3Object, row: dict) -> Outcome:
+    """The outcome of an object whose lines are all there, once.
+
+    Raises:
+        RetryableError: they are not: the object changed while it was read.
+    """
+    if row["versions"] != 1 or not row["lines"] == row["last_line"] == row["places"]:
+        raise RetryableError(
+            f"{item.uri}: {row['lines']} lines of {row['versions']} versions were read, the last "
+            f"is line {row['last_line']}; the object changed while it was read"
+        )
+    version = replace(
+        item,
+        etag=row["version"],
+        size=row["size"],
+        last_modified=datetime.fromtimestamp(row["modified"], UTC),
+    )
+    return Outcome(version, "committed", rows=row["lines"])

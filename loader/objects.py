@@ -1,0 +1,107 @@
+"""Objects and their names: what S3 tells of them, and what `s3()` can read."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby, islice
+
+from loader.errors import PermanentError, SettingsError
+
+# `s3_path_filter_limit` of ClickHouse: with more paths in the filter it would list the bucket.
+MOST_PATHS = 1000
+
+SUFFIXES = (".jsonl", ".jsonl.gz")
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """One JSONL object.
+
+    Attributes:
+        etag: version, without quotes; empty where nobody said.
+        size: bytes as stored.
+        event_time: when S3 told of the object.
+    """
+
+    bucket: str
+    key: str
+    etag: str = ""
+    size: int = 0
+    last_modified: datetime | None = None
+    event_time: datetime | None = None
+
+    @property
+    def path(self) -> str:
+        """The object as ClickHouse's `_path` names it."""
+        return f"{self.bucket}/{self.key}"
+
+    @property
+    def uri(self) -> str:
+        """The object as people name it: s3://bucket/key, or the path of a local file."""
+        return f"s3://{self.bucket}/{self.key}" if self.bucket else self.key
+
+    @classmethod
+    def from_uri(cls, uri: str) -> "S3Object":
+        """The object that s3://bucket/key names.
+
+        Raises:
+            SettingsError: the text is no such name.
+        """
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://") or not bucket or not key:
+            raise SettingsError(f"{uri!r} names no object; accepted: s3://bucket/key")
+        return cls(bucket, key)
+
+
+def check_readable(item: S3Object, allowed_buckets: Iterable[str]) -> None:
+    """Refuse what must not or cannot be read.
+
+    Raises:
+        PermanentError: the bucket is not allowed, or `s3()` cannot address the key.
+    """
+    if item.bucket not in allowed_buckets:
+        raise PermanentError(
+            f"{item.uri}: bucket {item.bucket!r} is not allowed; "
+            "add it to XAPI_ALLOWED_BUCKETS if it may be loaded"
+        )
+    parts = item.key.split("/")
+    if "\n" in item.key or "\r" in item.key or "\0" in item.key:
+        reason = "a line break in the key"
+    elif "" in parts[:-1]:
+        reason = "an empty folder name ('//' or a leading '/') in the key"
+    elif "." in parts or ".." in parts:
+        reason = "a folder named '.' or '..' in the key"
+    elif not parts[-1]:
+        reason = "a key that ends in '/', which is a folder"
+    else:
+        return
+    raise PermanentError(
+        f"{item.uri!r} cannot be read by ClickHouse: {reason}; copy it to another key"
+    )
+
+
+def batches(items: Iterable[S3Object], most: int = MOST_PATHS) -> Iterator[list[S3Object]]:
+    """Group objects so that one INSERT can read each group: one bucket and one depth of folders,
+    or one local folder.
+
+    Args:
+        items: objects; of several with one path the last is taken.
+        most: largest number of objects in a group.
+    """
+    unique = {item.path: item for item in items}
+    for _, group in groupby(sorted(unique.values(), key=_place), key=_place):
+        while batch := list(islice(group, most)):
+            yield batch
+
+
+def _place(item: S3Object) -> tuple[str, str | int]:
+    return (item.bucket, item.key.count("/") if item.bucket else item.key.rpartition("/")[0])
+
+
+def pattern(batch: list[S3Object]) -> str:
+    """The glob that covers a batch: 'bucket/*/*', one star per folder and one for the name.
+
+    A glob is needed because `{ } * ?` in a key are read as patterns, bound or encoded alike; the
+    exact paths stand in the `where`, and ClickHouse then asks for those and lists nothing.
+    """
+    return "/".join([batch[0].bucket] + ["*"] * (batch[0].key.count("/") + 1))

@@ -1,0 +1,127 @@
+"""All settings, read from the environment once."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from loader.errors import SettingsError
+
+TARGETS = ("embedded", "server", "cluster")
+ETL_MODES = ("direct", "lambda", "s3")
+POLICIES = ("append", "ignore")
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off", "")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the loader, the Lambda and profiles.yml are told by the environment.
+
+    Passwords and keys are left out of `repr`.
+    """
+
+    target: str = "embedded"
+    chdb_path: str = ".data/clickhouse"
+    host: str = "localhost"
+    port: int = 8123
+    user: str = "default"
+    password: str = field(default="", repr=False)
+    secure: bool = False
+    database: str = "xapi"
+    cluster: str = "default"
+    etl_mode: str = "direct"
+    lambda_function: str = "xapi-elt"
+    bucket: str = ""
+    allowed_buckets: tuple[str, ...] = ()
+    s3_collection: str = "xapi_s3"
+    s3_endpoint: str = ""
+    aws_endpoint: str = ""
+    region: str = "us-east-1"
+    queue_url: str = ""
+
+    @property
+    def raw_database(self) -> str:
+        """Where the loader writes: `statements` and `loads`."""
+        return f"{self.database}_raw"
+
+    @property
+    def s3_url(self) -> str:
+        """Root of the S3 endpoint that ClickHouse reads from; keys follow as bucket/key."""
+        return f"{self.s3_endpoint or f'https://s3.{self.region}.amazonaws.com'}/"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
+        """Read the settings.
+
+        Args:
+            env: the variables; those of the process if left out.
+
+        Raises:
+            SettingsError: a value is not accepted; names the variable and the accepted values.
+        """
+        env = os.environ if env is None else env
+        bucket = env.get("S3_XAPI_BUCKET_NAME", "")
+        allowed = _names(env.get("XAPI_ALLOWED_BUCKETS", ""))
+        return cls(
+            target=_one_of(env, "XAPI_TARGET", TARGETS),
+            chdb_path=env.get("XAPI_CHDB_PATH") or cls.chdb_path,
+            host=env.get("CLICKHOUSE_HOST") or cls.host,
+            port=_port(env, "CLICKHOUSE_PORT", cls.port),
+            user=env.get("CLICKHOUSE_USER") or cls.user,
+            password=env.get("CLICKHOUSE_PASSWORD", ""),
+            secure=_flag(env, "CLICKHOUSE_SECURE"),
+            database=_identifier(env, "CLICKHOUSE_DATABASE", cls.database),
+            cluster=env.get("CLICKHOUSE_CLUSTER") or cls.cluster,
+            etl_mode=_one_of(env, "XAPI_ETL_MODE", ETL_MODES),
+            lambda_function=env.get("XAPI_LAMBDA_FUNCTION_NAME") or cls.lambda_function,
+            bucket=bucket,
+            allowed_buckets=allowed or ((bucket,) if bucket else ()),
+            s3_collection=_identifier(env, "XAPI_S3_COLLECTION", cls.s3_collection),
+            s3_endpoint=_url(env, "AWS_ENDPOINT_URL_S3") or _url(env, "AWS_ENDPOINT_URL"),
+            aws_endpoint=_url(env, "AWS_ENDPOINT_URL"),
+            region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.region,
+            queue_url=env.get("XAPI_SQS_QUEUE_URL", ""),
+        )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _one_of(env: Mapping[str, str], name: str, accepted: tuple[str, ...]) -> str:
+    value = env.get(name) or accepted[0]
+    if value not in accepted:
+        raise SettingsError(f"{name} is {value!r}; accepted: {', '.join(accepted)}")
+    return value
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").lower()
+    if value not in _TRUE + _FALSE:
+        raise SettingsError(f"{name} is {value!r}; accepted: true, false")
+    return value in _TRUE
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    value = env.get(name) or str(default)
+    if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
+        raise SettingsError(f"{name} is {value!r}; accepted: a port from 1 to 65535")
+    return int(value)
+
+
+def _identifier(env: Mapping[str, str], name: str, default: str) -> str:
+    value = env.get(name) or default
+    if not _IDENTIFIER.fullmatch(value):
+        raise SettingsError(f"{name} is {value!r}; accepted: letters, digits and underscores")
+    return value
+
+
+def _url(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "").rstrip("/")
+    if value and not re.fullmatch(r"https?://[^\s/]+", value):
+        raise SettingsError(f"{name} is {value!r}; accepted: http(s)://host[:port]")
+    return value

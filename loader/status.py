@@ -1,0 +1,109 @@
+"""What the pipeline holds and what waits: the administrator's page."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from loader.settings import Settings
+from loader.warehouse import Warehouse
+
+LEDGER = """
+select
+    outcome,
+    count() as objects,
+    uniqExact(load_id) as loads,
+    sum(rows) as lines,
+    toString(max(committed_at)) as last
+from {raw:Identifier}.loads
+group by outcome
+order by outcome
+"""
+
+LATEST_ERRORS = """
+select toString(committed_at) as at, outcome, error
+from {raw:Identifier}.loads
+where error != ''
+order by committed_at desc
+limit 5
+"""
+
+TABLES = """
+select
+    name,
+    toString(uuid) as uuid,
+    coalesce(total_rows, 0) as rows,
+    coalesce(total_bytes, 0) as bytes
+from system.tables
+where database = {models:String}
+    and engine like '%MergeTree'
+    and name not like '\\_\\_%'
+    and name != 'load_applications'
+order by name
+"""
+
+WAITING = """
+select count() as loads, sum(lines) as lines
+from (
+    select load_id, sum(rows) as lines
+    from {raw:Identifier}.loads
+    where outcome = 'committed'
+    group by load_id
+)
+where load_id not in (
+    select load_id
+    from {database:Identifier}.load_applications
+    where model = {model:String} and table_uuid = {uuid:UUID} and state = 'applied'
+)
+"""
+
+REJECTED = """
+select reject_reason as reason, count() as lines
+from {database:Identifier}.int_xapi__statements
+where family = 'rejected'
+group by reason
+order by lines desc
+"""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `xapi-elt status` shows.
+
+    Attributes:
+        ledger: one row per outcome: objects, loads, lines, last.
+        errors: the latest errors.
+        tables: one row per table that dbt keeps: name, rows, bytes, waiting_loads, waiting_lines.
+        rejected: one row per reason.
+    """
+
+    ledger: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+
+
+def status(warehouse: Warehouse, settings: Settings) -> Status:
+    """Read the ledger and the tables.
+
+    Raises:
+        PermanentError: the raw tables do not exist.
+    """
+    found = warehouse.query(TABLES, models=settings.database)
+    tables = []
+    for table in found:
+        waiting = warehouse.query(WAITING, model=table["name"], uuid=table["uuid"])[0]
+        tables.append(
+            {
+                "name": table["name"],
+                "rows": table["rows"],
+                "bytes": table["bytes"],
+                "waiting_loads": waiting["loads"],
+                "waiting_lines": waiting["lines"],
+            }
+        )
+    names = {table["name"] for table in found}
+    return Status(
+        ledger=warehouse.query(LEDGER),
+        errors=warehouse.query(LATEST_ERRORS),
+        tables=tables,
+        rejected=warehouse.query(REJECTED) if "int_xapi__statements" in names else [],
+    )

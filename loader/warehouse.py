@@ -1,0 +1,259 @@
+"""The one module that talks to ClickHouse: embedded in this process (chDB) or a server."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from string import Template
+from typing import Any, Protocol
+
+from loader.errors import (
+    LoaderError,
+    PermanentError,
+    RetryableError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from loader.settings import Settings
+
+SQL = Path(__file__).with_name("sql")
+
+# Seconds to wait for an embedded database that another process owns.
+EMBEDDED_WAIT = 60
+
+# ClickHouse error codes that another attempt may not meet (src/Common/ErrorCodes.cpp): timeouts,
+# network, memory and part limits, too many queries, read-only or lost replicas, Keeper, S3.
+RETRYABLE_CODES = {
+    *(159, 202, 209, 210, 225, 236, 241, 242, 252, 279, 285, 319, 394, 425, 439, 499, 999),
+}
+
+# 64-bit numbers of JSON answers are numbers.
+_SESSION = {"output_format_json_quote_64bit_integers": 0}
+
+# Of these nobody knows whether the statement took effect.
+UNKNOWN_CODES = {159, 209, 210, 394}
+
+
+class Warehouse(Protocol):
+    """What the loader needs of ClickHouse.
+
+    Values travel as server-side parameters (`{name:Type}`), never in the SQL text.
+    """
+
+    def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """Rows of a select: numbers, text, lists; times as text."""
+
+    def command(self, sql: str, data: bytes | None = None, **values: Any) -> None:
+        """Run a statement; `data` is what its `input()` or FORMAT reads."""
+
+    def close(self) -> None:
+        """Let go of the connection (and of an embedded database)."""
+
+
+class ConnectedWarehouse:
+    """ClickHouse through clickhouse-connect: the same calls over HTTP and in process."""
+
+    def __init__(self, client: Any, settings: Settings):
+        self._client = client
+        self._settings = settings
+        self._names = {
+            "raw": settings.raw_database,
+            "database": settings.database,
+            "collection": settings.s3_collection,
+        }
+
+    def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """See `Warehouse.query`."""
+        answer = self._run(sql, values, fmt="JSONEachRow")
+        # A line of a bad object may hold bytes that are not UTF-8.
+        return [json.loads(row) for row in answer.decode("utf-8", "replace").splitlines() if row]
+
+    def command(self, sql: str, data: bytes | None = None, **values: Any) -> None:
+        """See `Warehouse.command`."""
+        if data is None:
+            self._run(sql, values)
+        else:
+            with self._errors():
+                self._client.command(sql, parameters=self._names | values, data=data)
+
+    def close(self) -> None:
+        """See `Warehouse.close`."""
+        self._client.close()
+
+    def _run(self, sql: str, values: Mapping[str, Any], fmt: str | None = None) -> bytes:
+        with self._errors():
+            return self._client.raw_query(sql, parameters=self._names | dict(values), fmt=fmt)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn the client's errors into ours, and take what a failed query left behind: chDB
+        hands it to the next query on the connection otherwise."""
+        from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+        try:
+            yield
+        except UnicodeDecodeError as error:
+            # chDB's error text may quote bytes of a line that are no UTF-8.
+            self._discard_leftovers()
+            raise _as_ours(error.object.decode("utf-8", "replace"), None) from None
+        except OperationalError as error:
+            raise _connection_error(self._settings, error) from None
+        except ClickHouseError as error:
+            self._discard_leftovers()
+            raise _as_ours(str(error), getattr(error, "code", None)) from None
+
+    def _discard_leftovers(self) -> None:
+        if self._settings.target == "embedded":
+            try:
+                self._client.raw_query("select 1 where 0")
+            except Exception as leftover:
+                # The leftovers may themselves surface as an error; they are gone either way.
+                del leftover
+
+
+def open_warehouse(settings: Settings, wait: float = EMBEDDED_WAIT) -> Warehouse:
+    """Connect to the target of the settings.
+
+    Args:
+        settings: which ClickHouse, and as whom.
+        wait: seconds to wait while another process owns an embedded database.
+
+    Raises:
+        RetryableError: no connection, or the embedded database is in use.
+        PermanentError: user or password is wrong.
+    """
+    if settings.target == "embedded":
+        return ConnectedWarehouse(_open_embedded(settings, wait), settings)
+    return ConnectedWarehouse(_open_server(settings), settings)
+
+
+def ddl(name: str, settings: Settings) -> str:
+    """A DDL statement of loader/sql for the target: on a cluster, of its replicated kind."""
+    on_cluster = settings.target == "cluster"
+    return Template((SQL / f"{name}.sql").read_text()).substitute(
+        on_cluster=f"on cluster `{settings.cluster}`" if on_cluster else "",
+        replicated="Replicated" if on_cluster else "",
+    )
+
+
+def _open_server(settings: Settings) -> Any:
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+    # What it would log, our errors say.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+    try:
+        return clickhouse_connect.get_client(
+            host=settings.host,
+            port=settings.port,
+            username=settings.user,
+            password=settings.password,
+            secure=settings.secure,
+            send_receive_timeout=3600,
+            autogenerate_session_id=False,
+            settings=_SESSION,
+        )
+    except OperationalError as error:
+        raise _connection_error(settings, error) from None
+    except ClickHouseError as error:
+        raise _as_ours(str(error), getattr(error, "code", None)) from None
+
+
+def _open_embedded(settings: Settings, wait: float) -> Any:
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    Path(settings.chdb_path).mkdir(parents=True, exist_ok=True)
+    config = _embedded_config(settings)
+    give_up = time.monotonic() + wait
+    while True:
+        try:
+            return clickhouse_connect.get_client(
+                interface="chdb",
+                path=settings.chdb_path,
+                chdb_options={"config-file": str(config)},
+                query_limit=0,
+                settings=_SESSION,
+            )
+        except ClickHouseError as error:
+            if "lock" not in str(error).lower():
+                raise PermanentError(f"{settings.chdb_path}: {error}") from None
+            if time.monotonic() > give_up:
+                raise UnavailableError(
+                    f"{settings.chdb_path} is in use by another process (one process owns an "
+                    "embedded database at a time); let it finish, or use XAPI_TARGET=server"
+                ) from None
+            time.sleep(0.2)
+
+
+def _embedded_config(settings: Settings) -> Path:
+    """Write the engine's configuration: the named collection, whose values it takes from the
+    environment of this process. No secret is on disk or in SQL."""
+    credentials = _s3_credentials()
+    os.environ |= {"XAPI_EMBEDDED_S3_URL": settings.s3_url} | {
+        f"XAPI_EMBEDDED_{name.upper()}": value for name, value in credentials.items()
+    }
+    members = [f'<{name} from_env="XAPI_EMBEDDED_{name.upper()}"/>' for name in credentials]
+    text = Template((SQL / "embedded.xml").read_text()).substitute(
+        collection=settings.s3_collection,
+        credentials="".join(members) or "<no_sign_request>1</no_sign_request>",
+    )
+    folder = Path(tempfile.gettempdir()) / f"xapi-elt-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.xml"
+    path.write_text(text)
+    return path
+
+
+def _s3_credentials() -> dict[str, str]:
+    """What boto3 finds (variables, profile, role), under the names of a named collection."""
+    import boto3
+
+    found = boto3.Session().get_credentials()
+    if found is None:
+        return {}
+    frozen = found.get_frozen_credentials()
+    values = {
+        "access_key_id": frozen.access_key,
+        "secret_access_key": frozen.secret_key,
+        "session_token": frozen.token,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def _connection_error(settings: Settings, error: Exception) -> LoaderError:
+    cause = error.__cause__ or error.__context__ or error
+    text = _first_sentence(str(getattr(cause, "reason", cause)).rpartition(": ")[2])
+    if "timed out" in text.lower() or "timeout" in text.lower():
+        return UnknownOutcomeError(f"no answer from ClickHouse in time: {text}")
+    where = f"{settings.host}:{settings.port}"
+    return UnavailableError(f"ClickHouse at {where} does not answer: {text}")
+
+
+def _as_ours(text: str, code: int | None) -> LoaderError:
+    code = code if code is not None else _code_in(text)
+    text = _first_sentence(text)
+    if code in UNKNOWN_CODES:
+        return UnknownOutcomeError(text)
+    if code in RETRYABLE_CODES:
+        return RetryableError(text)
+    if code in (60, 81):
+        return PermanentError(f"{text}; create the tables: xapi-elt init")
+    return PermanentError(text)
+
+
+def _code_in(text: str) -> int | None:
+    _, found, rest = text.partition("Code: ")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    return int(digits) if found and digits else None
+
+
+def _first_sentence(text: str, most: int = 600) -> str:
+    """The error without the stack and the version that ClickHouse appends."""
+    text = text.partition("Stack trace:")[0].partition("(version ")[0]
+    return " ".join(text.split())[:most]

@@ -1,0 +1,373 @@
+"""The stand-in for a ClickHouse server: what its clients need of it, and what it refuses."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+from clickhouse_http import ClickHouseHttp
+
+SQL_COUNT = "SELECT count() FROM lines"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseHttp]:
+    """One server for this file: a process has one engine."""
+    with ClickHouseHttp(tmp_path_factory.mktemp("clickhouse"), password="secret") as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: ClickHouseHttp) -> ClickHouseHttp:
+    """The server with an empty table and nothing recorded."""
+    running.fault = None
+    client = connect(running)
+    client.command("DROP TABLE IF EXISTS lines")
+    client.command("CREATE TABLE lines (load_id UUID, line String) ENGINE MergeTree ORDER BY line")
+    running.queries.clear()
+    return running
+
+
+def connect(server: ClickHouseHttp, **settings: Any) -> Any:
+    """A client of clickhouse-connect, over HTTP."""
+    settings = {"password": "secret", "port": server.port} | settings
+    return clickhouse_connect.get_client(host="127.0.0.1", **settings)
+
+
+def ask(
+    server: ClickHouseHttp, method: str, body: bytes | str = "", path: str = "/", **fields: str
+) -> tuple[int, str, dict[str, str]]:
+    """One request by http.client, as the Lambda sends it: status, text, headers."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    body = body.encode() if isinstance(body, str) else body
+    headers = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "secret"}
+    connection.request(method, f"{path}?{urlencode(fields)}", body, headers)
+    response = connection.getresponse()
+    try:
+        return response.status, response.read().decode(), dict(response.getheaders())
+    finally:
+        connection.close()
+
+
+# clickhouse-connect -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("String", 'it\'s "quoted", a \\ and \t tab\nand {braces:String}'),
+        ("String", "Ünïcödé 学习 🎓"),
+        ("Array(String)", ["a'b", "c\\d", "", "é,\n"]),
+        ("Array(UInt64)", [1, 2**63]),
+        ("UUID", uuid.UUID("6f1ed002-ab5e-4d3b-9a1f-0123456789ab")),
+        ("Nullable(String)", None),
+        ("Array(String)", [f"bucket/section/{n}/video/é.jsonl" for n in range(1000)]),  # as a form
+    ],
+)
+def test_a_parameter_arrives_as_it_was_sent(server: ClickHouseHttp, kind: str, value: Any) -> None:
+    """Values travel beside the SQL, which is all that is recorded."""
+    client = connect(server)
+    server.queries.clear()
+    answer = client.query(f"SELECT {{value:{kind}}}", parameters={"value": value})
+    assert answer.result_rows == [(value,)]
+    assert server.queries == [f"SELECT {{value:{kind}}}\n FORMAT Native"]
+
+
+def test_a_parameter_ends_with_its_request(server: ClickHouseHttp) -> None:
+    """A chDB connection would remember it."""
+    client = connect(server)
+    assert client.command("SELECT {a:UInt8}", parameters={"a": 1}) == 1
+    with pytest.raises(DatabaseError, match="456"):
+        client.query("SELECT {a:UInt8}, {b:UInt8}", parameters={"b": 2})
+
+
+@pytest.mark.parametrize("compress", [False, "gzip", "lz4", "zstd"])
+def test_rows_are_inserted_and_read_in_native_format(
+    server: ClickHouseHttp, compress: bool | str
+) -> None:
+    """Rows end in `;` and white space, which chDB would cut from data in the SQL."""
+    client = connect(server, compress=compress)
+    rows = [(uuid.uuid4(), f"{n} ü ;\n \t;") for n in range(5000)]
+    summary = client.insert("lines", rows, column_names=["load_id", "line"])
+    assert summary.written_rows == 5000
+    assert sorted(client.query("SELECT * FROM lines").result_rows) == sorted(rows)
+    assert not any("ü" in sql for sql in server.queries)
+
+
+@pytest.mark.parametrize("data", [b"a ;\nb;\n", iter([b"a ;\n", b"b;\n"])])
+def test_raw_data_is_inserted(server: ClickHouseHttp, data: Any) -> None:
+    """In the body behind the SQL, and streamed with the SQL in the URL."""
+    client = connect(server)
+    summary = client.raw_insert("lines", ["line"], data, fmt="TSV")
+    assert summary.written_rows == 2
+    assert client.query("SELECT line FROM lines").result_columns == [["a ;", "b;"]]
+
+
+def test_input_reads_the_body(server: ClickHouseHttp) -> None:
+    """The direct mode of the loader: SQL with parameters, lines in the body."""
+    client, load_id = connect(server), uuid.uuid4()
+    summary = client.command(
+        "INSERT INTO lines SELECT {load_id:UUID}, line FROM input('line String')"
+        " SETTINGS max_threads = 1 FORMAT LineAsString",
+        parameters={"load_id": load_id},
+        data=b'{"a": "\\n;"}\n\n  x;\n',
+    )
+    assert summary.written_rows == 3
+    assert client.query("SELECT DISTINCT load_id FROM lines").result_rows == [(load_id,)]
+    assert client.query("SELECT line FROM lines").result_columns == [["", "  x;", '{"a": "\\n;"}']]
+
+
+def test_statements_answer_what_a_server_answers(server: ClickHouseHttp) -> None:
+    """Values, nothing, no rows but columns."""
+    client = connect(server)
+    assert client.command("EXISTS TABLE lines") == 1
+    assert client.command("SELECT 1 WHERE 0") == ""
+    done = client.command("INSERT INTO lines SELECT generateUUIDv4(), '' FROM numbers(3)")
+    assert done.written_rows == 3
+    assert client.query("SELECT * FROM lines LIMIT 0").column_names == ("load_id", "line")
+    assert client.raw_query("SELECT 1 AS a", fmt="JSONEachRow") == b'{"a":1}\n'
+
+
+def test_a_setting_ends_with_its_request_and_set_lasts(server: ClickHouseHttp) -> None:
+    """The session keeps what SET set, and temporary tables."""
+    client, sql = connect(server), "SELECT getSetting('max_block_size')"
+    client.command("SET max_block_size = 1000")
+    client.command("CREATE TEMPORARY TABLE mine (a UInt8)")
+    assert client.query(sql, settings={"max_block_size": 7}).result_rows == [(7,)]
+    assert client.query(sql).result_rows == [(1000,)]
+    assert client.command("EXISTS TEMPORARY TABLE mine") == 1
+    assert connect(server).query(sql).result_rows != [(1000,)]
+    assert connect(server).command("EXISTS TEMPORARY TABLE mine") == 0
+
+
+def test_a_database_ends_with_its_request_and_use_lasts(server: ClickHouseHttp) -> None:
+    """dbt sends its database with each request."""
+    client, sql = connect(server), "SELECT currentDatabase()"
+    client.command("CREATE DATABASE IF NOT EXISTS other")
+    assert connect(server, database="other").command(sql) == "other"
+    assert client.command(sql) == "default"
+    client.command("USE other")
+    assert client.command(sql) == "other"
+    client.database = "absent"
+    with pytest.raises(DatabaseError) as refused:
+        client.query(sql)
+    assert refused.value.code == 81
+
+
+@pytest.mark.parametrize(
+    ("sql", "code", "message"),
+    [
+        ("SELECT * FROM absent", 60, "UNKNOWN_TABLE"),
+        ("SELECT number, throwIf(number = 3000000) FROM numbers(5000000)", 395, "throwIf"),
+        ("SELECT throwIf(1, unhex('FFFE61'))", 395, r"xfea: while"),
+    ],
+)
+def test_the_query_after_an_error_is_right(
+    server: ClickHouseHttp, sql: str, code: int, message: str
+) -> None:
+    """chDB would answer it with what the failed query left."""
+    client = connect(server)
+    with pytest.raises(DatabaseError, match=message) as refused:
+        client.query(sql, settings={"max_block_size": 1000})
+    assert refused.value.code == code
+    assert client.query("SELECT 42").result_rows == [(42,)]
+
+
+def test_a_wrong_password_is_refused(server: ClickHouseHttp) -> None:
+    """By the code of ClickHouse, and before anything is recorded."""
+    with pytest.raises(DatabaseError, match="Authentication failed") as refused:
+        connect(server, password="wrong")
+    assert refused.value.code == 516
+    assert server.queries == []
+
+
+def test_clients_do_not_wait_for_each_other(server: ClickHouseHttp) -> None:
+    """Queries of several connections run at once; two of one session do not."""
+    sleeping = threading.Thread(target=ask, args=(server, "POST", "SELECT sleep(1)"))
+    sleeping.start()
+    started = time.monotonic()
+    assert connect(server).command("SELECT count() FROM system.processes") == 2
+    assert time.monotonic() - started < 0.8
+    sleeping.join()
+
+
+# http.client --------------------------------------------------------------------------------
+
+
+def test_plain_http_is_enough(server: ClickHouseHttp) -> None:
+    """SQL in the URL or in the body, parameters in the URL, a summary in the headers."""
+    status, text, headers = ask(server, "GET", query="SELECT {a:String}", param_a="it\\'s\\n")
+    assert (status, text) == (200, "it\\'s\\n\n")
+    assert headers["X-ClickHouse-Format"] == "TSV"
+    sql = "INSERT INTO lines (line) FORMAT LineAsString"
+    status, text, headers = ask(server, "POST", "one\ntwo", query=sql, query_id="mine")
+    assert (status, text, headers["X-ClickHouse-Query-Id"]) == (200, "", "mine")
+    assert json.loads(headers["X-ClickHouse-Summary"])["written_rows"] == "2"
+    assert ask(server, "POST", SQL_COUNT, default_format="JSONEachRow")[1] == '{"count()":2}\n'
+    assert ask(server, "POST", SQL_COUNT, max_rows_to_read="1")[0] == 500
+    assert ask(server, "GET", path="/ping") == (200, "Ok.\n", ask(server, "GET", path="/ping")[2])
+
+
+def test_a_url_may_be_as_long_as_for_a_server(server: ClickHouseHttp) -> None:
+    """A value of 128 KiB, a URL of 1 MiB."""
+    status, text, _ = ask(server, "POST", "SELECT length({a:String})", param_a="é" * 65536)
+    assert (status, text) == (200, "65536\n")
+    status, text, _ = ask(server, "POST", "SELECT length({a:String})", param_a="a" * 131074)
+    assert (status, "Field value too long" in text) == (500, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "sql", "status", "code"),
+    [
+        ("GET", "DROP TABLE lines", 500, "164"),
+        ("POST", "SELECT 1; SELECT 2", 400, "62"),
+        ("POST", "INSERT INTO lines FROM INFILE '/etc/passwd' FORMAT TSV", 404, "78"),
+        ("POST", "SELECT * FROM absent", 404, "60"),
+    ],
+)
+def test_what_a_server_refuses_is_refused(
+    server: ClickHouseHttp, method: str, sql: str, status: int, code: str
+) -> None:
+    """chDB would do the first three."""
+    answer = ask(server, method, query=sql)
+    assert (answer[0], answer[2]["X-ClickHouse-Exception-Code"]) == (status, code)
+    assert ask(server, "POST", "SELECT ';' -- ; two\n;")[:2] == (200, ";\n")
+
+
+def test_basic_authentication_and_url_are_taken_too(server: ClickHouseHttp) -> None:
+    """The three ways of ClickHouse."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    for path, headers, status in [
+        ("/?user=default&password=secret", {}, 200),
+        ("/?password=wrong", {}, 403),
+        ("/", {}, 403),
+        ("/", {"Authorization": "Basic " + b64encode(b"default:secret").decode()}, 200),
+    ]:
+        connection.request("POST", path, b"SELECT 1", headers)
+        response = connection.getresponse()
+        assert (response.status, response.read()[:9]) == (
+            status,
+            b"1\n" if status == 200 else b"Code: 516",
+        )
+    connection.close()
+
+
+# Faults -------------------------------------------------------------------------------------
+
+
+def test_faults_before_and_after_execution(server: ClickHouseHttp) -> None:
+    """Only a lost answer leaves its row."""
+    client, fault = connect(server), {}
+    server.fault = lambda sql: fault.get("is") if sql.startswith("INSERT") else None
+    for fault["is"] in ("refuse", "reset", "http_500", "lose_answer"):
+        failure = OperationalError if fault["is"] != "http_500" else DatabaseError
+        with pytest.raises((failure, DatabaseError)):
+            client.command(f"INSERT INTO lines (line) VALUES ('{fault['is']}')")
+    assert client.query("SELECT line FROM lines").result_rows == [("lose_answer",)]
+    fault["is"] = ("delay", 0.3)
+    started = time.monotonic()
+    client.command("INSERT INTO lines (line) VALUES ('late')")
+    assert time.monotonic() - started > 0.3
+
+
+def test_an_insert_of_rows_is_sent_again_after_a_lost_answer(server: ClickHouseHttp) -> None:
+    """clickhouse-connect does this by itself: such inserts must not matter when doubled."""
+    client, faults = connect(server), ["lose_answer"]
+    server.fault = lambda sql: faults.pop() if faults and sql.startswith("INSERT") else None
+    client.insert("lines", [["once"]], column_names=["line"])
+    assert client.command(SQL_COUNT) == 2
+
+
+# A process of its own -----------------------------------------------------------------------
+
+
+def start(path: Path, *options: str) -> tuple[subprocess.Popen, ClickHouseHttp]:
+    """A server in its own process, and where it listens."""
+    program = [sys.executable, str(Path(__file__).with_name("clickhouse_http.py"))]
+    process = subprocess.Popen(
+        [*program, "--path", str(path), "--password", "secret", *options],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    line = process.stdout.readline() if process.stdout else ""
+    assert line.startswith("listening on ")
+    return process, ClickHouseHttp(path, port=int(line.split()[-1]))
+
+
+def test_a_killed_process_leaves_its_rows_to_the_next(tmp_path: Path) -> None:
+    """And takes its faults from a file, which may change while it runs."""
+    fault = tmp_path / "fault.json"
+    process, server = start(tmp_path / "db", "--fault-file", str(fault))
+    try:
+        client = connect(server)
+        client.command("CREATE TABLE lines (line String) ENGINE MergeTree ORDER BY line")
+        fault.write_text('{"match": "^insert into lines", "fault": "reset", "times": 1}')
+        with pytest.raises(OperationalError):
+            client.command("INSERT INTO lines VALUES ('a')")
+        client.command("INSERT INTO lines VALUES ('b')")
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    process, server = start(tmp_path / "db")
+    try:
+        assert connect(server).command("SELECT line FROM lines") == "b"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# dbt ----------------------------------------------------------------------------------------
+
+PROJECT = {
+    "dbt_project.yml": "name: shop\nversion: '1'\nprofile: shop\nflags: {send_anonymous_usage_stats: false}\n",
+    "models/numbers_view.sql": "select number as id, toString(number) as name from numbers(10)",
+    "models/numbers_table.sql": """
+        {{ config(materialized='table', order_by='id') }}
+        select * from {{ ref('numbers_view') }}""",
+    "models/increments.sql": """
+        {{ config(materialized='incremental', incremental_strategy='delete_insert',
+                  unique_key='id', order_by='id') }}
+        select id, '{{ invocation_id }}' as run from {{ ref('numbers_table') }}
+        {% if is_incremental() %} where id >= 7 {% endif %}""",
+    "models/increments.yml": """
+models:
+  - name: increments
+    columns: [{name: id, data_tests: [unique, not_null]}]
+""",
+}
+
+
+def test_dbt_builds_twice(server: ClickHouseHttp, tmp_path: Path) -> None:
+    """A view, a table and an increment, by dbt-clickhouse as it is."""
+    profile = {"type": "clickhouse", "schema": "shop", "host": "127.0.0.1", "port": server.port}
+    profile |= {"user": "default", "password": "secret", "threads": 4}
+    profiles = {"shop": {"target": "server", "outputs": {"server": profile}}}
+    for name, text in (PROJECT | {"profiles.yml": json.dumps(profiles)}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for _ in range(2):
+        dbt = Path(sys.executable).with_name("dbt")
+        built = subprocess.run(
+            [dbt, "build", "--no-use-colors", "--target-path", "target"],
+            cwd=tmp_path,
+            env=os.environ | {"DBT_PROFILES_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert "PASS=5 WARN=0 ERROR=0" in built.stdout, built.stdout
+    runs = connect(server).query("SELECT count() FROM shop.increments GROUP BY run ORDER BY 1")
+    assert runs.result_rows == [(3,), (7,)]
+    assert not any("secret" in sql for sql in server.queries)
