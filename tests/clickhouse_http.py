@@ -104,7 +104,6 @@ class Statement:
             self.shown, plain = text[: self.data.end("format")], self.data["sql"]
         self.verb = "insert" if self.data else (re.findall(r"\w+", plain) or [""])[0].lower()
         self.reads = self.verb in READS and not re.search(r"(?i)\binsert\s+into\b", plain)
-        self.parameters = set(re.findall(r"\{\s*([a-zA-Z_]\w*)\s*:", plain))
         last = re.search(r"(?is)\bformat\s+(\w+)\s*(\bsettings\b.*)?[\s;]*$", plain)
         self.output_format = last[1] if last else None
         if re.search(r";\s*[^\s;]", plain):
@@ -126,13 +125,13 @@ class Statement:
 
 @dataclass
 class Session:
-    """A chDB connection, and what chDB keeps otherwise for it than a server for a session."""
+    """A chDB connection, and what a request of a session must find as it was before."""
 
     connection: Any
     lasts: bool = False  # False: for one request only, so nothing has to be restored
     database: str = "default"  # chosen by USE; a request's own database lasts for the request
     current: str = "default"
-    bound: set[str] = field(default_factory=set)
+    known: dict[str, str] = field(default_factory=dict)
     ends: float = 0.0
     busy: Any = field(default_factory=threading.Lock)
 
@@ -148,15 +147,13 @@ class Session:
     def answer(
         self, statement: Statement, output: str, database: str, settings: dict, parameters: dict
     ) -> Any:
-        """Run a request's statement; its database, settings and parameters end with it."""
-        if missing := (statement.parameters & self.bound) - parameters.keys():
-            raise Failure(456, f"Substitution `{missing.pop()}` is not set")
-        self.bound |= parameters.keys()
+        """Run a request's statement; its database and settings end with it."""
         if (wanted := database or self.database) != self.current:
             self.run(f"USE {quote(wanted, '`')}")
             self.current = wanted
         if statement.verb in ("set", "use"):
             settings = {}
+            self.known.clear()
         before = self._now(settings) if settings and self.lasts else {}
         try:
             if settings:
@@ -179,10 +176,12 @@ class Session:
 
     def _now(self, settings: dict) -> dict[str, str]:
         """What these settings are now, as SET takes it."""
-        names = ", ".join(map(quote, settings))
-        sql = f"SELECT name, changed ? value : NULL FROM system.settings WHERE name IN ({names})"
-        rows = map(json.loads, self.run(sql, "JSONCompactEachRow").bytes().splitlines())
-        return {name: "DEFAULT" if value is None else quote(value) for name, value in rows}
+        if unknown := ", ".join(quote(name) for name in settings if name not in self.known):
+            sql = "SELECT name, changed ? value : NULL FROM system.settings WHERE name IN "
+            for row in self.run(f"{sql} ({unknown})", "JSONCompactEachRow").bytes().splitlines():
+                name, value = json.loads(row)
+                self.known[name] = "DEFAULT" if value is None else quote(value)
+        return {name: self.known[name] for name in settings if name in self.known}
 
 
 class ClickHouseHttp:

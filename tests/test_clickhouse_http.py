@@ -57,7 +57,8 @@ def ask(
     connection.request(method, f"{path}?{urlencode(fields)}", body, headers)
     response = connection.getresponse()
     try:
-        return response.status, response.read().decode(), dict(response.getheaders())
+        text = response.read().decode("utf-8", "backslashreplace")
+        return response.status, text, dict(response.getheaders())
     finally:
         connection.close()
 
@@ -87,7 +88,7 @@ def test_a_parameter_arrives_as_it_was_sent(server: ClickHouseHttp, kind: str, v
 
 
 def test_a_parameter_ends_with_its_request(server: ClickHouseHttp) -> None:
-    """A chDB connection would remember it."""
+    """Of the session, the next request does not know it."""
     client = connect(server)
     assert client.command("SELECT {a:UInt8}", parameters={"a": 1}) == 1
     with pytest.raises(DatabaseError, match="456"):
@@ -148,6 +149,9 @@ def test_a_setting_ends_with_its_request_and_set_lasts(server: ClickHouseHttp) -
     client.command("CREATE TEMPORARY TABLE mine (a UInt8)")
     assert client.query(sql, settings={"max_block_size": 7}).result_rows == [(7,)]
     assert client.query(sql).result_rows == [(1000,)]
+    client.command("SET max_block_size = 2000")
+    assert client.query(sql, settings={"max_block_size": 7}).result_rows == [(7,)]
+    assert client.query(sql).result_rows == [(2000,)]
     assert client.command("EXISTS TEMPORARY TABLE mine") == 1
     assert connect(server).query(sql).result_rows != [(1000,)]
     assert connect(server).command("EXISTS TEMPORARY TABLE mine") == 0
@@ -178,12 +182,15 @@ def test_a_database_ends_with_its_request_and_use_lasts(server: ClickHouseHttp) 
 def test_the_query_after_an_error_is_right(
     server: ClickHouseHttp, sql: str, code: int, message: str
 ) -> None:
-    """chDB would answer it with what the failed query left."""
-    client = connect(server)
+    """chDB would answer it with what the failed query left on the session's connection."""
+    sql += " SETTINGS max_block_size = 1000"
+    client, session = connect(server), str(uuid.uuid4())
     with pytest.raises(DatabaseError, match=message) as refused:
-        client.query(sql, settings={"max_block_size": 1000})
+        client.query(sql)
     assert refused.value.code == code
     assert client.query("SELECT 42").result_rows == [(42,)]
+    assert ask(server, "POST", sql, session_id=session)[0] >= 400
+    assert ask(server, "POST", "SELECT 42", session_id=session)[1] == "42\n"
 
 
 def test_a_wrong_password_is_refused(server: ClickHouseHttp) -> None:
@@ -195,13 +202,18 @@ def test_a_wrong_password_is_refused(server: ClickHouseHttp) -> None:
 
 
 def test_clients_do_not_wait_for_each_other(server: ClickHouseHttp) -> None:
-    """Queries of several connections run at once; two of one session do not."""
-    sleeping = threading.Thread(target=ask, args=(server, "POST", "SELECT sleep(1)"))
-    sleeping.start()
-    started = time.monotonic()
-    assert connect(server).command("SELECT count() FROM system.processes") == 2
-    assert time.monotonic() - started < 0.8
-    sleeping.join()
+    """Queries of several connections run at once; the second of a busy session is refused."""
+    sleep = threading.Thread(
+        target=ask, args=(server, "POST", "SELECT sleep(1)"), kwargs={"session_id": "busy"}
+    )
+    sleep.start()
+    time.sleep(0.2)
+    processes = connect(server).query("SELECT query FROM system.processes").result_columns[0]
+    assert "SELECT sleep(1)" in processes
+    assert "Code: 373" in ask(server, "POST", "SELECT 1", session_id="busy")[1]
+    assert sleep.is_alive()
+    sleep.join()
+    assert ask(server, "POST", "SELECT 1", session_id="busy")[:2] == (200, "1\n")
 
 
 # http.client --------------------------------------------------------------------------------
@@ -217,13 +229,14 @@ def test_plain_http_is_enough(server: ClickHouseHttp) -> None:
     assert (status, text, headers["X-ClickHouse-Query-Id"]) == (200, "", "mine")
     assert json.loads(headers["X-ClickHouse-Summary"])["written_rows"] == "2"
     assert ask(server, "POST", SQL_COUNT, default_format="JSONEachRow")[1] == '{"count()":2}\n'
-    assert ask(server, "POST", SQL_COUNT, max_rows_to_read="1")[0] == 500
+    setting = "SELECT getSetting('max_block_size')"
+    assert ask(server, "POST", setting, max_block_size="7")[:2] == (200, "7\n")
     assert ask(server, "GET", path="/ping") == (200, "Ok.\n", ask(server, "GET", path="/ping")[2])
 
 
 def test_a_url_may_be_as_long_as_for_a_server(server: ClickHouseHttp) -> None:
     """A value of 128 KiB, a URL of 1 MiB."""
-    status, text, _ = ask(server, "POST", "SELECT length({a:String})", param_a="é" * 65536)
+    status, text, _ = ask(server, "POST", "SELECT lengthUTF8({a:String})", param_a="é" * 65536)
     assert (status, text) == (200, "65536\n")
     status, text, _ = ask(server, "POST", "SELECT length({a:String})", param_a="a" * 131074)
     assert (status, "Field value too long" in text) == (500, True)
@@ -332,7 +345,7 @@ def test_a_killed_process_leaves_its_rows_to_the_next(tmp_path: Path) -> None:
 # dbt ----------------------------------------------------------------------------------------
 
 PROJECT = {
-    "dbt_project.yml": "name: shop\nversion: '1'\nprofile: shop\nflags: {send_anonymous_usage_stats: false}\n",
+    "dbt_project.yml": "{name: shop, profile: shop, flags: {send_anonymous_usage_stats: false}}",
     "models/numbers_view.sql": "select number as id, toString(number) as name from numbers(10)",
     "models/numbers_table.sql": """
         {{ config(materialized='table', order_by='id') }}

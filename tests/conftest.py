@@ -1,0 +1,85 @@
+"""What the tests share: a real S3 protocol endpoint, buckets, and real embedded ClickHouse."""
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from loader import schema
+from loader.settings import Settings
+from loader.warehouse import open_warehouse
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("XAPI_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """Settings of the person who runs the tests must not decide what they show."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("XAPI_", "CLICKHOUSE_", "AWS_", "S3_XAPI_")) and name not in (
+                "XAPI_SHARED_DATA",
+                "XAPI_CHAOS",
+                "AWS_CA_BUNDLE",
+            ):
+                patch.delenv(name)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test-key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-never-shown")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(_clean_environment: None) -> Iterator[str]:
+    """A local S3 (moto's server) for the whole run; AWS_ENDPOINT_URL points at it."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        yield endpoint
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket, the only one that may be loaded."""
+    name = f"lake-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    monkeypatch.setenv("S3_XAPI_BUCKET_NAME", name)
+    return name
+
+
+@pytest.fixture
+def put(bucket: str):
+    """Write an object into the bucket: put(key, body)."""
+
+    def put_object(key: str, body: bytes, **more) -> None:
+        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=body, **more)
+
+    return put_object
+
+
+@pytest.fixture
+def chdb_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new embedded database; the settings name it."""
+    path = tmp_path / "clickhouse"
+    monkeypatch.setenv("XAPI_CHDB_PATH", str(path))
+    return path
+
+
+@pytest.fixture
+def warehouse(chdb_path: Path):
+    """An open embedded database with empty raw tables. Closed after the test."""
+    settings = Settings.from_env()
+    opened = open_warehouse(settings)
+    schema.init(opened, settings)
+    yield opened
+    opened.close()

@@ -1,0 +1,43 @@
+"""Settings: read once, refused with a line that names the variable and the accepted values."""
+
+import pytest
+
+from loader.errors import SettingsError
+from loader.settings import Settings
+
+
+def test_an_empty_environment_means_the_embedded_engine():
+    settings = Settings.from_env({})
+    assert (settings.target, settings.chdb_path) == ("embedded", ".data/clickhouse")
+    assert (settings.database, settings.raw_database) == ("xapi", "xapi_raw")
+    assert settings.s3_url == "https://s3.us-east-1.amazonaws.com/"
+
+
+def test_the_bucket_of_the_pipeline_is_allowed_unless_a_list_says_otherwise():
+    assert Settings.from_env({"S3_XAPI_BUCKET_NAME": "lake"}).allowed_buckets == ("lake",)
+    both = {"S3_XAPI_BUCKET_NAME": "lake", "XAPI_ALLOWED_BUCKETS": "a, b"}
+    assert Settings.from_env(both).allowed_buckets == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("XAPI_TARGET", "cloud", "embedded, server, cluster"),
+        ("XAPI_ETL_MODE", "batch", "direct, lambda, s3"),
+        ("CLICKHOUSE_PORT", "http", "1 to 65535"),
+        ("CLICKHOUSE_PORT", "70000", "1 to 65535"),
+        ("CLICKHOUSE_SECURE", "maybe", "true, false"),
+        ("CLICKHOUSE_DATABASE", "x; drop table y", "letters, digits and underscores"),
+        ("XAPI_S3_COLLECTION", "a-b", "letters, digits and underscores"),
+        ("AWS_ENDPOINT_URL_S3", "localhost:9000", "http(s)://host[:port]"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_accepted(name, value, accepted):
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env({name: value})
+    assert name in str(error.value)
+    assert accepted in str(error.value)
+
+
+def test_the_password_does_not_show():
+    assert "hush" not in repr(Settings.from_env({"CLICKHOUSE_PASSWORD": "hush"}))
