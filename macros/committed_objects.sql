@@ -11,8 +11,52 @@
     from {{ source('xapi_raw', 'loads') }}
 
     where outcome = 'committed'
+        and (bucket, key, load_id) not in ({{ superseded_objects() }})
 
     order by bucket, key, etag, committed_at, load_id
 
     limit 1 by bucket, key, etag
+{% endmacro %}
+
+{#- Committed objects that a later load took the place of: one with policy 'replace' that brought
+    another version of the key, or one that was forced. Only keys with such a load are looked at. -#}
+{% macro superseded_objects() %}
+    select
+        bucket,
+        key,
+        load_id
+
+    from (
+        select
+            *,
+            maxIf(committed_at, opens_version) over (partition by bucket, key) as opened_at
+
+        from (
+            select
+                bucket,
+                key,
+                load_id,
+                committed_at,
+                policy = 'force'
+                or (
+                    policy = 'replace'
+                    and etag != lagInFrame(etag) over (
+                        partition by bucket, key
+                        order by committed_at, load_id
+                        rows between unbounded preceding and current row
+                    )
+                ) as opens_version
+
+            from {{ source('xapi_raw', 'loads') }}
+
+            where outcome = 'committed'
+                and (bucket, key) in (
+                    select bucket, key
+                    from {{ source('xapi_raw', 'loads') }}
+                    where outcome = 'committed' and policy in ('replace', 'force')
+                )
+        )
+    )
+
+    where committed_at < opened_at
 {% endmacro %}

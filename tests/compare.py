@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from loader.warehouse import Warehouse
 from oracle import Reading, read_line, same_value
+
+from loader.warehouse import Warehouse
 
 TABLES = {
     "video": "video_events",

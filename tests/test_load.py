@@ -52,7 +52,7 @@ def lines_of(warehouse) -> Counter:
         "section/1/video/a+b.jsonl",
         "section/1/video/100%.jsonl",
         "section/1/video/a%20b.jsonl",
-        "section/1/video/it's \"quoted\".jsonl",
+        'section/1/video/it\'s "quoted".jsonl',
         "section/1/video/back\\slash.jsonl",
         "section/1/video/日本-é.jsonl",
         "section/1/video/{1,2}.jsonl",

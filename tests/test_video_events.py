@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
 from compare import differences, readings
 from conftest import SHARED
+
 from dbt_project import run_dbt
 from loader import schema
 from loader.load import load
@@ -57,7 +57,10 @@ def test_objects_and_local_files_give_the_same_events_as_an_independent_reading(
     monkeypatch.setenv("XAPI_CHDB_PATH", str(tmp_path / "from-s3"))
     put("section/0/video/fun.jsonl.gz", FUN.read_bytes())
     put("section/2161/video/torus.jsonl", TORUS.read_bytes())
-    keys = {"fun.jsonl.gz": "section/0/video/fun.jsonl.gz", "torus.jsonl": "section/2161/video/torus.jsonl"}
+    keys = {
+        "fun.jsonl.gz": "section/0/video/fun.jsonl.gz",
+        "torus.jsonl": "section/2161/video/torus.jsonl",
+    }
     load_and_build([S3Object(bucket, key) for key in keys.values()], tmp_path)
     with closing(open_warehouse(Settings.from_env())) as warehouse:
         expected = readings({f"{bucket}/{keys[name]}": body for name, body in bodies.items()})
@@ -70,7 +73,9 @@ def test_objects_and_local_files_give_the_same_events_as_an_independent_reading(
     local = local_objects(tmp_path / FUN.name) + local_objects(tmp_path / TORUS.name)
     load_and_build(local, tmp_path, mode="file")
     with closing(open_warehouse(Settings.from_env())) as warehouse:
-        expected = readings({item.key: body for item, body in zip(local, bodies.values(), strict=True)})
+        expected = readings(
+            {item.key: body for item, body in zip(local, bodies.values(), strict=True)}
+        )
         assert differences(warehouse, expected, "video") == []
         ids["files"] = warehouse.query(IDS)
 
@@ -115,7 +120,9 @@ def test_a_load_that_was_not_committed_is_not_seen(put, bucket, warehouse, tmp_p
     for key in ("a.jsonl", "b.jsonl"):
         list(load(warehouse, settings, [S3Object(bucket, key)]))
     # As after a crash between the lines and the ledger row.
-    warehouse.command("alter table {raw:Identifier}.loads delete where key = 'b.jsonl' settings mutations_sync = 2")
+    warehouse.command(
+        "alter table {raw:Identifier}.loads delete where key = 'b.jsonl' settings mutations_sync = 2"
+    )
     warehouse.close()
 
     run_dbt("run", "--select", "+video_events", folder=tmp_path)

@@ -12,7 +12,7 @@
         (
             model LowCardinality(String) comment 'Table that the load was applied to',
             table_uuid UUID comment 'Which table of that name: a full refresh makes a new one',
-            state LowCardinality(String) comment 'started or applied; only applied counts',
+            state LowCardinality(String) comment 'started (a run is at it), applied, or withdrawn (superseded objects were given up; lines counts them)',
             run_id UUID comment 'dbt invocation',
             slice UInt32 comment 'Insert of the run that took the load, from 0',
             load_id UUID comment 'The load',
@@ -72,15 +72,20 @@
     )
 {% endmacro %}
 
-{#- Fix which loads this run applies, in slices of var slice_lines lines (a larger load is a slice
-    of its own). Returns the slices: number, loads, lines. -#}
+{#- Fix which loads are applied now, in slices of var slice_lines lines (a larger load is a slice
+    of its own), numbered on from those that this run has made before.
+    Returns the slices: number, loads, lines. -#}
 {% macro start_loads(place, uuid, loads_from) %}
+    {%- set of_this_run = of_table(place, uuid, 'started') ~ " and run_id = '" ~ invocation_id ~ "'" -%}
+    {%- set first_slice = run_query(
+        'select if(count() > 0, max(slice) + 1, 0) from ' ~ load_applications() ~ ' where ' ~ of_this_run
+    ).rows[0][0] -%}
     {% do run_query("
         insert into " ~ load_applications() ~ "
             (model, table_uuid, state, run_id, slice, load_id, committed_at, lines)
         select
             '" ~ place.identifier ~ "', '" ~ uuid ~ "', 'started', '" ~ invocation_id ~ "',
-            intDiv(
+            " ~ first_slice ~ " + intDiv(
                 sum(lines) over (order by committed_at, load_id rows unbounded preceding) - lines,
                 " ~ (var('slice_lines') | int) ~ "
             ),
@@ -91,7 +96,7 @@
     {%- for row in run_query("
         select slice, uniqExact(load_id), sum(lines)
         from " ~ load_applications() ~ "
-        where " ~ of_table(place, uuid, 'started') ~ " and run_id = '" ~ invocation_id ~ "'
+        where " ~ of_this_run ~ " and slice >= " ~ first_slice ~ "
         group by slice order by slice
     ").rows -%}
         {% do slices.append({'number': row[0], 'loads': row[1] | int, 'lines': row[2] | int}) %}
@@ -136,12 +141,20 @@
     {%- set node = model_node(name) -%}
     {%- set relation = model_relation(name) -%}
     {%- set uuid = table_uuid(relation) -%}
-    {%- set waiting = run_query('select count() from (' ~ new_loads(relation, uuid, 'ledger') ~ ')').rows[0][0] -%}
+    {%- set waiting = run_query("
+        select
+            (select count() from (" ~ new_loads(relation, uuid, 'ledger') ~ "))
+            + (select count() from (" ~ loads_to_withdraw(relation, uuid) ~ "))
+    ").rows[0][0] | int -%}
     {%- if waiting -%}
         {% do acquire_lock(relation) %}
         {% do apply_new_loads(
             relation, relation, 'select * from ' ~ model_relation('stg_xapi__statements'),
             node.config.row_key, node.config.key_scope, 'ledger'
+        ) %}
+        {% do withdraw_superseded(
+            relation, 'select * from ' ~ model_relation('stg_xapi__statements'),
+            node.config.row_key, node.config.partition_by
         ) %}
         {% do release_lock(relation) %}
     {%- endif -%}

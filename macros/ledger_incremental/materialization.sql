@@ -46,6 +46,8 @@
             {%- set outcome = apply_new_loads(
                 target_table, target_table, sql, config.require('row_key'),
                 config.require('key_scope'), config.require('loads_from')
+            ) ~ withdraw_superseded(
+                target_table, sql, config.require('row_key'), config.require('partition_by')
             ) -%}
         {%- endif -%}
         {% do release_lock(target_table) %}
@@ -138,8 +140,11 @@
     {% endfor -%}
 {%- endmacro %}
 
-{#- An insert may touch any number of months, and runs with what the parse needs: with
-    short-circuit evaluation ClickHouse reads the JSON anew for every branch. -#}
+{#- An insert may touch any number of months; it sorts on disk what would take more than half a
+    gigabyte; and it runs with what the parse needs: with short-circuit evaluation ClickHouse
+    reads the JSON anew for every branch. -#}
 {% macro insert_settings() -%}
-    throw_on_max_partitions_per_insert_block = 0, short_circuit_function_evaluation = 'disable'
+    throw_on_max_partitions_per_insert_block = 0,
+    max_bytes_before_external_sort = 500000000,
+    short_circuit_function_evaluation = 'disable'
 {%- endmacro %}

@@ -81,14 +81,30 @@
         and last_event >= toDateTime64('{{ days.first_day }}', 3, 'UTC')
 {%- endmacro %}
 
-{#- Rebuild what the days yield, partition by partition: each is replaced at once, by its rows
-    outside the scope together with what the raw lines yield inside it. The scope is the days
-    themselves, or with config rebuild_by 'load' all lines of the loads that hold events of them.
-    Returns what was done, in words. -#}
+{#- Rebuild what the days yield: the days themselves, or with config rebuild_by 'load' all lines
+    of the loads that hold events of them. Returns what was done, in words. -#}
 {% macro rebuild(table, days) %}
     {%- set by_load = config.get('rebuild_by') == 'load' -%}
-    {%- set scope = 'load_id in (' ~ loads_of_days(days) ~ ')' if by_load else of_days(days) -%}
-    {%- set partition = config.require('partition_by') -%}
+    {%- set in_loads = 'load_id in (' ~ loads_of_days(days) ~ ')' -%}
+    {%- set scope = in_loads if by_load else of_days(days) -%}
+    {%- set partitions = months_of_loads(days) if by_load else months_of_days(days) -%}
+    {% do replace_partitions(
+        table, sql, in_loads ~ ' and ' ~ scope, scope, config.require('row_key'),
+        config.require('partition_by'), partitions
+    ) %}
+    {{ return('rebuilt ' ~ partitions | length ~ ' months') }}
+{% endmacro %}
+
+{#-
+    Put new rows in the place of a part of a table, partition by partition: each is replaced at
+    once, by its rows outside the scope together with the new ones.
+
+    rows        select that yields the new rows, and maybe others
+    wanted      condition on these: which of them are the new rows
+    scope       condition on rows of the table: which of them go
+    partitions  values of the partition expression that rows of the scope may have
+-#}
+{% macro replace_partitions(table, rows, wanted, scope, row_key, partition, partitions) %}
     {%- set fresh = table.incorporate(path={'identifier': table.identifier ~ '__rebuild'}) -%}
     {%- set columns = adapter.get_columns_in_relation(table) | map(attribute='quoted') | join(', ') -%}
     {% do run_query('drop table if exists ' ~ fresh ~ cluster_clause()) %}
@@ -97,34 +113,31 @@
     {% call statement('insert_rebuilt') %}
         insert into {{ fresh }} ({{ columns }})
         select {{ columns }}
-        from ({{ sql }}) as candidates
-        where candidates.load_id in ({{ loads_of_days(days) }})
-            and {{ scope }}
-        {{ first_of_each(config.require('row_key')) }}
+        from ({{ rows }}) as candidates
+        where {{ wanted }}
+        {{ first_of_each(row_key) }}
         settings {{ insert_settings() }}
     {% endcall %}
 
-    {%- set partitions = months_of_loads(days) if by_load else months_of_days(days) -%}
-    {%- for month in partitions -%}
+    {%- for value in partitions -%}
         {% do beat_lock(table) %}
         {% do run_query("
             insert into " ~ fresh ~ " (" ~ columns ~ ")
             select " ~ columns ~ " from " ~ table ~ "
-            where " ~ partition ~ " = " ~ month ~ " and not " ~ scope ~ "
+            where " ~ partition ~ " = " ~ value ~ " and not (" ~ scope ~ ")
             settings throw_on_max_partitions_per_insert_block = 0
         ") %}
-        {%- set rows = run_query(
-            'select count() from ' ~ fresh ~ ' where ' ~ partition ~ ' = ' ~ month
+        {%- set kept = run_query(
+            'select count() from ' ~ fresh ~ ' where ' ~ partition ~ ' = ' ~ value
         ).rows[0][0] | int -%}
-        {%- if rows -%}
-            {% do run_query('alter table ' ~ table ~ ' replace partition ' ~ month ~ ' from ' ~ fresh) %}
+        {%- if kept -%}
+            {% do run_query('alter table ' ~ table ~ ' replace partition ' ~ value ~ ' from ' ~ fresh) %}
         {%- else -%}
-            {% do run_query('alter table ' ~ table ~ ' drop partition ' ~ month) %}
+            {% do run_query('alter table ' ~ table ~ ' drop partition ' ~ value) %}
         {%- endif -%}
     {%- endfor -%}
 
     {% do run_query('drop table if exists ' ~ fresh ~ cluster_clause()) %}
-    {{ return('rebuilt ' ~ partitions | length ~ ' months') }}
 {% endmacro %}
 
 {#- The months of a range of days, as partition values: 202509, 202510. -#}

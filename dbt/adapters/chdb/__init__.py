@@ -5,6 +5,7 @@ are the same, so that this plugin can be dropped when it lands.
 """
 
 from dbt.adapters.base import AdapterPlugin
+
 from dbt.adapters.chdb.impl import ChdbAdapter, ChdbCredentials
 from dbt.include import chdb
 

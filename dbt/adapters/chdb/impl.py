@@ -1,18 +1,18 @@
 """Credentials, client, connections and adapter: what differs from dbt-clickhouse over HTTP."""
 
-import os
-import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
-
 from dbt.adapters.clickhouse.connections import ClickHouseConnectionManager
 from dbt.adapters.clickhouse.credentials import ClickHouseCredentials
 from dbt.adapters.clickhouse.httpclient import ChHttpClient
 from dbt.adapters.clickhouse.impl import ClickHouseAdapter
 from dbt.adapters.exceptions import FailedToConnectError
 from dbt_common.exceptions import DbtDatabaseError
+
+from loader.embedded import wait_until_free
 
 
 @dataclass
@@ -43,26 +43,16 @@ class ChdbClient(ChHttpClient):
 
     def _create_client(self, credentials):
         self._conn_settings.pop("session_id", None)  # each chDB connection is a session
-        os.makedirs(credentials.chdb_path, exist_ok=True)
-        give_up = time.monotonic() + credentials.chdb_wait
-        while True:
-            try:
-                return clickhouse_connect.get_client(
-                    interface="chdb",
-                    path=credentials.chdb_path,
-                    query_limit=0,
-                    settings=self._conn_settings,
-                )
-            except ClickHouseError as error:
-                if "lock" not in str(error).lower():
-                    raise FailedToConnectError(str(error)) from error
-                if time.monotonic() > give_up:
-                    raise FailedToConnectError(
-                        f"{credentials.chdb_path} is in use by another process; one process owns "
-                        f"an embedded database at a time (waited {credentials.chdb_wait} s). "
-                        "Let it finish, or use a server: XAPI_TARGET=server"
-                    ) from error
-                time.sleep(0.5)
+        path = Path(credentials.chdb_path)
+        path.mkdir(parents=True, exist_ok=True)
+        if in_use := wait_until_free(path, credentials.chdb_wait):
+            raise FailedToConnectError(in_use)
+        try:
+            return clickhouse_connect.get_client(
+                interface="chdb", path=str(path), query_limit=0, settings=self._conn_settings
+            )
+        except ClickHouseError as error:
+            raise FailedToConnectError(f"{path} cannot be opened: {error}") from error
 
     def query(self, sql, **kwargs):
         """Run a query and return its result (see `_clean` for what follows an error)."""

@@ -1,0 +1,53 @@
+{#- Objects that were loaded anew in place of what a table holds of them: their old rows go. -#}
+
+{#- Loads of the table with superseded objects that it has not given up yet. A load is looked at
+    again when more of its objects are superseded than last time. -#}
+{% macro loads_to_withdraw(table, uuid) %}
+    select
+        load_id,
+        count() as objects
+    from ({{ superseded_objects() }})
+    where load_id in (
+        select load_id from {{ load_applications() }} where {{ of_table(table, uuid, 'applied') }}
+    )
+    group by load_id
+    having (load_id, objects) not in (
+        select load_id, lines from {{ load_applications() }} where {{ of_table(table, uuid, 'withdrawn') }}
+    )
+{% endmacro %}
+
+{#- Condition on rows: their line belongs to an object that was superseded. -#}
+{% macro is_superseded() -%}
+    (load_id, source_path) in (
+        select load_id, if(bucket = '', key, concat(bucket, '/', key))
+        from ({{ superseded_objects() }})
+    )
+{%- endmacro %}
+
+{#- Give up the rows of superseded objects. An event that another visible line says too stays,
+    with that line as its source; each month changes at once. Returns what was done, in words. -#}
+{% macro withdraw_superseded(table, rows, row_key, partition) %}
+    {%- set uuid = table_uuid(table) -%}
+    {%- set waiting = run_query('select count() from (' ~ loads_to_withdraw(table, uuid) ~ ')').rows[0][0] | int -%}
+    {%- if not waiting -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- if 'source_line' in row_key -%}
+        {% do run_query('delete from ' ~ table ~ ' where ' ~ is_superseded()) %}
+    {%- else -%}
+        {%- set scope = row_key ~ ' in (select ' ~ row_key ~ ' from ' ~ table ~ ' where ' ~ is_superseded() ~ ')' -%}
+        {% do replace_partitions(
+            table, rows, scope, scope, row_key, partition, run_query(
+                'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ is_superseded()
+            ).columns[0].values()
+        ) %}
+    {%- endif -%}
+    {% do run_query("
+        insert into " ~ load_applications() ~ "
+            (model, table_uuid, state, run_id, slice, load_id, committed_at, lines)
+        select '" ~ table.identifier ~ "', '" ~ uuid ~ "', 'withdrawn', '" ~ invocation_id ~ "',
+            0, load_id, now64(3, 'UTC'), objects
+        from (" ~ loads_to_withdraw(table, uuid) ~ ")
+    ") %}
+    {{ return(', gave up superseded objects of ' ~ waiting ~ ' loads') }}
+{% endmacro %}

@@ -1,0 +1,104 @@
+"""The command line, as a person or a program calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+XAPI_ELT = Path(sys.executable).with_name("xapi-elt")
+
+
+def run(*arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess:
+    """Run a command and check its exit code."""
+    done = subprocess.run(
+        [XAPI_ELT, *arguments],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_init_twice_says_the_same_and_changes_nothing(chdb_path):
+    assert run("init").stdout == run("init").stdout
+
+
+def test_load_status_and_load_again(chdb_path, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": 2}')
+    first = run("load", str(tmp_path / "a.jsonl"))
+    assert first.stdout == "objects: 1 committed; lines loaded: 2\n"
+    again = run("load", str(tmp_path / "a.jsonl"))
+    assert again.stdout == "objects: 1 skipped; lines loaded: 0\n"
+    page = json.loads(run("status", "--json").stdout)
+    assert [(row["outcome"], row["objects"], row["lines"]) for row in page["ledger"]] == [
+        ("committed", 1, 2)
+    ]
+    assert "dbt has built nothing yet" in run("status").stdout
+
+
+def test_one_missing_object_is_named_and_the_rest_loads(put, bucket, chdb_path):
+    put("a.jsonl", b"{}")
+    done = run("load", f"s3://{bucket}/a.jsonl", f"s3://{bucket}/b.jsonl", "--json", code=1)
+    report = json.loads(done.stdout)
+    assert report["objects"] == {"committed": 1, "failed": 1}
+    assert report["rows"] == 1
+    assert [item["object"] for item in report["failed"]] == [f"s3://{bucket}/b.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "says"),
+    [
+        (["load", "s3://only-a-bucket"], {}, "s3://bucket/key"),
+        (["load", "no/such/file.jsonl"], {}, "no such file"),
+        (["load", "--policy", "merge", "x.jsonl"], {}, "append, ignore"),
+        (["status"], {"XAPI_TARGET": "cloud"}, "XAPI_TARGET"),
+        (["load"], {}, "Missing argument"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_changes_nothing(chdb_path, arguments, env, says):
+    done = run(*arguments, code=2, **env)
+    assert says in done.stderr
+    assert not chdb_path.exists()
+
+
+def test_before_init_status_says_what_to_do(chdb_path):
+    done = run("status", code=1)
+    assert "xapi-elt init" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_database_in_use_is_said_clearly(warehouse, chdb_path, tmp_path):
+    # `warehouse` holds the database open in this process.
+    done = run("doctor", code=1)
+    assert f"{chdb_path} is in use by another process" in done.stdout
+
+
+def test_doctor_finds_everything_right_when_it_is(bucket, chdb_path):
+    run("init")
+    done = run("doctor", "--json")
+    assert {check["name"]: check["verdict"] for check in json.loads(done.stdout)} == {
+        "settings": "ok",
+        "engine": "ok",
+        "tables": "ok",
+        "s3": "ok",
+        "dbt": "ok",
+    }
+
+
+def test_a_server_that_is_down_is_one_line():
+    done = run("status", code=1, XAPI_TARGET="server", CLICKHOUSE_PORT="9")
+    assert "ClickHouse at localhost:9 does not answer" in done.stderr
+    assert "Connection refused" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_every_command_has_help():
+    listed = run("--help").stdout
+    for command in ("init", "load", "status", "doctor", "demo"):
+        assert command in listed
+        assert "--help" in run(command, "--help").stdout
