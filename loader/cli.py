@@ -2,29 +2,28 @@
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import chain
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from loader import doctor as doctor_checks
-from loader import schema
 from loader import status as status_page
 from loader.errors import LoaderError, SettingsError
-from loader.ledger import Outcome
-from loader.load import load as load_objects
-from loader.objects import S3Object
-from loader.settings import POLICIES, Settings
-from loader.sources import local_objects
-from loader.warehouse import Warehouse, open_warehouse
+from loader.load import Summary
+from loader.pipeline import Pipeline
 
 app = typer.Typer(
     name="xapi-elt",
@@ -58,10 +57,10 @@ def main() -> None:
 @app.command()
 def init(as_json: AsJson = False) -> None:
     """Create or upgrade databases and tables; what is there stays."""
-    with _warehouse() as (warehouse, settings):
-        made = schema.init(warehouse, settings)
+    with Pipeline.from_env() as pipeline:
+        made = pipeline.init()
     if as_json:
-        _print_json({"ready": made})
+        print_json({"ready": made})
     for line in [] if as_json else made:
         console.print(f"ready: {line}")
 
@@ -75,37 +74,24 @@ def load(
         bool, typer.Option("--force", help="Load also what the ledger holds already.")
     ] = False,
     policy: Annotated[
-        str, typer.Option(help="What another version of a loaded key means: append or ignore.")
+        str,
+        typer.Option(help="What another version of a loaded key means: append, replace, ignore."),
     ] = "append",
     as_json: AsJson = False,
 ) -> None:
     """Load objects or local files, each exactly once."""
-    if policy not in POLICIES:
-        raise SettingsError(f"--policy is {policy!r}; accepted: {', '.join(POLICIES)}")
-    remote = [S3Object.from_uri(target) for target in targets if target.startswith("s3://")]
-    local = list(
-        chain.from_iterable(
-            local_objects(Path(target)) for target in targets if not target.startswith("s3://")
-        )
-    )
-    with _warehouse() as (warehouse, settings):
-        schema.init(warehouse, settings)
-        done = (
-            load_objects(warehouse, settings, items, mode=mode, policy=policy, force=force)
-            for items, mode in ((remote, "load"), (local, "file"))
-            if items
-        )
-        outcomes = _with_progress(chain.from_iterable(done), len(remote) + len(local))
-    _report(outcomes, as_json)
+    with Pipeline.from_env() as pipeline, loading_bar() as show:
+        summary = pipeline.load(*targets, policy=policy, force=force, on_progress=show)
+    report(summary, as_json)
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show what is loaded, what waits for dbt, what was rejected and what failed."""
-    with _warehouse() as (warehouse, settings):
-        page = status_page.status(warehouse, settings)
+    with Pipeline.from_env() as pipeline:
+        page = pipeline.status()
     if as_json:
-        _print_json(asdict(page))
+        print_json(asdict(page))
     else:
         _print_status(page)
 
@@ -115,7 +101,7 @@ def doctor(as_json: AsJson = False) -> None:
     """Check settings, engine, tables, S3 and dbt; say what to do about what is wrong."""
     checks = doctor_checks.run()
     if as_json:
-        _print_json([asdict(check) for check in checks])
+        print_json([asdict(check) for check in checks])
     for check in [] if as_json else checks:
         console.print(f"{check.verdict:5} {check.name}: {check.finding}")
     if any(check.verdict == "fail" for check in checks):
@@ -131,55 +117,66 @@ def demo() -> None:
 
 
 @contextmanager
-def _warehouse() -> Iterator[tuple[Warehouse, Settings]]:
-    settings = Settings.from_env()
-    with closing(open_warehouse(settings)) as warehouse:
-        yield warehouse, settings
-
-
-def _with_progress(batches: Iterable[list[Outcome]], total: int) -> list[Outcome]:
-    """Collect outcomes while a bar on the terminal shows how far it is."""
+def loading_bar() -> Iterator[Callable[[Summary], None]]:
+    """A bar on the terminal that shows how far a load is, how fast and how long it will take."""
     bar = Progress(
         TextColumn("loading"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("objects"),
+        TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
         console=errors,
         disable=not errors.is_terminal,
         transient=True,
     )
-    outcomes: list[Outcome] = []
     with bar:
-        task = bar.add_task("", total=total)
-        for batch in batches:
-            outcomes += batch
-            bar.advance(task, len(batch))
-    return outcomes
+        task = bar.add_task("", total=None, rate="")
+
+        def show(summary: Summary) -> None:
+            rate = f"{summary.done / summary.seconds:,.0f}/s" if summary.seconds else ""
+            bar.update(task, total=summary.asked, completed=summary.done, rate=rate)
+
+        yield show
 
 
-def _report(outcomes: list[Outcome], as_json: bool) -> None:
-    """Print what became of each object; exit with 1 if some failed."""
-    counts = Counter(outcome.outcome for outcome in outcomes)
-    failures = [outcome for outcome in outcomes if outcome.outcome in ("failed", "unknown")]
+def report(summary: Summary, as_json: bool, **more: Any) -> None:
+    """Print what became of the objects; exit with 1 if not all is done.
+
+    Args:
+        more: what JSON says besides.
+    """
     if as_json:
-        _print_json(
-            {
-                "objects": dict(counts),
-                "rows": sum(outcome.rows for outcome in outcomes),
-                "failed": [
-                    {"object": failure.item.uri, "error": failure.error} for failure in failures
-                ],
-            }
-        )
+        print_json(more | _summary_json(summary))
     else:
-        for failure in failures:
+        for failure in summary.failed:
             errors.print(f"{failure.outcome}: {failure.error}")
-        parts = [f"{count:,} {outcome}" for outcome, count in sorted(counts.items())]
-        rows = sum(outcome.rows for outcome in outcomes)
-        console.print(f"objects: {', '.join(parts) or 'none'}; lines loaded: {rows:,}")
-    if failures:
+        parts = [f"{count:,} {outcome}" for outcome, count in sorted(summary.counts.items())]
+        console.print(f"objects: {', '.join(parts) or 'none'}; lines loaded: {summary.rows:,}")
+        if summary.stopped:
+            errors.print(
+                f"stopped, with {summary.asked - summary.done:,} objects not tried: "
+                f"{summary.stopped}; run the same command again, it goes on from here"
+            )
+    if not summary.complete:
         raise typer.Exit(1)
+
+
+def _summary_json(summary: Summary) -> dict[str, Any]:
+    return {
+        "objects": dict(summary.counts),
+        "rows": summary.rows,
+        "bytes": summary.bytes,
+        "inserts": summary.inserts,
+        "seconds": round(summary.seconds, 3),
+        "failed": [
+            {"object": failure.item.uri, "error": failure.error} for failure in summary.failed
+        ],
+        "not_tried": summary.asked - summary.done,
+        "stopped": summary.stopped,
+    }
 
 
 def _print_status(page: status_page.Status) -> None:
@@ -210,5 +207,11 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print for programs."""
     print(json.dumps(value, indent=2, default=str))
+
+
+# Commands of other modules; they take `app` from here.
+import loader.cli_bulk  # noqa: E402
+import loader.cli_trigger  # noqa: E402, F401

@@ -42,12 +42,17 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
     checks = [Check("settings", "ok", f"target {settings.target}, database {settings.database}")]
     try:
         with closing(open_warehouse(settings, wait=5)) as warehouse:
-            checks += _guarded("engine", lambda: _engine(warehouse))
-            checks += _guarded("tables", lambda: _tables(warehouse, settings))
-            checks += _guarded("s3", lambda: _s3(warehouse, settings))
+            checks += check_warehouse(warehouse, settings)
     except LoaderError as error:
         checks.append(Check("engine", "fail", str(error)))
     return checks + list(_dbt(settings))
+
+
+def check_warehouse(warehouse: Warehouse, settings: Settings, s3: bool = True) -> list[Check]:
+    """Check ClickHouse, what it holds, and (if asked for) whether it can read the buckets."""
+    checks = _guarded("engine", lambda: _engine(warehouse))
+    checks += _guarded("tables", lambda: _tables(warehouse, settings))
+    return checks + (_guarded("s3", lambda: _s3(warehouse, settings)) if s3 else [])
 
 
 def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> list[Check]:

@@ -4,8 +4,10 @@ Every attempt writes its lines under a new load id; readers see none of them unt
 names the attempt. So the order below is all there is to it: insert, look what is there, commit.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -16,6 +18,12 @@ from loader.objects import MOST_PATHS, S3Object, batches
 from loader.settings import Settings
 from loader.sources import Source, source_for
 from loader.warehouse import Warehouse
+
+# Bytes of names that one statement takes: ClickHouse refuses a parameter above 128 KiB.
+MOST_NAME_BYTES = 100_000
+
+# Failures that one insert into the ledger takes, for the same reason: errors are long.
+MOST_ERRORS = 50
 
 COUNT_LOADED = """
 select
@@ -33,6 +41,50 @@ group by key
 """
 
 
+@dataclass
+class Summary:
+    """What became of many objects.
+
+    Attributes:
+        asked: how many objects there are to load.
+        counts: objects by outcome (see `Outcome`).
+        rows: lines loaded.
+        bytes: bytes of the loaded objects, as stored.
+        inserts: load attempts that committed something.
+        failed: the outcomes failed and unknown.
+        seconds: how long it took.
+        stopped: why the rest was not tried; '' if all was.
+    """
+
+    asked: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    bytes: int = 0
+    inserts: int = 0
+    failed: list[Outcome] = field(default_factory=list)
+    seconds: float = 0.0
+    stopped: str = ""
+
+    @property
+    def done(self) -> int:
+        """Objects that were tried."""
+        return self.counts.total()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked is done."""
+        return not self.failed and not self.stopped
+
+    def add(self, outcomes: list[Outcome]) -> None:
+        """Count outcomes."""
+        committed = [outcome for outcome in outcomes if outcome.outcome == "committed"]
+        self.counts.update(outcome.outcome for outcome in outcomes)
+        self.rows += sum(outcome.rows for outcome in committed)
+        self.bytes += sum(outcome.item.size for outcome in committed)
+        self.inserts += len({outcome.load_id for outcome in committed})
+        self.failed += [item for item in outcomes if item.outcome in ("failed", "unknown")]
+
+
 def load(
     warehouse: Warehouse,
     settings: Settings,
@@ -42,6 +94,8 @@ def load(
     policy: str = "append",
     force: bool = False,
     most: int = MOST_PATHS,
+    most_bytes: int | None = None,
+    source: Source | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     new_id: Callable[[], UUID] = uuid4,
 ) -> Iterator[list[Outcome]]:
@@ -53,9 +107,11 @@ def load(
     Args:
         items: objects of buckets, or local files (with bucket ''), not both.
         mode: what asked for it, for the ledger.
-        policy: what another version of a loaded key means: append or ignore.
+        policy: what another version of a loaded key means: append, replace or ignore.
         force: load also what the ledger holds.
         most: largest number of objects in a batch.
+        most_bytes: bytes of objects, as stored, in a batch; a larger one is a batch of its own.
+        source: where the lines come from, if the objects do not say so themselves.
 
     Yields:
         What became of each object, a batch at a time.
@@ -64,14 +120,67 @@ def load(
         UnavailableError: ClickHouse cannot be reached; outcomes yielded before stand.
     """
     items = list(items)
-    source = source_for(warehouse, settings, items)
+    source = source or source_for(warehouse, settings, items)
     attempt = _Attempt(warehouse, source, mode, policy, clock, new_id)
     fit, refused = _refuse(source, items)
     for batch in _failed_by_bucket(refused):
         attempt.record(batch, new_id(), clock())
         yield batch
-    for batch in batches(fit, most):
-        yield from attempt.load_batch(batch, force)
+    for group in batches(fit, most):
+        for batch in pieces(group, most, most_bytes):
+            yield from attempt.load_batch(batch, force)
+
+
+def pieces(
+    items: Iterable[S3Object], most: int = MOST_PATHS, most_bytes: int | None = None
+) -> Iterator[list[S3Object]]:
+    """Cut a stream of objects into pieces that one statement can name and should read.
+
+    Args:
+        items: objects.
+        most: largest number of objects in a piece.
+        most_bytes: bytes of objects, as stored, in a piece; a larger one is a piece of its own.
+    """
+    piece: list[S3Object] = []
+    names = size = 0
+    for item in items:
+        name = _name_bytes(item)
+        if piece and (
+            len(piece) == most
+            or names + name > MOST_NAME_BYTES
+            or (most_bytes is not None and size + item.size > most_bytes)
+        ):
+            yield piece
+            piece, names, size = [], 0, 0
+        piece.append(item)
+        names += name
+        size += item.size
+    if piece:
+        yield piece
+
+
+def _name_bytes(item: S3Object) -> int:
+    """Bytes of an object's path in an array: with quotes, comma and escapes."""
+    path = item.path
+    return len(path.encode()) + 4 + path.count("'") + path.count("\\")
+
+
+def answers(source: Source, item: S3Object) -> bool:
+    """Whether the place of an object can be asked at all, with one HEAD request for a key that is
+    not there. A refusal is an answer; no connection, a time-out or an error of S3 itself is none.
+
+    Raises:
+        UnavailableError: ClickHouse cannot be reached.
+    """
+    try:
+        source.stat([replace(item, key=f"{item.key}.is-not-there", etag="")])
+    except UnavailableError:
+        raise
+    except RetryableError as error:
+        return re.search(r"HTTP response code: [34]\d\d", str(error)) is not None
+    except LoaderError:
+        return True
+    return True
 
 
 class _Attempt:
@@ -98,8 +207,12 @@ class _Attempt:
             yield from self._load_or_split(fresh)
 
     def record(self, outcomes: list[Outcome], load_id: UUID, started: datetime) -> None:
-        """Write the ledger rows of an attempt."""
-        ledger.record(self._warehouse, outcomes, load_id, self._mode, self._policy, started)
+        """Write the ledger rows of an attempt; last and in one insert, those that commit."""
+        committed = [outcome for outcome in outcomes if outcome.outcome == "committed"]
+        others = [outcome for outcome in outcomes if outcome.outcome != "committed"]
+        parts = [others[at : at + MOST_ERRORS] for at in range(0, len(others), MOST_ERRORS)]
+        for part in [*parts, committed] if committed else parts:
+            ledger.record(self._warehouse, part, load_id, self._mode, self._policy, started)
 
     def _identify(self, batch: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
         """Find version and size of objects that came without; those that are not there fail."""
@@ -111,12 +224,12 @@ class _Attempt:
         except UnavailableError:
             raise
         except LoaderError as error:
-            if len(unknown) == 1:
-                return [], [_failed(unknown[0], error)]
+            known = [item for item in batch if item.etag]
+            if not self._worth_splitting(unknown, error):
+                return known, [_failed(item, error) for item in unknown]
             half = len(unknown) // 2
             left, left_failed = self._identify(unknown[:half])
             right, right_failed = self._identify(unknown[half:])
-            known = [item for item in batch if item.etag]
             return known + left + right, left_failed + right_failed
         known = [found.get(item.path, item) for item in batch]
         missing = [item for item in known if not item.etag]
@@ -149,14 +262,21 @@ class _Attempt:
         except UnknownOutcomeError as error:
             outcomes = [replace(_failed(item, error), outcome="unknown") for item in batch]
         except LoaderError as error:
-            if len(batch) > 1:
+            if self._worth_splitting(batch, error):
                 half = len(batch) // 2
                 yield from self._load_or_split(batch[:half])
                 yield from self._load_or_split(batch[half:])
                 return
-            outcomes = [_failed(batch[0], error)]
+            outcomes = [_failed(item, error) for item in batch]
         self.record(outcomes, load_id, started)
         yield [replace(outcome, load_id=load_id) for outcome in outcomes]
+
+    def _worth_splitting(self, batch: list[S3Object], error: LoaderError) -> bool:
+        """Whether halves of a failed batch may fare better. Not where nobody answers: each try
+        takes seconds then, and there would be two for each object."""
+        if len(batch) == 1:
+            return False
+        return not isinstance(error, RetryableError) or answers(self._source, batch[0])
 
     def _verify(self, batch: list[S3Object], load_id: UUID) -> list[Outcome]:
         """Compare what this attempt wrote with what it was asked to."""

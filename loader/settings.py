@@ -10,7 +10,8 @@ from loader.errors import SettingsError
 
 TARGETS = ("embedded", "server", "cluster")
 ETL_MODES = ("direct", "lambda", "s3")
-POLICIES = ("append", "ignore")
+POLICIES = ("append", "replace", "ignore")
+LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR")
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
@@ -42,6 +43,10 @@ class Settings:
     aws_endpoint: str = ""
     region: str = "us-east-1"
     queue_url: str = ""
+    environment: str = "dev"
+    log_level: str = "INFO"
+    secret_arn: str = ""
+    retry_seconds: int = 60
 
     @property
     def raw_database(self) -> str:
@@ -85,6 +90,10 @@ class Settings:
             aws_endpoint=_url(env, "AWS_ENDPOINT_URL"),
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.region,
             queue_url=env.get("XAPI_SQS_QUEUE_URL", ""),
+            environment=env.get("XAPI_ENVIRONMENT") or cls.environment,
+            log_level=_one_of(env, "XAPI_LOG_LEVEL", LOG_LEVELS),
+            secret_arn=env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", ""),
+            retry_seconds=_seconds(env, "XAPI_RETRY_SECONDS", cls.retry_seconds),
         )
 
 
@@ -110,6 +119,13 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
     value = env.get(name) or str(default)
     if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
         raise SettingsError(f"{name} is {value!r}; accepted: a port from 1 to 65535")
+    return int(value)
+
+
+def _seconds(env: Mapping[str, str], name: str, default: int) -> int:
+    value = env.get(name) or str(default)
+    if not value.isascii() or not value.isdigit() or int(value) > 900:
+        raise SettingsError(f"{name} is {value!r}; accepted: seconds from 0 to 900")
     return int(value)
 
 

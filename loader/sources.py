@@ -20,7 +20,7 @@ UPLOAD_BLOCK = 32 * 1024 * 1024
 # What every load states, so that no profile of the server decides it: the paths of the `where`
 # are exact and nothing of them is read as a hive partition; rows are written by this statement,
 # at once, in few large parts; a dead endpoint is given up after some ten seconds, not hours.
-_LOAD_SETTINGS = """
+LOAD_SETTINGS = """
     use_hive_partitioning = 0,
     enable_parallel_replicas = 0,
     async_insert = 0,
@@ -51,7 +51,7 @@ select
     line
 from $s3 filename = {{pattern:String}}, format = 'LineAsString', structure = 'line String')
 where _path in {{paths:Array(String)}}
-settings {_LOAD_SETTINGS}
+settings {LOAD_SETTINGS}
 """
 
 # HEAD requests only.
@@ -87,9 +87,10 @@ select
     line
 from file({{pattern:String}}, 'LineAsString', 'line String')
 where _path in {{paths:Array(String)}}
-settings {_LOAD_SETTINGS}
+settings {LOAD_SETTINGS}
 """
 
+# It must not end with a line break: that would be the first line of the data.
 UPLOAD_LINES = f"""
 insert into {{raw:Identifier}}.statements
     (load_id, bucket, key, etag, object_size, last_modified, source_line, line)
@@ -103,9 +104,8 @@ select
     rowNumberInAllBlocks() + 1 + {{lines_before:UInt64}},
     line
 from input('line String')
-settings {_LOAD_SETTINGS}, max_insert_threads = 1, max_threads = 1
-format LineAsString
-"""
+settings {LOAD_SETTINGS}, max_insert_threads = 1, max_threads = 1
+format LineAsString"""
 
 
 class Source(Protocol):

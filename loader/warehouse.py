@@ -5,20 +5,15 @@ import json
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any, Protocol
 
-from loader.errors import (
-    LoaderError,
-    PermanentError,
-    RetryableError,
-    UnavailableError,
-    UnknownOutcomeError,
-)
+from loader import clickhouse_errors
+from loader.embedded import wait_until_free
+from loader.errors import LoaderError, PermanentError, UnavailableError
 from loader.settings import Settings
 
 SQL = Path(__file__).with_name("sql")
@@ -26,17 +21,8 @@ SQL = Path(__file__).with_name("sql")
 # Seconds to wait for an embedded database that another process owns.
 EMBEDDED_WAIT = 60
 
-# ClickHouse error codes that another attempt may not meet (src/Common/ErrorCodes.cpp): timeouts,
-# network, memory and part limits, too many queries, read-only or lost replicas, Keeper, S3.
-RETRYABLE_CODES = {
-    *(159, 202, 209, 210, 225, 236, 241, 242, 252, 279, 285, 319, 394, 425, 439, 499, 999),
-}
-
 # 64-bit numbers of JSON answers are numbers.
 _SESSION = {"output_format_json_quote_64bit_integers": 0}
-
-# Of these nobody knows whether the statement took effect.
-UNKNOWN_CODES = {159, 209, 210, 394}
 
 
 class Warehouse(Protocol):
@@ -70,8 +56,8 @@ class ConnectedWarehouse:
     def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """See `Warehouse.query`."""
         answer = self._run(sql, values, fmt="JSONEachRow")
-        # A line of a bad object may hold bytes that are not UTF-8.
-        return [json.loads(row) for row in answer.decode("utf-8", "replace").splitlines() if row]
+        # A line of a bad object may hold bytes that are not UTF-8, or line ends of Unicode.
+        return [json.loads(row) for row in answer.decode("utf-8", "replace").split("\n") if row]
 
     def command(self, sql: str, data: bytes | None = None, **values: Any) -> None:
         """See `Warehouse.command`."""
@@ -100,12 +86,12 @@ class ConnectedWarehouse:
         except UnicodeDecodeError as error:
             # chDB's error text may quote bytes of a line that are no UTF-8.
             self._discard_leftovers()
-            raise _as_ours(error.object.decode("utf-8", "replace"), None) from None
+            raise clickhouse_errors.from_answer(error.object.decode("utf-8", "replace")) from None
         except OperationalError as error:
             raise _connection_error(self._settings, error) from None
         except ClickHouseError as error:
             self._discard_leftovers()
-            raise _as_ours(str(error), getattr(error, "code", None)) from None
+            raise clickhouse_errors.from_answer(str(error), getattr(error, "code", None)) from None
 
     def _discard_leftovers(self) -> None:
         if self._settings.target == "embedded":
@@ -161,37 +147,31 @@ def _open_server(settings: Settings) -> Any:
     except OperationalError as error:
         raise _connection_error(settings, error) from None
     except ClickHouseError as error:
-        raise _as_ours(str(error), getattr(error, "code", None)) from None
+        raise clickhouse_errors.from_answer(str(error), getattr(error, "code", None)) from None
 
 
 def _open_embedded(settings: Settings, wait: float) -> Any:
     import clickhouse_connect
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
-    Path(settings.chdb_path).mkdir(parents=True, exist_ok=True)
-    config = _embedded_config(settings)
-    give_up = time.monotonic() + wait
-    while True:
-        try:
-            return clickhouse_connect.get_client(
-                interface="chdb",
-                path=settings.chdb_path,
-                chdb_options={"config-file": str(config)},
-                query_limit=0,
-                settings=_SESSION,
-            )
-        except ClickHouseError as error:
-            if "lock" not in str(error).lower():
-                raise PermanentError(f"{settings.chdb_path}: {error}") from None
-            if time.monotonic() > give_up:
-                raise UnavailableError(
-                    f"{settings.chdb_path} is in use by another process (one process owns an "
-                    "embedded database at a time); let it finish, or use XAPI_TARGET=server"
-                ) from None
-            time.sleep(0.2)
+    path = Path(settings.chdb_path)
+    path.mkdir(parents=True, exist_ok=True)
+    if in_use := wait_until_free(path, wait):
+        raise UnavailableError(in_use)
+    try:
+        return clickhouse_connect.get_client(
+            interface="chdb",
+            path=settings.chdb_path,
+            chdb_options={"config-file": str(embedded_config(settings))},
+            query_limit=0,
+            settings=_SESSION,
+        )
+    except ClickHouseError as error:
+        text = clickhouse_errors.first_sentence(str(error))
+        raise PermanentError(f"{path} cannot be opened: {text}") from None
 
 
-def _embedded_config(settings: Settings) -> Path:
+def embedded_config(settings: Settings) -> Path:
     """Write the engine's configuration: the named collection, whose values it takes from the
     environment of this process. No secret is on disk or in SQL."""
     credentials = _s3_credentials()
@@ -228,32 +208,5 @@ def _s3_credentials() -> dict[str, str]:
 
 def _connection_error(settings: Settings, error: Exception) -> LoaderError:
     cause = error.__cause__ or error.__context__ or error
-    text = _first_sentence(str(getattr(cause, "reason", cause)).rpartition(": ")[2])
-    if "timed out" in text.lower() or "timeout" in text.lower():
-        return UnknownOutcomeError(f"no answer from ClickHouse in time: {text}")
-    where = f"{settings.host}:{settings.port}"
-    return UnavailableError(f"ClickHouse at {where} does not answer: {text}")
-
-
-def _as_ours(text: str, code: int | None) -> LoaderError:
-    code = code if code is not None else _code_in(text)
-    text = _first_sentence(text)
-    if code in UNKNOWN_CODES:
-        return UnknownOutcomeError(text)
-    if code in RETRYABLE_CODES:
-        return RetryableError(text)
-    if code in (60, 81):
-        return PermanentError(f"{text}; create the tables: xapi-elt init")
-    return PermanentError(text)
-
-
-def _code_in(text: str) -> int | None:
-    _, found, rest = text.partition("Code: ")
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    return int(digits) if found and digits else None
-
-
-def _first_sentence(text: str, most: int = 600) -> str:
-    """The error without the stack and the version that ClickHouse appends."""
-    text = text.partition("Stack trace:")[0].partition("(version ")[0]
-    return " ".join(text.split())[:most]
+    text = str(getattr(cause, "reason", cause)).rpartition(": ")[2]
+    return clickhouse_errors.from_connection(f"{settings.host}:{settings.port}", text)

@@ -8,7 +8,7 @@
         key,
         committed_at
 
-    from {{ source('xapi_raw', 'loads') }}
+    from {{ source('xapi_raw', 'loads').render() }}
 
     where outcome = 'committed'
         and (bucket, key, load_id) not in ({{ superseded_objects() }})
@@ -47,12 +47,12 @@
                     )
                 ) as opens_version
 
-            from {{ source('xapi_raw', 'loads') }}
+            from {{ source('xapi_raw', 'loads').render() }}
 
             where outcome = 'committed'
                 and (bucket, key) in (
                     select bucket, key
-                    from {{ source('xapi_raw', 'loads') }}
+                    from {{ source('xapi_raw', 'loads').render() }}
                     where outcome = 'committed' and policy in ('replace', 'force')
                 )
         )

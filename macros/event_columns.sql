@@ -12,7 +12,8 @@
     ) }}
 {% endmacro %}
 
-{#- What every event table says of an event: who, where, and which line it comes from. -#}
+{#- What every event table says of an event: who, where, and which line it comes from. Grouping by
+    verb or course is three to five times as fast in LowCardinality. -#}
 {% macro event_keys() %}
     event_id,
     assumeNotNull(timestamp) as timestamp,

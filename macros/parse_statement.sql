@@ -111,6 +111,43 @@
     )
 {%- endmacro %}
 
+{#- What makes an event the same event: all that the models read of it, in a form that does not
+    depend on the order of members, spacing, escapes or the spelling of numbers and times. -#}
+{% macro statement_content() -%}
+    (
+        statement.id,
+        occurred_at,
+        statement.registration,
+        statement.actor,
+        statement.verb,
+        statement.object.id,
+        object_type,
+        statement.object.definition.subType,
+        title,
+        statement.object.definition.extensions,
+        statement.result.success,
+        statement.result.completion,
+        statement.result.score,
+        {{ unordered('statement.result.response') }},
+        {% for name in ['time', 'progress', 'played-segments', 'time-from', 'time-to', 'length'] -%}
+        result_extensions.{{ xapi_extension('video', name) }},
+        {% endfor -%}
+        {{ unordered('result_extensions.' ~ xapi_extension('torus', 'feedback')) }},
+        statement.context.registration,
+        course,
+        context_extensions
+    )
+{%- endmacro %}
+
+{#- JSON text as its members in a fixed order, for comparing; other text as it is. -#}
+{% macro unordered(text) -%}
+    if(
+        match(coalesce({{ text }}, ''), '^[\\[{]'),
+        arraySort(splitByRegexp('[{},]', coalesce({{ text }}, ''))),
+        [toString(isNull({{ text }})), coalesce({{ text }}, '')]
+    )
+{%- endmacro %}
+
 {#- A Torus context extension of the parsed statement, as text. -#}
 {% macro context_extension(name) -%}
     context_extensions.{{ xapi_extension('torus', name) }}

@@ -109,7 +109,7 @@ class Statement:
         if re.search(r";\s*[^\s;]", plain):
             raise Failure(62, "Syntax error (Multi-statements are not allowed) (SYNTAX_ERROR)")
         if re.search(r"(?i)\bfrom\s+infile\b", plain):
-            raise Failure(78, "Query has infile and was send directly to server")
+            raise Failure(78, "Query has infile and was sent directly (UNKNOWN_TYPE_OF_QUERY)")
 
     def reading(self, file: str) -> bytes:
         """The statement with the data in a file: chDB takes none for input(), without a word,
@@ -250,7 +250,7 @@ class ClickHouseHttp:
                 self._sessions[name] = Session(chdb.connect(self.location), lasts=True)
             session = self._sessions[name]
             if not session.busy.acquire(blocking=False):
-                raise Failure(373, f"Session {name} is locked by a concurrent client")
+                raise Failure(373, f"Session {name} is locked (SESSION_IS_LOCKED)")
         try:
             yield session
         finally:
@@ -336,7 +336,9 @@ class _Handler(BaseHTTPRequestHandler):
             for part in form.get_payload():
                 name = part.get_param("name", header="content-disposition")
                 if part.get_filename():
-                    raise Failure(48, f"the stand-in has no external tables: {name}")
+                    raise Failure(
+                        48, f"The stand-in has no external tables: {name} (NOT_IMPLEMENTED)"
+                    )
                 fields[name] = part.get_payload(decode=True).decode()
             body = b""
         if any(len(value.encode()) > LONGEST_FIELD for value in fields.values()):
@@ -356,7 +358,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, tuple | list):
             self.of.closing.wait(fault[1])
         if self.command == "GET" and not (statement.reads or statement.verb in ("set", "use")):
-            raise Failure(164, "Cannot execute query in readonly mode: GET implies readonly")
+            raise Failure(164, "Cannot execute query in readonly mode: GET only reads (READONLY)")
 
         settings, parameters = {}, {}
         for name, value in fields.items():
@@ -364,16 +366,17 @@ class _Handler(BaseHTTPRequestHandler):
                 parameters[name.removeprefix("param_")] = value
             elif not TRANSPORT.fullmatch(name):
                 settings[name] = value
-        output = fields.get("default_format") or self.headers.get("X-ClickHouse-Format") or "TSV"
+        output = self.headers.get("X-ClickHouse-Format", "TabSeparated")
+        output = fields.get("default_format", output)
         database = fields.get("database", "")
         name = "" if "readonly" in settings else fields.get("session_id", "")  # no way back from it
         started = time.monotonic_ns()
-        with self.of.session(name, float(fields.get("session_timeout", 60))) as session:
-            try:
+        try:
+            with self.of.session(name, float(fields.get("session_timeout", 60))) as session:
                 result = session.answer(statement, output, database, settings, parameters)
-            finally:
-                if fault == "lose_answer":
-                    self.hang_up()
+        finally:
+            if fault == "lose_answer":  # with the session free again: clients retry at once
+                self.hang_up()
         counts = {
             "read_rows": result.storage_rows_read(),
             "written_rows": result.rows_written(),

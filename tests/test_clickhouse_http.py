@@ -223,7 +223,7 @@ def test_plain_http_is_enough(server: ClickHouseHttp) -> None:
     """SQL in the URL or in the body, parameters in the URL, a summary in the headers."""
     status, text, headers = ask(server, "GET", query="SELECT {a:String}", param_a="it\\'s\\n")
     assert (status, text) == (200, "it\\'s\\n\n")
-    assert headers["X-ClickHouse-Format"] == "TSV"
+    assert headers["X-ClickHouse-Format"] == "TabSeparated"
     sql = "INSERT INTO lines (line) FORMAT LineAsString"
     status, text, headers = ask(server, "POST", "one\ntwo", query=sql, query_id="mine")
     assert (status, text, headers["X-ClickHouse-Query-Id"]) == (200, "", "mine")
@@ -322,8 +322,10 @@ def start(path: Path, *options: str) -> tuple[subprocess.Popen, ClickHouseHttp]:
 
 def test_a_killed_process_leaves_its_rows_to_the_next(tmp_path: Path) -> None:
     """And takes its faults from a file, which may change while it runs."""
-    fault = tmp_path / "fault.json"
-    process, server = start(tmp_path / "db", "--fault-file", str(fault))
+    fault, config = tmp_path / "fault.json", tmp_path / "config.xml"
+    config.write_text("<clickhouse><query_log><table>query_log</table></query_log></clickhouse>")
+    path, options = tmp_path / "new" / "db", ("--config-file", str(config))
+    process, server = start(path, *options, "--fault-file", str(fault))
     try:
         client = connect(server)
         client.command("CREATE TABLE lines (line String) ENGINE MergeTree ORDER BY line")
@@ -334,9 +336,12 @@ def test_a_killed_process_leaves_its_rows_to_the_next(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    process, server = start(tmp_path / "db")
+    process, server = start(path, *options)
     try:
-        assert connect(server).command("SELECT line FROM lines") == "b"
+        client = connect(server)
+        assert client.command("SELECT line FROM lines") == "b"
+        client.command("SYSTEM FLUSH LOGS")
+        assert "SELECT line FROM lines" in client.command("SELECT query FROM system.query_log")
     finally:
         process.kill()
         process.communicate()

@@ -190,7 +190,7 @@ def test_lines_are_numbered_from_one_and_kept_byte_for_byte(warehouse, put, buck
 def test_a_server_that_is_down_is_one_clear_error(monkeypatch):
     monkeypatch.setenv("XAPI_TARGET", "server")
     monkeypatch.setenv("CLICKHOUSE_PORT", "9")
-    with pytest.raises(UnavailableError, match="localhost:9 does not answer: .*refused"):
+    with pytest.raises(UnavailableError, match="localhost:9 does not answer"):
         open_warehouse(Settings.from_env())
 
 

@@ -152,6 +152,7 @@ def test_nothing_is_applied_by_compile_docs_or_an_empty_run(put, bucket, warehou
 def _played(time: str) -> bytes:
     return (
         '{"actor":{"account":{"name":1}},"verb":{"id":"https://w3id.org/xapi/video/verbs/played"},'
-        '"object":{"id":"v"},"context":{"extensions":{"http://oli.cmu.edu/extensions/section_id":7}},'
+        '"object":{"id":"v"},'
+        '"context":{"extensions":{"http://oli.cmu.edu/extensions/section_id":7}},'
         f'"timestamp":"{time}"}}'
     ).encode()

@@ -110,24 +110,34 @@
     where {{ of_table(place, uuid, 'started') }} and run_id = '{{ invocation_id }}' and slice = {{ slice }}
 {%- endmacro %}
 
-{#- Record the loads of a slice as applied, with the time span of their events if the table has a
-    nullable `timestamp` (a rebuild of days finds the loads to read by it). -#}
+{#- Record the loads of a slice as applied. -#}
 {% macro record_loads(place, table, uuid, slice) %}
+    {% do record_applied(
+        place, table, uuid, of_table(place, uuid, 'started')
+        ~ " and run_id = '" ~ invocation_id ~ "' and slice = " ~ slice
+    ) %}
+{% endmacro %}
+
+{#- Record loads as applied, by rows of load_applications that meet a condition; the statement
+    store adds the time span of their events, by which a rebuild of days finds them. -#}
+{% macro record_applied(place, table, uuid, condition) %}
     {%- set has_span = place.identifier == statement_store() -%}
+    {%- set loads = 'select load_id from ' ~ load_applications() ~ ' where ' ~ condition -%}
     {% do run_query("
         insert into " ~ load_applications() ~ "
             (model, table_uuid, state, run_id, slice, load_id, committed_at, lines, first_event, last_event)
-        select model, table_uuid, 'applied', run_id, slice, load_id, committed_at, lines, "
+        select
+            model, table_uuid, 'applied', '" ~ invocation_id ~ "', slice, load_id, committed_at, lines, "
             ~ ('spans.first_event, spans.last_event' if has_span else 'null, null') ~ "
-        from " ~ load_applications() ~ " as started "
+        from " ~ load_applications() ~ " as recorded "
         ~ ("
         left join (
             select load_id, min(timestamp) as first_event, max(timestamp) as last_event
             from " ~ table ~ "
-            where load_id in (" ~ loads_of_slice(place, uuid, slice) ~ ")
+            where load_id in (" ~ loads ~ ")
             group by load_id
-        ) as spans on started.load_id = spans.load_id" if has_span else '') ~ "
-        where " ~ of_table(place, uuid, 'started') ~ " and run_id = '" ~ invocation_id ~ "' and slice = " ~ slice ~ "
+        ) as spans on recorded.load_id = spans.load_id" if has_span else '') ~ "
+        where " ~ condition ~ "
         settings join_use_nulls = 1
     ") %}
 {% endmacro %}

@@ -37,6 +37,9 @@
         {%- if config.require('loads_from') != 'ledger' -%}
             {% do apply_new_loads_upstream(config.require('loads_from')) %}
         {%- endif -%}
+        {%- if not full -%}
+            {% do check_columns(target_table) %}
+        {%- endif -%}
         {% do acquire_lock(target_table) %}
         {%- if full -%}
             {%- set outcome = build_anew(existing, target_table) -%}
@@ -65,6 +68,19 @@
     {{ return({'relations': [target_table]}) }}
 
 {% endmaterialization %}
+
+{#- Stop when the model yields other columns than the table has: new ones would be dropped. -#}
+{% macro check_columns(table) %}
+    {%- set held = adapter.get_columns_in_relation(table) | map(attribute='name') | list -%}
+    {%- set yielded = adapter.get_column_schema_from_query(sql) | map(attribute='name') | list -%}
+    {%- if held | sort != yielded | sort -%}
+        {{ exceptions.raise_compiler_error(
+            table ~ ' has other columns than its model yields (only in the model: '
+            ~ (yielded | reject('in', held) | join(', ') or 'none') ~ '; only in the table: '
+            ~ (held | reject('in', yielded) | join(', ') or 'none') ~ '); run it once with --full-refresh'
+        ) }}
+    {%- endif -%}
+{% endmacro %}
 
 {#- Fill a new table from all loads, then put it in the place of the old one. -#}
 {% macro build_anew(existing, target_table) %}

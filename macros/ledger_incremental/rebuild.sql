@@ -92,6 +92,11 @@
         table, sql, in_loads ~ ' and ' ~ scope, scope, config.require('row_key'),
         config.require('partition_by'), partitions
     ) %}
+    {%- if by_load -%}
+        {#- The logic of today may date events otherwise than the spans say. -#}
+        {%- set uuid = table_uuid(table) -%}
+        {% do record_applied(table, table, uuid, of_table(table, uuid, 'applied') ~ ' and ' ~ in_loads) %}
+    {%- endif -%}
     {{ return('rebuilt ' ~ partitions | length ~ ' months') }}
 {% endmacro %}
 

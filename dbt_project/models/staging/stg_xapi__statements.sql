@@ -1,4 +1,6 @@
-{#- A view: it holds nothing, and a filter on load_id reaches both raw tables' keys. -#}
+{#- A view: it holds nothing, and a filter on load_id reaches both raw tables' keys. It names its
+    sources by render(), because `--empty` would otherwise leave an empty view behind, from which
+    the next run of a table would read. -#}
 with
 
 committed as (
@@ -20,7 +22,7 @@ lines as (
         committed.committed_at as loaded_at,
         statements.line as line
 
-    from {{ source('xapi_raw', 'statements') }} as statements
+    from {{ source('xapi_raw', 'statements').render() }} as statements
 
     inner join committed
         on statements.load_id = committed.load_id
@@ -44,7 +46,16 @@ parsed as (
         coalesce(statement.verb.id, '') as verb_iri,
         coalesce(statement.object.definition.type, '') as object_type,
         statement.context.extensions as context_extensions,
-        statement.result.extensions as result_extensions
+        statement.result.extensions as result_extensions,
+        coalesce(
+            statement.object.definition.name['en-US'],
+            arrayFirst(title -> isNotNull(title), mapValues(statement.object.definition.name))
+        ) as title,
+        coalesce(
+            {{ first_activity_id('statement.context.contextActivities.parent') }},
+            {{ first_activity_id('statement.context.contextActivities.grouping') }},
+            ''
+        ) as course
 
     from lines
 
@@ -58,14 +69,14 @@ classified as (
         -- JSONExtract reads an array by position, so a line must be seen to be an object.
         -- The costly test runs for the few lines that fail a cheap one.
         multiIf(
-            match(line, '^(\\xEF\\xBB\\xBF)?\\s*\\{')
+            match(line, '^\\x{FEFF}?\\s*\\{')
             and isValidUTF8(line)
             and occurred_at >= toDateTime64('1970-01-01', 6, 'UTC')
             and occurred_at < toDateTime64('2200-01-01', 6, 'UTC')
             and verb_iri != ''
             and isNotNull(actor), '',
             not isValidJSON(line) or not isValidUTF8(line), 'not JSON',
-            not match(line, '^(\\xEF\\xBB\\xBF)?\\s*\\{'), 'not an object',
+            not match(line, '^\\x{FEFF}?\\s*\\{'), 'not an object',
             isNull(occurred_at)
             or occurred_at < toDateTime64('1970-01-01', 6, 'UTC')
             or occurred_at >= toDateTime64('2200-01-01', 6, 'UTC'), 'no usable timestamp',
@@ -87,8 +98,7 @@ classified as (
             and object_type = {{ xapi_type('page') }}, 'page_viewed',
 
             startsWith(verb_iri, {{ xapi_verb_prefix('video') }}), 'video',
-            verb_iri = {{ xapi_verb('experienced') }}
-            and object_type != {{ xapi_type('page') }}, 'video',
+            verb_iri = {{ xapi_verb('experienced') }}, 'video',
 
             'other'
         ) as family
@@ -102,10 +112,7 @@ select
     if(
         family in ('rejected', 'other'),
         {{ hash_id('line') }},
-        {{ hash_id('(
-            statement.id, occurred_at, statement.registration, statement.actor, statement.verb,
-            statement.object, statement.result, statement.context
-        )') }}
+        {{ hash_id(statement_content()) }}
     ) as event_id,
     load_id,
     source_path,
@@ -114,11 +121,7 @@ select
     actor as user_id,
     statement.actor.account.homePage as home_page,
     coalesce({{ whole_number(context_extension('section_id')) }}, 0) as section_id,
-    coalesce(
-        {{ first_activity_id('statement.context.contextActivities.parent') }},
-        {{ first_activity_id('statement.context.contextActivities.grouping') }},
-        ''
-    ) as course_id,
+    course as course_id,
     {{ whole_number(context_extension('project_id')) }} as project_id,
     {{ whole_number(context_extension('publication_id')) }} as publication_id,
     coalesce(
@@ -148,10 +151,7 @@ select
     verb_iri,
     statement.object.id as object_id,
     object_type,
-    coalesce(
-        statement.object.definition.name['en-US'],
-        arrayFirst(title -> isNotNull(title), mapValues(statement.object.definition.name))
-    ) as object_title,
+    title as object_title,
     statement.object.definition.subType as page_sub_type,
     result_extensions.{{ xapi_extension('video', 'played-segments') }} as video_played_segments,
     statement.result.response as response,

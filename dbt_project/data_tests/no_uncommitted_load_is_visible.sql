@@ -1,0 +1,138 @@
+{#-
+    Harm: readers see rows of a load that failed, was never finished, repeats an object that an
+    earlier load brought, or was superseded by a later one and should have been given up. Such
+    rows are garbage to the loader: the next try of the object doubles them.
+
+    An error: no later run removes them. Not stored: few rows, one per table, load and object, and
+    they stay to be found until somebody removes them.
+-#}
+{{ config(severity = 'error', store_failures = false) }}
+
+with
+
+objects as (
+
+    select * from {{ ref('ops_objects') }}
+
+),
+
+applied_loads as (
+
+    select * from {{ ref('ops_applied_loads') }}
+
+),
+
+statements as (
+
+    select * from {{ ref('int_xapi__statements') }}
+
+),
+
+events as (
+
+    select * from {{ ref('ops_events') }}
+
+),
+
+rejected_statements as (
+
+    select * from {{ ref('rejected_statements') }}
+
+),
+
+objects_in_tables as (
+
+    select distinct
+        'int_xapi__statements' as table_name,
+        load_id,
+        source_path
+
+    from statements
+
+    union all
+
+    select distinct
+        concat(family, '_events') as table_name,
+        load_id,
+        source_path
+
+    from events
+
+    union all
+
+    select distinct
+        'rejected_statements' as table_name,
+        load_id,
+        source_path
+
+    from rejected_statements
+
+),
+
+visible as (
+
+    select
+        load_id,
+        source_path
+
+    from objects
+
+    where status = 'visible'
+
+),
+
+superseded as (
+
+    select
+        load_id,
+        source_path
+
+    from objects
+
+    where status = 'superseded'
+
+),
+
+superseded_by_load as (
+
+    select
+        load_id,
+        count() as objects_superseded
+
+    from superseded
+
+    group by load_id
+
+),
+
+-- The next run makes the table give up the superseded objects of these loads.
+pending as (
+
+    select
+        applied_loads.table_name as table_name,
+        superseded_by_load.load_id as load_id
+
+    from superseded_by_load
+
+    inner join applied_loads on superseded_by_load.load_id = applied_loads.load_id
+
+    where superseded_by_load.objects_superseded > applied_loads.objects_withdrawn
+
+),
+
+uncommitted as (
+
+    select *
+
+    from objects_in_tables
+
+    where
+        (load_id, source_path) not in (select * from visible)
+        and not (
+            (load_id, source_path) in (select * from superseded)
+            and (table_name, load_id) in (select * from pending)
+        )
+
+)
+
+select * from uncommitted

@@ -1,0 +1,97 @@
+{#-
+    Harm: the statement store, which all tables are filled from, holds fewer lines of an object
+    than the loader counted when it committed it (they are lost to every table), or more (they are
+    doubled, or crept in after the commit).
+
+    An error: the store has marked the load as applied and will not read it again; rebuild it.
+    Not stored: the objects can be listed again as long as the harm lasts.
+-#}
+{{ config(severity = 'error', store_failures = false) }}
+
+with
+
+objects as (
+
+    select * from {{ ref('ops_objects') }}
+
+),
+
+stored_loads as (
+
+    select load_id
+
+    from {{ ref('ops_applied_loads') }}
+
+    where table_name = 'int_xapi__statements'
+
+),
+
+statements as (
+
+    select * from {{ ref('int_xapi__statements') }}
+
+),
+
+counts as (
+
+    select
+        load_id,
+        source_path,
+        toInt64(lines) as committed_lines,
+        0 as stored_lines
+
+    from objects
+
+    where status = 'visible'
+
+    union all
+
+    select
+        load_id,
+        source_path,
+        0 as committed_lines,
+        toInt64(count()) as stored_lines
+
+    from statements
+
+    group by
+        load_id,
+        source_path
+
+),
+
+superseded as (
+
+    select
+        load_id,
+        source_path
+
+    from objects
+
+    where status = 'superseded'
+
+),
+
+disagreements as (
+
+    select
+        load_id,
+        source_path,
+        sum(committed_lines) as committed,
+        sum(stored_lines) as stored
+
+    from counts
+
+    where
+        load_id in (select * from stored_loads)
+        and (load_id, source_path) not in (select * from superseded)
+
+    group by
+        load_id,
+        source_path
+
+    having committed != stored
+
+)
+
+select * from disagreements

@@ -1,0 +1,280 @@
+{#- Every committed line is found again by counting: what the ledger says was loaded, what the
+    statement store holds, and what the tables hold, each line and row known by what makes it
+    one (an event by its id, a rejected line by its place). -#}
+with
+
+objects as (
+
+    select * from {{ ref('ops_objects') }}
+
+),
+
+-- Objects loaded anew: their lines no longer count, the next run removes what is left of them.
+superseded as (
+
+    select
+        load_id,
+        source_path
+
+    from objects
+
+    where status = 'superseded'
+
+),
+
+applied_loads as (
+
+    select
+        table_name,
+        load_id
+
+    from {{ ref('ops_applied_loads') }}
+
+),
+
+stored_loads as (
+
+    select load_id
+
+    from applied_loads
+
+    where table_name = 'int_xapi__statements'
+
+),
+
+statements as (
+
+    select *
+
+    from {{ ref('int_xapi__statements') }}
+
+    where (load_id, source_path) not in (select * from superseded)
+
+),
+
+rejected_statements as (
+
+    select * from {{ ref('rejected_statements') }}
+
+),
+
+events as (
+
+    select * from {{ ref('ops_events') }}
+
+),
+
+-- Lines that are to be rows of a table, and the rows that are there.
+lines_and_rows as (
+
+    select
+        family,
+        if(
+            family = 'rejected',
+            {{ hash_id('(load_id, source_path, source_line)') }},
+            event_id
+        ) as row_id,
+        1 as is_line,
+        (
+            if(family = 'rejected', 'rejected_statements', concat(family, '_events')), load_id
+        ) not in (select * from applied_loads) as is_waiting,
+        0 as is_row,
+        0 as is_outdated
+
+    from statements
+
+    where family != 'other'
+
+    union all
+
+    select
+        family,
+        event_id as row_id,
+        0 as is_line,
+        0 as is_waiting,
+        1 as is_row,
+        (load_id, source_path) in (select * from superseded) as is_outdated
+
+    from events
+
+    union all
+
+    select
+        'rejected' as family,
+        {{ hash_id('(load_id, source_path, source_line)') }} as row_id,
+        0 as is_line,
+        0 as is_waiting,
+        1 as is_row,
+        (load_id, source_path) in (select * from superseded) as is_outdated
+
+    from rejected_statements
+
+),
+
+matched as (
+
+    select
+        family,
+        row_id,
+        toInt64(sum(is_line)) as line_count,
+        toInt64(sum(is_waiting)) as waiting_count,
+        toInt64(sum(is_row)) as row_count,
+        if(line_count = 0, toInt64(sum(is_outdated)), 0) as outdated_count
+
+    from lines_and_rows
+
+    group by
+        family,
+        row_id
+
+),
+
+families_with_table as (
+
+    select
+        family,
+        sum(line_count) as lines,
+        if(family = 'rejected', 0, sum(row_count - outdated_count)) as events,
+        sumIf(line_count - 1, row_count > 0 and line_count > 0) as duplicates,
+        if(family = 'rejected', sum(row_count - outdated_count), 0) as rejected,
+        0 as other,
+        sumIf(waiting_count, row_count = 0) as waiting,
+        sumIf(line_count - waiting_count, row_count = 0) as missing,
+        sumIf(row_count - outdated_count, line_count = 0) as surplus,
+        sumIf(row_count - 1, row_count > 0 and line_count > 0) as doubled,
+        sum(outdated_count) as outdated
+
+    from matched
+
+    group by family
+
+),
+
+other_lines as (
+
+    select toInt64(count()) as lines
+
+    from statements
+
+    where family = 'other'
+
+),
+
+-- Lines of the ledger against those of the statement store.
+committed_and_stored as (
+
+    select
+        load_id,
+        toInt64(lines) as committed,
+        0 as stored
+
+    from objects
+
+    where status = 'visible'
+
+    union all
+
+    select
+        load_id,
+        0 as committed,
+        1 as stored
+
+    from statements
+
+),
+
+unread_by_load as (
+
+    select
+        load_id,
+        load_id not in (select * from stored_loads) as is_waiting,
+        greatest(sum(committed) - sum(stored), 0) as absent,
+        greatest(sum(stored) - sum(committed), 0) as surplus_lines
+
+    from committed_and_stored
+
+    group by load_id
+
+),
+
+all_families as (
+
+    select * from families_with_table
+
+    union all
+
+    select
+        'other' as family,
+        lines,
+        0 as events,
+        0 as duplicates,
+        0 as rejected,
+        lines as other,
+        0 as waiting,
+        0 as missing,
+        0 as surplus,
+        0 as doubled,
+        0 as outdated
+
+    from other_lines
+
+    union all
+
+    select
+        'unread' as family,
+        sum(absent) - sum(surplus_lines) as lines,
+        0 as events,
+        0 as duplicates,
+        0 as rejected,
+        0 as other,
+        sumIf(absent, is_waiting) as waiting,
+        sumIf(absent, not is_waiting) as missing,
+        sum(surplus_lines) as surplus,
+        0 as doubled,
+        0 as outdated
+
+    from unread_by_load
+
+),
+
+summed as (
+
+    select
+        arrayJoin([family, 'all']) as family_or_all,
+        sum(lines) as lines,
+        sum(events) as events,
+        sum(duplicates) as duplicates,
+        sum(rejected) as rejected,
+        sum(other) as other,
+        sum(waiting) as waiting,
+        sum(missing) as missing,
+        sum(surplus) as surplus,
+        sum(doubled) as doubled,
+        sum(outdated) as outdated
+
+    from all_families
+
+    group by family_or_all
+
+),
+
+balance as (
+
+    select
+        family_or_all as family,
+        lines,
+        events,
+        duplicates,
+        rejected,
+        other,
+        waiting,
+        missing,
+        surplus,
+        doubled,
+        outdated
+
+    from summed
+
+)
+
+select * from balance

@@ -1,0 +1,264 @@
+"""Commands for whole buckets: backfill, reconcile, gc."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.status import Status
+
+from loader.backfill import BATCH_BYTES, Plan, Throttle
+from loader.cli import AsJson, app, console, errors, loading_bar, print_json, report
+from loader.objects import MOST_PATHS
+from loader.pipeline import Pipeline
+from loader.reconcile import Reconciliation
+
+_MEGABYTE = 1_000_000
+
+# Differences that people are shown; --json has more.
+_SHOWN = 20
+
+Uri = Annotated[
+    str,
+    typer.Argument(
+        metavar="s3://BUCKET/PREFIX",
+        help="What to list. As S3 reads it, section/21 is also the beginning of section/210.",
+    ),
+]
+SectionIds = Annotated[
+    list[str] | None,
+    typer.Option("--section-id", metavar="N", help="Only this course section; repeatable."),
+]
+StartDate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="YYYY-MM-DD",
+        help="First UTC day, by the time in the key, else by the last change of the object.",
+    ),
+]
+EndDate = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last UTC day, inclusive.")]
+
+
+@app.command()
+def backfill(
+    uri: Uri,
+    section_id: SectionIds = None,
+    start_date: StartDate = None,
+    end_date: EndDate = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be loaded, and change nothing.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Load anew what the ledger holds, too. Nothing counts twice."),
+    ] = False,
+    policy: Annotated[
+        str,
+        typer.Option(help="What another version of a loaded key means: append, replace, ignore."),
+    ] = "append",
+    inventory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="s3://…/manifest.json",
+            help="Read the objects from this S3 Inventory (CSV) instead of listing them.",
+        ),
+    ] = None,
+    in_flight: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="INSERTs at a time.", show_default="4; embedded 1"),
+    ] = None,
+    batch_objects: Annotated[
+        int, typer.Option(min=1, max=MOST_PATHS, help="Most objects of one INSERT.")
+    ] = MOST_PATHS,
+    batch_mb: Annotated[
+        float, typer.Option(min=0.000001, help="Most megabytes, as stored, of one INSERT.")
+    ] = round(BATCH_BYTES / _MEGABYTE),
+    objects_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Load no faster than this.")
+    ] = None,
+    mb_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Load no faster than this.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load all objects below a prefix that the ledger does not hold yet.
+
+    Whatever ends it, the same command goes on from there. Safe beside live loading.
+    """
+    throttle = Throttle(
+        objects_per_second,
+        mb_per_second and mb_per_second * _MEGABYTE,
+        most=batch_objects,
+        most_bytes=int(batch_mb * _MEGABYTE),
+    )
+    with Pipeline.from_env() as pipeline:
+        with _counting("listing") as status:
+            plan = pipeline.plan(
+                uri,
+                section_ids=section_id or (),
+                start_date=start_date,
+                end_date=end_date,
+                inventory=inventory,
+                force=force,
+                in_flight=in_flight,
+                on_progress=lambda made: status.update(f"listing: {made.listed:,} objects"),
+            )
+        if not as_json:
+            _print_plan(plan, inventory is not None)
+        if dry_run:
+            if as_json:
+                print_json({"plan": plan.as_dict()})
+            return
+        with loading_bar() as show:
+            summary = pipeline.backfill(plan, policy=policy, throttle=throttle, on_progress=show)
+    report(summary, as_json, plan=plan.as_dict())
+
+
+@app.command()
+def reconcile(
+    uri: Uri,
+    section_id: SectionIds = None,
+    start_date: StartDate = None,
+    end_date: EndDate = None,
+    load_missing: Annotated[
+        bool,
+        typer.Option(
+            "--load-missing", help="Load what is missing or changed, then compare once more."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what S3 lists with the ledger, and the ledger with raw; exit 1 if they differ."""
+    with Pipeline.from_env() as pipeline, _counting("comparing") as status:
+
+        def compare() -> Reconciliation:
+            return pipeline.reconcile(
+                uri,
+                section_ids=section_id or (),
+                start_date=start_date,
+                end_date=end_date,
+                on_progress=lambda found: status.update(f"comparing: {found.listed:,} objects"),
+            )
+
+        found, summary = compare(), None
+        if load_missing and found.to_load.count:
+            status.update(f"loading {found.to_load.count:,} objects")
+            summary = pipeline.backfill(found.to_load)
+            found = compare()
+    if as_json:
+        loaded = dict(summary.counts) if summary else {}
+        print_json(found.as_dict() | {"loaded": loaded})
+    else:
+        if summary:
+            for failure in summary.failed:
+                errors.print(f"{failure.outcome}: {failure.error}")
+            console.print(
+                f"loaded: {summary.counts['committed']:,} objects, {summary.rows:,} lines"
+            )
+        _print_comparison(found)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    older_than: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="HOURS", help="Leave what is younger: its load may be under way."
+        ),
+    ] = 24,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count, and change nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove lines that no commit names: what loads left behind that ended half-way."""
+    with Pipeline.from_env() as pipeline:
+        garbage = pipeline.gc(age=int(older_than * 3600), dry_run=dry_run)
+    if as_json:
+        print_json(asdict(garbage))
+    else:
+        verb = "would remove" if dry_run else "removed"
+        console.print(
+            f"{verb}: {garbage.lines:,} lines of {garbage.loads:,} loads that were never "
+            f"committed; {garbage.starts:,} notes of dbt runs that are over"
+        )
+
+
+@contextmanager
+def _counting(verb: str) -> Iterator[Status]:
+    """A line on the terminal that tells how far it is."""
+    status = errors.status(verb)
+    if errors.is_terminal:
+        status.start()
+    try:
+        yield status
+    finally:
+        status.stop()
+
+
+def _print_plan(plan: Plan, of_inventory: bool) -> None:
+    selection = plan.selection
+    where = selection.uri
+    if selection.sections:
+        where += f", section {', '.join(map(str, selection.sections))}"
+    if selection.first_day or selection.last_day:
+        where += f", {selection.first_day or 'the beginning'} to {selection.last_day or 'today'}"
+    console.print(where)
+    source = "in the inventory" if of_inventory else "listed"
+    console.print(
+        f"  objects: {plan.found:,} ({_size(plan.found_bytes)}) of {plan.listed:,} {source}; "
+        f"the ledger holds {plan.held:,} of them"
+    )
+    console.print(
+        f"  to load: {plan.count:,} ({_size(plan.bytes)}); at least {plan.requests:,} S3 requests "
+        f"(this plan took {plan.list_requests:,})"
+    )
+    if plan.count and plan.seconds is None:
+        console.print("  time: not known before something was loaded")
+    elif plan.count:
+        console.print(
+            f"  time: about {_duration(plan.seconds)}, at {plan.objects_per_second:,.0f} objects "
+            f"and {_size(plan.bytes_per_second)} a second as the latest loads, "
+            f"{plan.in_flight} INSERT at a time"
+        )
+
+
+def _print_comparison(found: Reconciliation) -> None:
+    for difference in found.differences[:_SHOWN]:
+        note = f" ({difference.note})" if difference.note else ""
+        console.print(f"{difference.kind}: {difference.object}{note}")
+    total = found.counts.total()
+    if total > _SHOWN:
+        console.print(f"… and {total - _SHOWN:,} more; --json names {len(found.differences):,}")
+    console.print(
+        f"{found.selection.uri}: S3 lists {found.listed:,} objects, the ledger holds "
+        f"{found.equal:,} of them; {found.lines:,} lines"
+    )
+    if found.leftover_lines:
+        console.print(
+            f"{found.leftover_lines:,} lines of {found.leftover_objects:,} objects belong to no "
+            "commit; nobody sees them (xapi-elt gc removes them)"
+        )
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.counts.items()))
+    console.print(f"they differ: {kinds}" if kinds else "listing, ledger and rows agree")
+
+
+def _size(count: float) -> str:
+    """Bytes for people: 1.2 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds for people: 1 h 20 min."""
+    seconds = round(seconds or 0)
+    if seconds < 90:
+        return f"{max(seconds, 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

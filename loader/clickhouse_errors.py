@@ -1,0 +1,64 @@
+"""ClickHouse's errors as ours, the same whichever client met them."""
+
+from loader.errors import (
+    LoaderError,
+    PermanentError,
+    RetryableError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+
+# ClickHouse error codes that another attempt may not meet (src/Common/ErrorCodes.cpp): timeouts,
+# network, memory and part limits, too many queries, read-only or lost replicas, Keeper, S3.
+RETRYABLE_CODES = {
+    *(159, 202, 209, 210, 225, 236, 241, 242, 252, 279, 285, 319, 394, 425, 439, 499, 999),
+}
+
+# Of these nobody knows whether the statement took effect.
+UNKNOWN_CODES = {159, 209, 210, 394}
+
+WRONG_PASSWORD = 516
+
+
+def from_answer(text: str, code: int | None = None) -> LoaderError:
+    """The error that ClickHouse answered with.
+
+    Args:
+        text: its message.
+        code: its number; if left out, the one in the text.
+    """
+    code = code if code is not None else code_in(text)
+    text = first_sentence(text)
+    if code in UNKNOWN_CODES:
+        return UnknownOutcomeError(text)
+    if code in RETRYABLE_CODES:
+        return RetryableError(text)
+    if code in (60, 81):
+        return PermanentError(f"{text}; create the tables: xapi-elt init")
+    return PermanentError(text)
+
+
+def from_connection(where: str, text: str) -> LoaderError:
+    """The error of a connection that could not be made, or that brought no answer in time.
+
+    Args:
+        where: host and port.
+        text: what went wrong.
+    """
+    text = first_sentence(text)
+    if "timed out" in text.lower() or "timeout" in text.lower():
+        return UnknownOutcomeError(f"no answer from ClickHouse in time: {text}")
+    return UnavailableError(f"ClickHouse at {where} does not answer: {text}")
+
+
+def code_in(text: str) -> int | None:
+    """The number in 'Code: 60. DB::Exception: ...'."""
+    _, found, rest = text.partition("Code: ")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    return int(digits) if found and digits else None
+
+
+def first_sentence(text: str, most: int = 600) -> str:
+    """The error without the stack and the version that ClickHouse appends."""
+    text = text.partition("Stack trace:")[0].partition("(version ")[0]
+    return " ".join(text.split())[:most]

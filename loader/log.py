@@ -1,0 +1,101 @@
+"""What a running pipeline says: one JSON object per line, and its metrics."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+NAMESPACE = "XapiElt"
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+# CloudWatch takes at most so many values of a metric in one line.
+_MOST_VALUES = 100
+
+_UNITS = {
+    "ObjectsLoaded": "Count",
+    "RowsLoaded": "Count",
+    "MessagesRejected": "Count",
+    "LoadDuration": "Milliseconds",
+    "CommitLag": "Milliseconds",
+}
+
+
+class Log:
+    """Log events as JSON lines.
+
+    Args:
+        level: the least severe level that is written.
+        stream: where to; standard output if left out.
+        human: write lines for people instead, and no metrics.
+    """
+
+    def __init__(self, level: str = "INFO", stream: TextIO | None = None, human: bool = False):
+        self._least = _LEVELS.index(level)
+        self._stream = stream
+        self._human = human
+
+    def __call__(self, level: str, event: str, **about: Any) -> None:
+        """Write one event, with what is known about it."""
+        if _LEVELS.index(level) >= self._least:
+            now = time.time()
+            stamp = (
+                time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e3):03}Z"
+            )
+            if self._human:
+                told = " ".join(f"{name}={value}" for name, value in about.items())
+                self._print(f"{stamp} {level:7} {event} {told}".rstrip())
+            else:
+                self._print_json({"time": stamp, "level": level, "event": event, **about})
+
+    def metrics(self, metrics: "Metrics") -> None:
+        """Write metrics, each line bare."""
+        for line in [] if self._human else metrics.lines():
+            self._print_json(line)
+
+    def _print_json(self, content: dict[str, Any]) -> None:
+        self._print(json.dumps(content, default=str))
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._stream or sys.stdout, flush=True)
+
+
+@dataclass
+class Metrics:
+    """What one invocation did, in CloudWatch's embedded metric format.
+
+    Attributes:
+        values: by name of the metric; several for a metric that is measured per object.
+    """
+
+    environment: str
+    clock: Callable[[], float] = time.time
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, name: str, *values: float) -> None:
+        """Note values of a metric."""
+        self.values.setdefault(name, []).extend(values)
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The lines to be written, each bare: CloudWatch reads no other."""
+        left = {name: values for name, values in self.values.items() if values}
+        while left:
+            now = {name: values[:_MOST_VALUES] for name, values in left.items()}
+            left = {name: values[_MOST_VALUES:] for name, values in left.items()}
+            left = {name: values for name, values in left.items() if values}
+            yield {
+                "_aws": {
+                    "Timestamp": int(self.clock() * 1000),
+                    "CloudWatchMetrics": [
+                        {
+                            "Namespace": NAMESPACE,
+                            "Dimensions": [["Environment"]],
+                            "Metrics": [{"Name": name, "Unit": _UNITS[name]} for name in now],
+                        }
+                    ],
+                },
+                "Environment": self.environment,
+                **{name: found[0] if len(found) == 1 else found for name, found in now.items()},
+            }

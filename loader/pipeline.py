@@ -1,0 +1,254 @@
+"""The pipeline for Python: plan, load, check and query, as the command line does.
+
+with Pipeline.from_env() as pipeline:
+    plan = pipeline.plan("s3://lake/section/", section_ids=[2161], start_date="2025-09-01")
+    pipeline.backfill(plan)
+    events = pipeline.query_df("select verb, count() as n from xapi.video_events group by verb")
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from loader import schema
+from loader.backfill import Plan, Throttle, check_bucket
+from loader.backfill import plan as make_plan
+from loader.backfill import run as run_plan
+from loader.errors import SettingsError
+from loader.gc import SAFE_AGE, Garbage, collect
+from loader.listing import Inventory, Listing, s3_client, select
+from loader.load import Summary
+from loader.load import load as load_objects
+from loader.objects import S3Object
+from loader.reconcile import Reconciliation
+from loader.reconcile import reconcile as compare
+from loader.settings import POLICIES, Settings
+from loader.sources import local_objects
+from loader.status import Status
+from loader.status import status as read_status
+from loader.warehouse import Warehouse, open_warehouse
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Pipeline:
+    """Everything the loader does, on one ClickHouse. Close it, or use it in a `with`: one process
+    at a time owns an embedded database, and dbt is another.
+
+    Attributes:
+        settings: which ClickHouse and which buckets.
+    """
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
+        """The pipeline that the environment names; nothing is opened before it is used.
+
+        Args:
+            env: the variables; those of the process if left out.
+
+        Raises:
+            SettingsError: a variable has no accepted value.
+        """
+        return cls(Settings.from_env(env))
+
+    def __enter__(self) -> Self:
+        """See `close`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See `close`."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of ClickHouse; the next call opens it again."""
+        if "warehouse" in self.__dict__:
+            self.__dict__.pop("warehouse").close()
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The open ClickHouse."""
+        return open_warehouse(self.settings)
+
+    def init(self) -> list[str]:
+        """Create databases and tables that are missing; says what there is."""
+        return schema.init(self.warehouse, self.settings)
+
+    def status(self) -> Status:
+        """What is loaded, what waits for dbt, what was rejected and what failed."""
+        return read_status(self.warehouse, self.settings)
+
+    def load(
+        self,
+        *targets: str | Path,
+        policy: str = "append",
+        force: bool = False,
+        on_progress: Callable[[Summary], None] = lambda _: None,
+    ) -> Summary:
+        """Load objects and local files, each exactly once.
+
+        Args:
+            targets: s3://bucket/key, or .jsonl(.gz) files and folders of them.
+            policy: what another version of a loaded key means.
+            force: load also what the ledger holds; nothing counts twice.
+            on_progress: hears of the summary after each batch.
+
+        Raises:
+            SettingsError: a target or the policy is wrong; nothing was touched.
+            LoaderError: ClickHouse does not answer.
+        """
+        _check_policy(policy)
+        names = [str(target) for target in targets]
+        remote = [S3Object.from_uri(name) for name in names if name.startswith("s3://")]
+        paths = [Path(name) for name in names if not name.startswith("s3://")]
+        local = [item for path in paths for item in local_objects(path)]
+        self.init()
+        summary, started = Summary(asked=len(remote) + len(local)), time.monotonic()
+        for items, mode in ((remote, "load"), (local, "file")):
+            if not items:
+                continue
+            for outcomes in load_objects(
+                self.warehouse, self.settings, items, mode=mode, policy=policy, force=force
+            ):
+                summary.add(outcomes)
+                summary.seconds = time.monotonic() - started
+                on_progress(summary)
+        return summary
+
+    def plan(
+        self,
+        uri: str,
+        *,
+        section_ids: Iterable[int | str] = (),
+        start_date: str | date | None = None,
+        end_date: str | date | None = None,
+        inventory: str | None = None,
+        force: bool = False,
+        in_flight: int | None = None,
+        on_progress: Callable[[Plan], None] = lambda _: None,
+    ) -> Plan:
+        """What a bulk load would do: objects, bytes, what is held, requests, seconds. Changes
+        nothing.
+
+        Args:
+            uri: s3://bucket/prefix.
+            section_ids: course sections; none means all.
+            start_date: first UTC day, by the time in the key, else by the last change.
+            end_date: last UTC day, inclusive.
+            inventory: s3://…/manifest.json of an S3 Inventory (CSV) to read instead of listing.
+            force: plan also what the ledger holds.
+            in_flight: INSERTs at a time; what suits the target if left out.
+            on_progress: hears of the plan now and then.
+
+        Raises:
+            SettingsError: an argument is wrong, or there is nothing at all to list.
+            LoaderError: S3 or ClickHouse refuses or does not answer.
+        """
+        listing = self._listing(uri, section_ids, start_date, end_date, inventory)
+        return make_plan(
+            self.warehouse,
+            self.settings,
+            listing,
+            force=force,
+            in_flight=in_flight,
+            on_progress=on_progress,
+        )
+
+    def backfill(
+        self,
+        plan: Plan,
+        *,
+        policy: str = "append",
+        throttle: Throttle | None = None,
+        on_progress: Callable[[Summary], None] = lambda _: None,
+    ) -> Summary:
+        """Load what a plan names. Cut short, it leaves what it loaded; plan anew for the rest.
+
+        Args:
+            plan: what to load.
+            policy: what another version of a loaded key means.
+            throttle: limits on speed and batches.
+            on_progress: hears of the summary after each batch.
+        """
+        _check_policy(policy)
+        self.init()
+        return run_plan(
+            self.warehouse,
+            self.settings,
+            plan,
+            policy=policy,
+            throttle=throttle,
+            on_progress=on_progress,
+        )
+
+    def reconcile(
+        self,
+        uri: str,
+        *,
+        section_ids: Iterable[int | str] = (),
+        start_date: str | date | None = None,
+        end_date: str | date | None = None,
+        on_progress: Callable[[Reconciliation], None] = lambda _: None,
+    ) -> Reconciliation:
+        """Compare what S3 lists with the ledger and with raw. Changes nothing.
+
+        `backfill(reconciliation.to_load)` loads what is missing.
+
+        Raises:
+            SettingsError: an argument is wrong, or there is nothing at all to list.
+            LoaderError: S3 or ClickHouse refuses or does not answer.
+        """
+        listing = self._listing(uri, section_ids, start_date, end_date)
+        return compare(self.warehouse, self.settings, listing, on_progress=on_progress)
+
+    def gc(self, *, age: int = SAFE_AGE, dry_run: bool = False) -> Garbage:
+        """Remove lines that no commit names (see `loader.gc.collect`).
+
+        Args:
+            age: seconds since the last of them was written.
+            dry_run: only count.
+        """
+        return collect(self.warehouse, self.settings, age=age, dry_run=dry_run)
+
+    def query_df(self, sql: str, **values: Any) -> "pandas.DataFrame":
+        """The answer of a select as a pandas DataFrame; times are UTC.
+
+        Args:
+            sql: a select. Values stand in it as {name:Type}, e.g. {section:UInt64}, databases as
+                {database:Identifier} and {raw:Identifier}.
+            values: those values; they travel beside the text.
+        """
+        # The client is the warehouse's own; frames are for people, so its protocol has none.
+        connected: Any = self.warehouse
+        with connected._errors():
+            frame = connected._client.query_df(sql, parameters=connected._names | values)
+        if frame.columns.empty:
+            # An answer without rows comes without columns, too.
+            frame = frame.reindex(
+                columns=[row["name"] for row in self.warehouse.query(f"describe ({sql})", **values)]
+            )
+        return frame
+
+    def _listing(
+        self,
+        uri: str,
+        section_ids: Iterable[int | str],
+        start_date: str | date | None,
+        end_date: str | date | None,
+        inventory: str | None = None,
+    ) -> Listing:
+        selection = select(uri, section_ids, start_date, end_date)
+        check_bucket(self.settings, selection.bucket)
+        client = s3_client(self.settings)
+        return Inventory(client, selection, inventory) if inventory else Listing(client, selection)
+
+
+def _check_policy(policy: str) -> None:
+    if policy not in POLICIES:
+        raise SettingsError(f"policy is {policy!r}; accepted: {', '.join(POLICIES)}")

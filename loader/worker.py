@@ -1,0 +1,197 @@
+"""Feed the trigger from the queue without Lambda, as its event source mapping would."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from loader.errors import RetryableError
+from loader.log import Log
+from loader.queue import Queue, QueueError
+from loader.transform import Transform
+from loader.trigger import Trigger
+
+# Seconds of one long poll: what a stop may have to wait for.
+POLL = 5
+
+# Longest pause after the queue did not answer, in seconds.
+LONGEST_PAUSE = 30
+
+
+@dataclass
+class Totals:
+    """What a worker has done."""
+
+    batches: int = 0
+    messages: int = 0
+    failed: int = 0
+    transforms: int = 0
+    failed_transforms: int = 0
+
+
+class Worker:
+    """Takes batches from a queue and acknowledges exactly what is done.
+
+    Args:
+        queue: where the messages come from; what failed too often it moves to its dead-letter
+            queue itself.
+        trigger: loads; its `delay` must be the worker's `note_delays`.
+        log: where its events go.
+        batch_size: messages of a batch at most.
+        window: seconds to wait for a full batch, from its first message.
+        transform: builds the models after loads, if anything does.
+        release: whether to close the warehouse after each batch, for other processes.
+        stop: set when the worker is to end after the batch in hand.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        trigger: Trigger,
+        log: Log,
+        *,
+        batch_size: int = 100,
+        window: float = 5,
+        transform: Transform | None = None,
+        release: bool = False,
+        stop: threading.Event | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.totals = Totals()
+        self._queue = queue
+        self._trigger = trigger
+        self._log = log
+        self._batch_size = batch_size
+        self._window = window
+        self._transform = transform
+        self._release = release
+        self._stop = stop or threading.Event()
+        self._clock = clock
+        self._delays: list[tuple[str, int]] = []
+        trigger.delay = self._delays.extend
+
+    def run(self, once: bool = False) -> Totals:
+        """Work until told to stop.
+
+        Args:
+            once: end when the queue has nothing to hand out.
+
+        Raises:
+            RetryableError: the queue does not answer, and `once` was asked for.
+        """
+        visibility = self._ask_visibility(once)
+        self._log("INFO", "started", queue=self._queue.url, visibility_seconds=visibility)
+        pause = 1.0
+        while not self._stop.is_set():
+            try:
+                records = self._collect(1 if once else POLL)
+                pause = 1.0
+            except QueueError as error:
+                if once:
+                    raise RetryableError(str(error)) from None
+                self._log("ERROR", "queue_silent", error=str(error), pause_seconds=pause)
+                self._stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            if records:
+                self._process(records, visibility)
+            self._build(idle=not records)
+            if once and not records:
+                break
+        self._trigger.close()
+        self._log("INFO", "stopped", **vars(self.totals))
+        return self.totals
+
+    def _ask_visibility(self, once: bool) -> int:
+        """The queue's visibility timeout; half a minute if it does not tell."""
+        try:
+            return max(self._queue.visibility(), 1)
+        except QueueError as error:
+            if once:
+                raise RetryableError(str(error)) from None
+            self._log("WARNING", "queue_silent", error=str(error))
+            return 30
+
+    def _collect(self, wait: int) -> list[dict[str, Any]]:
+        """A batch: as many messages as fit, and as come within the window."""
+        records = self._queue.receive(self._batch_size, wait)
+        until = self._clock() + self._window
+        while records and len(records) < self._batch_size and not self._stop.is_set():
+            left = until - self._clock()
+            if left <= 0:
+                break
+            try:
+                more = self._queue.receive(
+                    self._batch_size - len(records), min(int(left) + 1, wait)
+                )
+            except QueueError:
+                break  # what is in hand is done first
+            records += more
+            if not more and left < wait:
+                break
+        return records
+
+    def _process(self, records: list[dict[str, Any]], visibility: int) -> None:
+        """Load a batch, acknowledge what is done, and leave the rest to the queue."""
+        self._delays.clear()
+        receipts = {record["messageId"]: record["receiptHandle"] for record in records}
+        failed = set(receipts)
+        try:
+            with self._kept_hidden(list(receipts.values()), visibility):
+                answer = self._trigger.answer({"Records": records})
+            failed = _failed_ids(answer, receipts)
+        except Exception as error:
+            # Nothing of the batch is acknowledged; it comes again after the visibility timeout.
+            self._log("ERROR", "batch_broke", error=repr(error))
+        finally:
+            if self._release:
+                self._trigger.close()
+        try:
+            self._queue.delete(receipt for id_, receipt in receipts.items() if id_ not in failed)
+            self._queue.delay(self._delays)
+        except QueueError as error:
+            # They will come again, and be found in the ledger.
+            self._log("WARNING", "queue_refused", error=str(error))
+        self.totals.batches += 1
+        self.totals.messages += len(records)
+        self.totals.failed += len(failed)
+
+    @contextmanager
+    def _kept_hidden(self, receipts: list[str], visibility: int):
+        """Keep messages from being handed out to others while they are worked on."""
+        done = threading.Event()
+
+        def extend() -> None:
+            while not done.wait(max(visibility / 3, 0.3)):
+                try:
+                    self._queue.delay((receipt, visibility) for receipt in receipts)
+                except QueueError as error:
+                    self._log("WARNING", "heartbeat_refused", error=str(error))
+
+        thread = threading.Thread(target=extend, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _build(self, idle: bool) -> None:
+        """Run dbt if there is something new and it is time to."""
+        if not self._transform or self._stop.is_set():
+            return
+        self._transform.note(self._trigger.committed)
+        if self._transform.is_due(idle):
+            self._trigger.close()  # one process owns an embedded database
+            self.totals.transforms += 1
+            if not self._transform.run(self._stop):
+                self.totals.failed_transforms += 1
+
+
+def _failed_ids(answer: dict[str, Any], receipts: dict[str, str]) -> set[str]:
+    """The messages that are not to be acknowledged: those named, or all if one is named that was
+    not in the batch (as Lambda does)."""
+    named = {failure.get("itemIdentifier") for failure in answer["batchItemFailures"]}
+    return named if named <= receipts.keys() else set(receipts)
