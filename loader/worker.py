@@ -42,6 +42,7 @@ class Worker:
         batch_size: messages of a batch at most.
         window: seconds to wait for a full batch, from its first message.
         transform: builds the models after loads, if anything does.
+        poll: seconds of one long poll.
         release: whether to close the warehouse after each batch, for other processes.
         stop: set when the worker is to end after the batch in hand.
     """
@@ -55,6 +56,7 @@ class Worker:
         batch_size: int = 100,
         window: float = 5,
         transform: Transform | None = None,
+        poll: int = POLL,
         release: bool = False,
         stop: threading.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -66,6 +68,7 @@ class Worker:
         self._batch_size = batch_size
         self._window = window
         self._transform = transform
+        self._poll = poll
         self._release = release
         self._stop = stop or threading.Event()
         self._clock = clock
@@ -86,7 +89,7 @@ class Worker:
         pause = 1.0
         while not self._stop.is_set():
             try:
-                records = self._collect(1 if once else POLL)
+                records = self._collect(once)
                 pause = 1.0
             except QueueError as error:
                 if once:
@@ -114,22 +117,23 @@ class Worker:
             self._log("WARNING", "queue_silent", error=str(error))
             return 30
 
-    def _collect(self, wait: int) -> list[dict[str, Any]]:
-        """A batch: as many messages as fit, and as come within the window."""
+    def _collect(self, once: bool) -> list[dict[str, Any]]:
+        """A batch: as many messages as fit, and as come within the window. With `once` nothing
+        is waited for that is not there."""
+        wait = min(self._poll, 1) if once else self._poll
         records = self._queue.receive(self._batch_size, wait)
         until = self._clock() + self._window
-        while records and len(records) < self._batch_size and not self._stop.is_set():
+        while 0 < len(records) < self._batch_size and not self._stop.is_set():
             left = until - self._clock()
             if left <= 0:
                 break
             try:
-                more = self._queue.receive(
-                    self._batch_size - len(records), min(int(left) + 1, wait)
-                )
+                wait = 0 if once else min(int(left) + 1, self._poll)
+                more = self._queue.receive(self._batch_size - len(records), wait)
             except QueueError:
                 break  # what is in hand is done first
             records += more
-            if not more and left < wait:
+            if once and not more:
                 break
         return records
 

@@ -78,6 +78,13 @@ def test_the_pages_describe_the_columns_that_are_there(built_database):
             assert all(column["description"] for column in node["columns"].values()), name
 
 
+def test_views_keep_their_rows_when_somebody_builds_with_empty(built_database):
+    for name, node in models(built_database).items():
+        if node["config"]["materialized"] == "view":
+            read = re.findall(r"\b(?:ref|source)\(.*?\)\.?(\w*)", node["raw_code"])
+            assert set(read) <= {"render", "identifier"}, name
+
+
 def test_the_page_of_the_bookkeeping_says_what_its_ddl_says(built_database):
     sources = manifest(built_database)["sources"]
     page = sources["source.xapi_elt.bookkeeping.load_applications"]["columns"]

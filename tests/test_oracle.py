@@ -267,10 +267,10 @@ def test_numbers(value: Any, number: float | None) -> None:
     assert reading(result=result).columns["video_time"] == number
 
 
-def test_only_json_booleans_are_booleans() -> None:
-    """The word is not the value."""
-    columns = reading(COMPLETED_QUESTION, result={"success": "true", "completion": False}).columns
-    assert (columns["success"], columns["completion"]) == (None, False)
+def test_truth_is_true_or_false_as_value_or_word() -> None:
+    """A number is neither."""
+    columns = reading(COMPLETED_QUESTION, result={"success": "true", "completion": 1}).columns
+    assert (columns["success"], columns["completion"]) == (True, None)
 
 
 def test_fallbacks_are_taken_in_their_order() -> None:
@@ -278,7 +278,7 @@ def test_fallbacks_are_taken_in_their_order() -> None:
     activities = {"parent": [{"id": ""}], "grouping": {"id": "course"}}
     columns = reading(
         actor={"account": {"name": "", "homePage": "h"}, "mbox": "mailto:a@b"},
-        object={"definition": {"name": {"de": 1, "fr": "Titre", "it": "Titolo"}}},
+        object={"definition": {"name": {"de": None, "fr": "Titre", "it": "Titolo"}}},
         context={
             "contextActivities": activities,
             "registration": "r",

@@ -25,25 +25,44 @@ tables as (
 
 ),
 
+-- A rebuild records its loads as applied, too, but starts none; a run that died did not get to
+-- record what it had started.
+runs as (
+
+    select
+        model,
+        load_id,
+        run_id,
+        countIf(state = 'started') as times_started
+
+    from applications
+
+    where (model, table_uuid) in (select * from tables)
+
+    group by
+        model,
+        load_id,
+        run_id
+
+    having countIf(state = 'applied') > 0
+
+),
+
 applied_twice as (
 
     select
         model,
         load_id,
-        count() as times,
+        sum(times_started) as times,
         groupArray(run_id) as run_ids
 
-    from applications
-
-    where
-        state = 'applied'
-        and (model, table_uuid) in (select * from tables)
+    from runs
 
     group by
         model,
         load_id
 
-    having count() > 1
+    having times > 1
 
 )
 

@@ -2,13 +2,13 @@ with
 
 applications as (
 
-    select * from {{ source('bookkeeping', 'load_applications') }}
+    select * from {{ source('bookkeeping', 'load_applications').render() }}
 
 ),
 
 tables as (
 
-    select * from {{ ref('ops_tables') }}
+    select * from {{ ref('ops_tables').render() }}
 
 ),
 

@@ -2,7 +2,7 @@ with
 
 objects as (
 
-    select * from {{ ref('ops_objects') }}
+    select * from {{ ref('ops_objects').render() }}
 
 ),
 
@@ -12,19 +12,19 @@ applied_loads as (
         table_name,
         load_id
 
-    from {{ ref('ops_applied_loads') }}
+    from {{ ref('ops_applied_loads').render() }}
 
 ),
 
 statements as (
 
-    select * from {{ ref('int_xapi__statements') }}
+    select * from {{ ref('int_xapi__statements').render() }}
 
 ),
 
 events as (
 
-    select * from {{ ref('ops_events') }}
+    select * from {{ ref('ops_events').render() }}
 
 ),
 

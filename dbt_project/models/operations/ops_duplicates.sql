@@ -2,7 +2,7 @@ with
 
 statements as (
 
-    select * from {{ ref('int_xapi__statements') }}
+    select * from {{ ref('int_xapi__statements').render() }}
 
 ),
 

@@ -1,4 +1,3 @@
-{#- render(): what --empty puts in the place of a table has no _partition_id. -#}
 with
 
 {% for family in var('event_families') %}

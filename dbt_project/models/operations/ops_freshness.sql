@@ -2,13 +2,13 @@ with
 
 tables as (
 
-    select * from {{ ref('ops_tables') }}
+    select * from {{ ref('ops_tables').render() }}
 
 ),
 
 objects as (
 
-    select * from {{ ref('ops_objects') }}
+    select * from {{ ref('ops_objects').render() }}
 
 ),
 
@@ -18,19 +18,19 @@ applied_loads as (
         table_name,
         load_id
 
-    from {{ ref('ops_applied_loads') }}
+    from {{ ref('ops_applied_loads').render() }}
 
 ),
 
 events as (
 
-    select * from {{ ref('ops_events') }}
+    select * from {{ ref('ops_events').render() }}
 
 ),
 
 statements as (
 
-    select * from {{ ref('int_xapi__statements') }}
+    select * from {{ ref('int_xapi__statements').render() }}
 
 ),
 

@@ -2,7 +2,7 @@ with
 
 events as (
 
-    select * from {{ ref('ops_events') }}
+    select * from {{ ref('ops_events').render() }}
 
 ),
 

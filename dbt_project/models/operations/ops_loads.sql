@@ -2,19 +2,19 @@ with
 
 objects as (
 
-    select * from {{ ref('ops_objects') }}
+    select * from {{ ref('ops_objects').render() }}
 
 ),
 
 tables as (
 
-    select * from {{ ref('ops_tables') }}
+    select * from {{ ref('ops_tables').render() }}
 
 ),
 
 applied_loads as (
 
-    select * from {{ ref('ops_applied_loads') }}
+    select * from {{ ref('ops_applied_loads').render() }}
 
 ),
 

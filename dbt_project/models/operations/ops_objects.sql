@@ -2,7 +2,7 @@ with
 
 ledger as (
 
-    select * from {{ source('xapi_raw', 'loads') }}
+    select * from {{ source('xapi_raw', 'loads').render() }}
 
 ),
 

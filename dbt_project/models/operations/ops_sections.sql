@@ -2,7 +2,7 @@ with
 
 statements as (
 
-    select * from {{ ref('int_xapi__statements') }}
+    select * from {{ ref('int_xapi__statements').render() }}
 
 ),
 
@@ -12,13 +12,13 @@ applied_loads as (
         table_name,
         load_id
 
-    from {{ ref('ops_applied_loads') }}
+    from {{ ref('ops_applied_loads').render() }}
 
 ),
 
 events as (
 
-    select * from {{ ref('ops_events') }}
+    select * from {{ ref('ops_events').render() }}
 
 ),
 

@@ -5,7 +5,7 @@ with
 
 objects as (
 
-    select * from {{ ref('ops_objects') }}
+    select * from {{ ref('ops_objects').render() }}
 
 ),
 
@@ -28,7 +28,7 @@ applied_loads as (
         table_name,
         load_id
 
-    from {{ ref('ops_applied_loads') }}
+    from {{ ref('ops_applied_loads').render() }}
 
 ),
 
@@ -46,7 +46,7 @@ statements as (
 
     select *
 
-    from {{ ref('int_xapi__statements') }}
+    from {{ ref('int_xapi__statements').render() }}
 
     where (load_id, source_path) not in (select * from superseded)
 
@@ -54,13 +54,13 @@ statements as (
 
 rejected_statements as (
 
-    select * from {{ ref('rejected_statements') }}
+    select * from {{ ref('rejected_statements').render() }}
 
 ),
 
 events as (
 
-    select * from {{ ref('ops_events') }}
+    select * from {{ ref('ops_events').render() }}
 
 ),
 

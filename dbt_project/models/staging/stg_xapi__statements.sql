@@ -161,11 +161,13 @@ select
 
     -- numbers
     {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time')) }} as video_time,
-    {{ finite_number('coalesce(
-        context_extensions.' ~ xapi_extension('video', 'length') ~ ',
-        result_extensions.' ~ xapi_extension('video', 'length') ~ ',
-        statement.object.definition.extensions.' ~ xapi_extension('video', 'length') ~ '
-    )') }} as video_length,
+    coalesce(
+        {{ finite_number('context_extensions.' ~ xapi_extension('video', 'length')) }},
+        {{ finite_number('result_extensions.' ~ xapi_extension('video', 'length')) }},
+        {{ finite_number(
+            'statement.object.definition.extensions.' ~ xapi_extension('video', 'length')
+        ) }}
+    ) as video_length,
     {{ finite_number('result_extensions.' ~ xapi_extension('video', 'progress')) }} as video_progress,
     {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-from')) }} as video_seek_from,
     {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-to')) }} as video_seek_to,
