@@ -71,7 +71,7 @@ def load(
         list[str], typer.Argument(help="s3://bucket/key, or .jsonl(.gz) files and folders.")
     ],
     force: Annotated[
-        bool, typer.Option("--force", help="Load also what the ledger holds already.")
+        bool, typer.Option("--force", help="Load also what the ledger holds, in its place.")
     ] = False,
     policy: Annotated[
         str,

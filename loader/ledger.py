@@ -9,9 +9,10 @@ from loader.objects import S3Object
 from loader.warehouse import Warehouse
 
 COMMITTED_VERSIONS = """
-select distinct bucket, key, etag
+select bucket, key, etag
 from {raw:Identifier}.loads
 where outcome = 'committed' and bucket = {bucket:String} and key in {keys:Array(String)}
+order by committed_at, load_id
 """
 
 # One insert, one block, one partition: all of these rows are there or none.
@@ -70,8 +71,14 @@ class Outcome:
     load_id: UUID | None = None
 
 
-def committed_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[str, set[str]]:
-    """The etags that the ledger holds of each object of a batch (one bucket), by path."""
+def committed_versions(
+    warehouse: Warehouse, batch: Iterable[S3Object], latest: bool = False
+) -> dict[str, set[str]]:
+    """The etags that the ledger holds of each object of a batch (one bucket), by path.
+
+    Args:
+        latest: only the one that was committed last.
+    """
     batch = list(batch)
     versions: dict[str, set[str]] = {item.path: set() for item in batch}
     if batch:
@@ -79,7 +86,10 @@ def committed_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[
             COMMITTED_VERSIONS, bucket=batch[0].bucket, keys=[item.key for item in batch]
         )
         for row in rows:
-            versions[S3Object(row["bucket"], row["key"]).path].add(row["etag"])
+            held = versions[S3Object(row["bucket"], row["key"]).path]
+            if latest:
+                held.clear()
+            held.add(row["etag"])
     return versions
 
 

@@ -108,7 +108,7 @@ def load(
         items: objects of buckets, or local files (with bucket ''), not both.
         mode: what asked for it, for the ledger.
         policy: what another version of a loaded key means: append, replace or ignore.
-        force: load also what the ledger holds.
+        force: load also what the ledger holds, in its place.
         most: largest number of objects in a batch.
         most_bytes: bytes of objects, as stored, in a batch; a larger one is a batch of its own.
         source: where the lines come from, if the objects do not say so themselves.
@@ -121,7 +121,8 @@ def load(
     """
     items = list(items)
     source = source or source_for(warehouse, settings, items)
-    attempt = _Attempt(warehouse, source, mode, policy, clock, new_id)
+    # What is loaded on request takes the place of what the ledger holds of the key.
+    attempt = _Attempt(warehouse, source, mode, "force" if force else policy, clock, new_id)
     fit, refused = _refuse(source, items)
     for batch in _failed_by_bucket(refused):
         attempt.record(batch, new_id(), clock())
@@ -239,7 +240,12 @@ class _Attempt:
         self, batch: list[S3Object], force: bool
     ) -> tuple[list[S3Object], list[Outcome]]:
         """Split a batch into what is to be loaded and what the ledger settles."""
-        versions = {} if force else ledger.committed_versions(self._warehouse, batch)
+        versions = (
+            {}
+            if force
+            # Replacing, an older version that comes back is new.
+            else ledger.committed_versions(self._warehouse, batch, self._policy == "replace")
+        )
         fresh, settled = [], []
         for item in batch:
             held = versions.get(item.path, set())

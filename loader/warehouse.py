@@ -65,7 +65,7 @@ class ConnectedWarehouse:
             self._run(sql, values)
         else:
             with self._errors():
-                self._client.command(sql, parameters=self._names | values, data=data)
+                self._client.command(sql, parameters=self._parameters(sql, values), data=data)
 
     def close(self) -> None:
         """See `Warehouse.close`."""
@@ -73,7 +73,12 @@ class ConnectedWarehouse:
 
     def _run(self, sql: str, values: Mapping[str, Any], fmt: str | None = None) -> bytes:
         with self._errors():
-            return self._client.raw_query(sql, parameters=self._names | dict(values), fmt=fmt)
+            return self._client.raw_query(sql, parameters=self._parameters(sql, values), fmt=fmt)
+
+    def _parameters(self, sql: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The values that a statement names, with the names that come from the settings."""
+        known = self._names | dict(values)
+        return {name: value for name, value in known.items() if f"{{{name}:" in sql} or None
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -29,7 +29,7 @@
     from (
         select
             *,
-            maxIf(committed_at, opens_version) over (partition by bucket, key) as opened_at
+            maxIf((committed_at, load_id), opens_version) over (partition by bucket, key) as opened
 
         from (
             select
@@ -58,5 +58,5 @@
         )
     )
 
-    where committed_at < opened_at
+    where (committed_at, load_id) < opened
 {% endmacro %}

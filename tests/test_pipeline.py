@@ -119,8 +119,9 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     monkeypatch.setenv("XAPI_CHDB_PATH", str(tmp_path / "clickhouse"))
-    monkeypatch.setenv("XAPI_NOTEBOOK_TARGET", str(tmp_path))
-    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "target"))
+    monkeypatch.setenv("DBT_LOG_PATH", str(tmp_path / "logs"))
+    monkeypatch.delenv("MPLBACKEND", raising=False)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "clear the outputs"

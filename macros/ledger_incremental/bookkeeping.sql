@@ -12,7 +12,7 @@
         (
             model LowCardinality(String) comment 'Table that the load was applied to',
             table_uuid UUID comment 'Which table of that name: a full refresh makes a new one',
-            state LowCardinality(String) comment 'started (a run is at it), applied, or withdrawn (superseded objects were given up; lines counts them)',
+            state LowCardinality(String) comment 'started (a run is at it), applied, withdrawing or withdrawn (superseded objects, which lines counts, are or were given up)',
             run_id UUID comment 'dbt invocation',
             slice UInt32 comment 'Insert of the run that took the load, from 0',
             load_id UUID comment 'The load',

@@ -124,7 +124,12 @@
         settings {{ insert_settings() }}
     {% endcall %}
 
-    {%- for value in partitions -%}
+    {%- set held = run_query("
+        select distinct partition from system.parts
+        where active and database = '" ~ table.schema ~ "'
+            and table in ('" ~ table.identifier ~ "', '" ~ fresh.identifier ~ "')
+    ").rows | map(attribute=0) | list -%}
+    {%- for value in partitions if value | string in held -%}
         {% do beat_lock(table) %}
         {% do run_query("
             insert into " ~ fresh ~ " (" ~ columns ~ ")
@@ -162,5 +167,5 @@
         select distinct toYYYYMM(committed_at) from " ~ load_applications() ~ "
         where load_id in (" ~ loads_of_days(days) ~ ")
         order by 1
-    ").columns[0].values() | list) }}
+    ").rows | map(attribute=0) | list) }}
 {% endmacro %}

@@ -28,7 +28,12 @@
     with that line as its source; each month changes at once. Returns what was done, in words. -#}
 {% macro withdraw_superseded(table, rows, row_key, partition) %}
     {%- set uuid = table_uuid(table) -%}
-    {%- set waiting = run_query('select count() from (' ~ loads_to_withdraw(table, uuid) ~ ')').rows[0][0] | int -%}
+    {#- Which they are is fixed first: one superseded meanwhile is left to the next run. -#}
+    {% do record_withdrawal(table, uuid, 'withdrawing', loads_to_withdraw(table, uuid)) %}
+    {%- set of_this_run = of_table(table, uuid, 'withdrawing') ~ " and run_id = '" ~ invocation_id ~ "'" -%}
+    {%- set loads = 'select load_id, max(lines) as objects from ' ~ load_applications()
+        ~ ' where ' ~ of_this_run ~ ' group by load_id' -%}
+    {%- set waiting = run_query('select count() from (' ~ loads ~ ')').rows[0][0] | int -%}
     {%- if not waiting -%}
         {{ return('') }}
     {%- endif -%}
@@ -39,15 +44,20 @@
         {% do replace_partitions(
             table, rows, scope, scope, row_key, partition, run_query(
                 'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ is_superseded()
-            ).columns[0].values()
+            ).rows | map(attribute=0) | list
         ) %}
     {%- endif -%}
+    {% do record_withdrawal(table, uuid, 'withdrawn', loads) %}
+    {{ return(', gave up superseded objects of ' ~ waiting ~ ' loads') }}
+{% endmacro %}
+
+{#- Record loads (select of load_id, objects) of which superseded objects are or were given up. -#}
+{% macro record_withdrawal(table, uuid, state, loads) %}
     {% do run_query("
         insert into " ~ load_applications() ~ "
             (model, table_uuid, state, run_id, slice, load_id, committed_at, lines)
-        select '" ~ table.identifier ~ "', '" ~ uuid ~ "', 'withdrawn', '" ~ invocation_id ~ "',
+        select '" ~ table.identifier ~ "', '" ~ uuid ~ "', '" ~ state ~ "', '" ~ invocation_id ~ "',
             0, load_id, now64(3, 'UTC'), objects
-        from (" ~ loads_to_withdraw(table, uuid) ~ ")
+        from (" ~ loads ~ ")
     ") %}
-    {{ return(', gave up superseded objects of ' ~ waiting ~ ' loads') }}
 {% endmacro %}

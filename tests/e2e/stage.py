@@ -126,14 +126,15 @@ class Stack:
         self.sqs = aws.client("sqs")
 
     def deploy(self, *arguments: str) -> None:
-        """Deploy the real template with the real zip. What fails is seen again after a second."""
+        """Deploy the real template with the real zip. A message whose invocation died comes again
+        after a minute; one that the function returns when the function says so."""
         self.outputs = self.aws.deploy(
             "ClickHouseHost=127.0.0.1",
             f"ClickHousePort={self.clickhouse.port}",
             "ClickHouseSecure=false",
             f"ClickHousePassword={self.clickhouse.password}",
             *arguments,
-            retry_after=2,
+            retry_after=60,
         )
 
     @property
@@ -214,3 +215,7 @@ class Stack:
         pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group)
         lines = [event["message"].strip() for page in pages for event in page["events"]]
         return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def rejected(self) -> list[dict]:
+        """What the function wrote of messages that it returned."""
+        return [line for line in self.log() if line.get("event") == "message_rejected"]

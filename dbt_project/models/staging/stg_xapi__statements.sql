@@ -168,9 +168,12 @@ select
             'statement.object.definition.extensions.' ~ xapi_extension('video', 'length')
         ) }}
     ) as video_length,
-    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'progress')) }} as video_progress,
-    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-from')) }} as video_seek_from,
-    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-to')) }} as video_seek_to,
+    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'progress')) }}
+        as video_progress,
+    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-from')) }}
+        as video_seek_from,
+    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-to')) }}
+        as video_seek_to,
     {{ finite_number('statement.result.score.raw') }} as score,
     {{ finite_number('statement.result.score.max') }} as out_of,
     {{ finite_number('statement.result.score.scaled') }} as scaled_score,
