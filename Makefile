@@ -3,14 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+STAND_IN := .venv-ministack/.ready
 
-.PHONY: demo test install lint bench e2e chaos clean
+.PHONY: demo test install lint e2e chaos clean
 
 demo: $(READY)
 	$(BIN)/xapi-elt demo
 
+# Two files at a time: each worker is a process with its own database and its own S3.
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e $(PYTEST_ARGS)
+
+# The real template and the real zip, deployed into a local stand-in for AWS.
+e2e: $(READY) $(STAND_IN)
+	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+# The long runs of what `make test` does in small: processes killed at random moments.
+chaos: $(READY)
+	XAPI_CHAOS=1 $(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
 
 install: $(READY)
 
@@ -22,9 +32,17 @@ $(READY): requirements.lock pyproject.toml
 		--config-settings editable_mode=compat --editable .
 	touch $@
 
+# The SQL is linted as dbt renders it, which opens a database: one of its own.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	XAPI_CHDB_PATH=build/lint $(BIN)/sqlfluff lint dbt_project/models dbt_project/data_tests
+
+$(STAND_IN): Makefile
+	$(PYTHON) -m venv .venv-ministack
+	.venv-ministack/bin/pip install --quiet --disable-pip-version-check \
+		ministack==1.5.33 boto3==1.43.106 awslambdaric==4.2.2
+	touch $@
 
 clean:
 	rm -rf $(VENV) .venv-ministack .data build target logs dbt_project/target dbt_project/logs

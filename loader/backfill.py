@@ -18,10 +18,11 @@ from loader import ledger
 from loader.errors import PermanentError, SettingsError, UnavailableError
 from loader.ledger import Outcome
 from loader.listing import Inventory, Listing, Selection
-from loader.load import Summary, answers, load, pieces
+from loader.load import answers, load, pieces
 from loader.objects import MOST_PATHS, S3Object, check_readable
 from loader.settings import Settings
 from loader.sources import source_for
+from loader.summary import Summary
 from loader.warehouse import Warehouse
 
 # Bytes of objects, as stored, in one INSERT: some seconds of work, so that little is lost with it.
@@ -60,7 +61,8 @@ class Plan:
 
     Attributes:
         selection: what was asked for.
-        force: whether what the ledger holds is loaded anew.
+        policy: what another version of a loaded key means (see `load`).
+        force: whether what the ledger holds is loaded, too, in its place.
         listed: JSONL objects of the prefix and the sections, of whatever day.
         found: objects of the days.
         found_bytes: their bytes, as stored.
@@ -76,6 +78,7 @@ class Plan:
     """
 
     selection: Selection
+    policy: str = "append"
     force: bool = False
     listed: int = 0
     found: int = 0
@@ -131,6 +134,7 @@ def plan(
     settings: Settings,
     listing: Listing,
     *,
+    policy: str = "append",
     force: bool = False,
     in_flight: int | None = None,
     on_progress: Callable[[Plan], None] = lambda _: None,
@@ -139,7 +143,8 @@ def plan(
 
     Args:
         listing: what S3 or an inventory lists.
-        force: plan also what the ledger holds.
+        policy: what another version of a loaded key means (see `load`).
+        force: plan also what the ledger holds, to be loaded in its place.
         in_flight: INSERTs at a time; what suits the target if left out.
         on_progress: hears of the plan after each thousand objects.
 
@@ -147,11 +152,14 @@ def plan(
         SettingsError: the bucket is not allowed, or there is nothing at all to list.
         LoaderError: S3 or ClickHouse refuses or does not answer.
     """
-    made = Plan(listing.selection, force, in_flight=in_flight or IN_FLIGHT[settings.target])
+    flying = in_flight or IN_FLIGHT[settings.target]
+    made = Plan(listing.selection, policy, force, in_flight=flying)
     check_bucket(settings, made.selection.bucket)
     ready = warehouse.query(HAS_LEDGER, raw=settings.raw_database)[0]["tables"]
     for piece in pieces(listing):
-        versions = ledger.committed_versions(warehouse, piece) if ready else {}
+        # Replacing, an older version that comes back is new.
+        latest = policy == "replace"
+        versions = ledger.committed_versions(warehouse, piece, latest) if ready else {}
         for item in piece:
             _consider(made, item, versions.get(item.path, set()), isinstance(listing, Inventory))
         made.listed = listing.seen
@@ -241,7 +249,6 @@ def run(
     settings: Settings,
     made: Plan,
     *,
-    policy: str = "append",
     throttle: Throttle | None = None,
     on_progress: Callable[[Summary], None] = lambda _: None,
 ) -> Summary:
@@ -249,7 +256,6 @@ def run(
 
     Args:
         made: the plan.
-        policy: what another version of a loaded key means (see `load`).
         throttle: limits on speed and batches.
         on_progress: hears of the summary after each batch.
 
@@ -261,7 +267,7 @@ def run(
     summary, started = Summary(asked=made.count), time.monotonic()
 
     def load_one(batch: list[S3Object]) -> list[Outcome]:
-        done = load(warehouse, settings, batch, mode="bulk", policy=policy, force=made.force)
+        done = load(warehouse, settings, batch, mode="bulk", policy=made.policy, force=made.force)
         return list(chain.from_iterable(done))
 
     def batches() -> Iterator[list[S3Object]]:

@@ -22,8 +22,8 @@ from rich.table import Table
 from loader import doctor as doctor_checks
 from loader import status as status_page
 from loader.errors import LoaderError, SettingsError
-from loader.load import Summary
 from loader.pipeline import Pipeline
+from loader.summary import Summary
 
 app = typer.Typer(
     name="xapi-elt",

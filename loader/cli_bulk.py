@@ -39,6 +39,10 @@ StartDate = Annotated[
 ]
 EndDate = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last UTC day, inclusive.")]
 
+Policy = Annotated[
+    str, typer.Option(help="What another version of a loaded key means: append, replace, ignore.")
+]
+
 
 @app.command()
 def backfill(
@@ -51,12 +55,11 @@ def backfill(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Load anew what the ledger holds, too. Nothing counts twice."),
+        typer.Option(
+            "--force", help="Load also what the ledger holds, in its place; nothing counts twice."
+        ),
     ] = False,
-    policy: Annotated[
-        str,
-        typer.Option(help="What another version of a loaded key means: append, replace, ignore."),
-    ] = "append",
+    policy: Policy = "append",
     inventory: Annotated[
         str | None,
         typer.Option(
@@ -100,6 +103,7 @@ def backfill(
                 start_date=start_date,
                 end_date=end_date,
                 inventory=inventory,
+                policy=policy,
                 force=force,
                 in_flight=in_flight,
                 on_progress=lambda made: status.update(f"listing: {made.listed:,} objects"),
@@ -111,7 +115,7 @@ def backfill(
                 print_json({"plan": plan.as_dict()})
             return
         with loading_bar() as show:
-            summary = pipeline.backfill(plan, policy=policy, throttle=throttle, on_progress=show)
+            summary = pipeline.backfill(plan, throttle=throttle, on_progress=show)
     report(summary, as_json, plan=plan.as_dict())
 
 
@@ -127,6 +131,7 @@ def reconcile(
             "--load-missing", help="Load what is missing or changed, then compare once more."
         ),
     ] = False,
+    policy: Policy = "append",
     as_json: AsJson = False,
 ) -> None:
     """Compare what S3 lists with the ledger, and the ledger with raw; exit 1 if they differ."""
@@ -138,6 +143,7 @@ def reconcile(
                 section_ids=section_id or (),
                 start_date=start_date,
                 end_date=end_date,
+                policy=policy,
                 on_progress=lambda found: status.update(f"comparing: {found.listed:,} objects"),
             )
 

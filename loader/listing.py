@@ -141,16 +141,20 @@ def day_of(key: str, last_modified: datetime | None) -> date | None:
 
 
 def s3_client(settings: Settings) -> Any:
-    """A boto3 client for the endpoint of the settings."""
+    """A boto3 client for the endpoint of the settings; without credentials it asks for what is
+    public, as ClickHouse does."""
     import boto3
+    from botocore import UNSIGNED
     from botocore.config import Config
 
     style = {"addressing_style": "path"} if settings.s3_endpoint else {}
-    return boto3.client(
+    session = boto3.Session()
+    return session.client(
         "s3",
         endpoint_url=settings.s3_endpoint or None,
         region_name=settings.region,
         config=Config(
+            signature_version=None if session.get_credentials() else UNSIGNED,
             retries={"mode": "standard", "max_attempts": 4},
             connect_timeout=10,
             read_timeout=60,
@@ -237,15 +241,11 @@ class Listing:
     @contextmanager
     def _errors(self) -> Iterator[None]:
         """Turn boto3's errors into ours."""
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         where = self.selection.uri
         try:
             yield
-        except NoCredentialsError:
-            raise SettingsError(
-                "no AWS credentials; accepted: the usual AWS_* variables, profile or role"
-            ) from None
         except ClientError as error:
             code = error.response["Error"]["Code"]
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]

@@ -20,7 +20,6 @@ from loader.backfill import run as run_plan
 from loader.errors import SettingsError
 from loader.gc import SAFE_AGE, Garbage, collect
 from loader.listing import Inventory, Listing, s3_client, select
-from loader.load import Summary
 from loader.load import load as load_objects
 from loader.objects import S3Object
 from loader.reconcile import Reconciliation
@@ -29,6 +28,7 @@ from loader.settings import POLICIES, Settings
 from loader.sources import local_objects
 from loader.status import Status
 from loader.status import status as read_status
+from loader.summary import Summary
 from loader.warehouse import Warehouse, open_warehouse
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Pipeline:
         Args:
             targets: s3://bucket/key, or .jsonl(.gz) files and folders of them.
             policy: what another version of a loaded key means.
-            force: load also what the ledger holds; nothing counts twice.
+            force: load also what the ledger holds, in its place; nothing counts twice.
             on_progress: hears of the summary after each batch.
 
         Raises:
@@ -129,6 +129,7 @@ class Pipeline:
         start_date: str | date | None = None,
         end_date: str | date | None = None,
         inventory: str | None = None,
+        policy: str = "append",
         force: bool = False,
         in_flight: int | None = None,
         on_progress: Callable[[Plan], None] = lambda _: None,
@@ -142,7 +143,8 @@ class Pipeline:
             start_date: first UTC day, by the time in the key, else by the last change.
             end_date: last UTC day, inclusive.
             inventory: s3://…/manifest.json of an S3 Inventory (CSV) to read instead of listing.
-            force: plan also what the ledger holds.
+            policy: what another version of a loaded key means.
+            force: plan also what the ledger holds, to be loaded in its place.
             in_flight: INSERTs at a time; what suits the target if left out.
             on_progress: hears of the plan now and then.
 
@@ -150,11 +152,13 @@ class Pipeline:
             SettingsError: an argument is wrong, or there is nothing at all to list.
             LoaderError: S3 or ClickHouse refuses or does not answer.
         """
+        _check_policy(policy)
         listing = self._listing(uri, section_ids, start_date, end_date, inventory)
         return make_plan(
             self.warehouse,
             self.settings,
             listing,
+            policy=policy,
             force=force,
             in_flight=in_flight,
             on_progress=on_progress,
@@ -164,7 +168,6 @@ class Pipeline:
         self,
         plan: Plan,
         *,
-        policy: str = "append",
         throttle: Throttle | None = None,
         on_progress: Callable[[Summary], None] = lambda _: None,
     ) -> Summary:
@@ -172,17 +175,14 @@ class Pipeline:
 
         Args:
             plan: what to load.
-            policy: what another version of a loaded key means.
             throttle: limits on speed and batches.
             on_progress: hears of the summary after each batch.
         """
-        _check_policy(policy)
         self.init()
         return run_plan(
             self.warehouse,
             self.settings,
             plan,
-            policy=policy,
             throttle=throttle,
             on_progress=on_progress,
         )
@@ -194,18 +194,30 @@ class Pipeline:
         section_ids: Iterable[int | str] = (),
         start_date: str | date | None = None,
         end_date: str | date | None = None,
+        policy: str = "append",
         on_progress: Callable[[Reconciliation], None] = lambda _: None,
     ) -> Reconciliation:
         """Compare what S3 lists with the ledger and with raw. Changes nothing.
 
         `backfill(reconciliation.to_load)` loads what is missing.
 
+        Args:
+            uri: s3://bucket/prefix.
+            section_ids: course sections; none means all.
+            start_date: first UTC day, by the time in the key, else by the last change.
+            end_date: last UTC day, inclusive.
+            policy: that of the plan `to_load`.
+            on_progress: hears of the comparison now and then.
+
         Raises:
             SettingsError: an argument is wrong, or there is nothing at all to list.
             LoaderError: S3 or ClickHouse refuses or does not answer.
         """
+        _check_policy(policy)
         listing = self._listing(uri, section_ids, start_date, end_date)
-        return compare(self.warehouse, self.settings, listing, on_progress=on_progress)
+        return compare(
+            self.warehouse, self.settings, listing, policy=policy, on_progress=on_progress
+        )
 
     def gc(self, *, age: int = SAFE_AGE, dry_run: bool = False) -> Garbage:
         """Remove lines that no commit names (see `loader.gc.collect`).

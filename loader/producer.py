@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loader import schema
+from loader import aws, schema
 from loader.bundles import BundleSource, bundle, bundle_key
 from loader.errors import LoaderError, PermanentError, RetryableError, SettingsError
 from loader.load import load
@@ -140,13 +140,9 @@ def lambda_client() -> Any:
 
 
 def _client(service: str) -> Any:
-    import boto3
-    from botocore.config import Config
-
     # A function may take fifteen minutes. Invoked again by a client that lost its patience, it
     # would find the bundle in the ledger.
-    patience = Config(connect_timeout=5, read_timeout=900, retries={"total_max_attempts": 2})
-    return boto3.client(service, config=patience)
+    return aws.client(service, connect=5, read=900, attempts=2)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from loader import aws
+
 # Entries of one batch call.
 _MOST = 10
 
@@ -93,12 +95,8 @@ class Queue:
 
     def _sqs(self) -> Any:
         if self._client is None:
-            import boto3
-            from botocore.config import Config
-
             # Longer than a long poll, shorter than botocore's minute.
-            patience = Config(connect_timeout=3, read_timeout=30, retries={"mode": "standard"})
-            self._client = boto3.client("sqs", config=patience)
+            self._client = aws.client("sqs", read=30, attempts=3)
         return self._client
 
 

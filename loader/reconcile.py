@@ -18,11 +18,16 @@ PAGE = 5000
 # Differences that are named, and keys of leftovers that are told apart; all are counted.
 MOST_NAMED = 10_000
 
-# Of each key the versions that are committed, and the error of the latest attempt.
+# Of each key the versions that are committed (of a replaced one the last), and the error of the
+# latest attempt.
 LEDGER_PAGE = """
 select
     key,
-    groupUniqArrayIf(etag, outcome = 'committed') as versions,
+    if(
+        countIf(outcome = 'committed' and policy = 'replace') > 0,
+        [argMaxIf(etag, committed_at, outcome = 'committed')],
+        groupUniqArrayIf(etag, outcome = 'committed')
+    ) as versions,
     sumIf(rows, outcome = 'committed') as lines,
     toUnixTimestamp(max(last_modified)) as modified,
     toUnixTimestamp64Milli(minIf(committed_at, outcome = 'committed')) / 1000 as first_committed,
@@ -148,6 +153,7 @@ def reconcile(
     settings: Settings,
     listing: Listing,
     *,
+    policy: str = "append",
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_progress: Callable[[Reconciliation], None] = lambda _: None,
 ) -> Reconciliation:
@@ -158,6 +164,7 @@ def reconcile(
 
     Args:
         listing: what S3 lists; not an inventory, whose keys have no order.
+        policy: that of the plan `to_load`.
         on_progress: hears of the comparison now and then.
 
     Raises:
@@ -166,7 +173,7 @@ def reconcile(
     """
     selection = listing.selection
     check_bucket(settings, selection.bucket)
-    plan = Plan(selection, in_flight=IN_FLIGHT[settings.target])
+    plan = Plan(selection, policy, in_flight=IN_FLIGHT[settings.target])
     found = Reconciliation(selection, plan)
     started = clock().timestamp()
     leftovers = _leftovers(warehouse, found)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from loader import aws
 from loader.errors import LoaderError, PermanentError, RetryableError
 from loader.settings import Settings
 
@@ -26,24 +27,16 @@ def clickhouse_password(settings: Settings, client: Any = None) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        client = client or _client()
+        client = client or aws.client("secretsmanager", _region(settings), read=5, attempts=2)
         answer = client.get_secret_value(SecretId=settings.secret_arn)
     except ClientError as error:
         raise _refusal(settings, error.response.get("Error", {})) from None
     except BotoCoreError as error:
         raise RetryableError(
-            f"no answer from Secrets Manager for {settings.secret_arn}: {error} "
-            "(in a VPC it needs a NAT gateway or an interface endpoint)"
+            f"Secrets Manager was not asked for {settings.secret_arn}: {error} "
+            "(from a VPC it needs a NAT gateway or an interface endpoint)"
         ) from None
     return _password_in(answer.get("SecretString", ""), settings)
-
-
-def _client() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    patience = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
-    return boto3.client("secretsmanager", config=patience)
 
 
 def _password_in(text: str, settings: Settings) -> str:
@@ -59,6 +52,11 @@ def _password_in(text: str, settings: Settings) -> str:
             'or JSON with the field "password"'
         )
     return found
+
+
+def _region(settings: Settings) -> str:
+    """The region in arn:aws:secretsmanager:<region>:…; '' if the text is no ARN."""
+    return (settings.secret_arn.split(":") + [""] * 4)[3]
 
 
 def _refusal(settings: Settings, error: dict[str, str]) -> LoaderError:

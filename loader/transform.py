@@ -103,7 +103,7 @@ def default_command() -> list[str]:
     dbt = Path(sys.executable).with_name("dbt")
     if not dbt.exists():
         raise SettingsError(f"--transform needs dbt, and there is no {dbt}; run make install")
-    return [str(dbt), "run", "--project-dir", "dbt_project"]
+    return [str(dbt), "run", "--project-dir", "dbt_project", "--no-use-colors"]
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -114,6 +114,15 @@ class Trigger:
             return self._load_bulk(request)
         return health.answer(self._open, self._settings, request.diagnostics)
 
+    def prepare(self) -> None:
+        """Make an embedded database ready, so that dbt finds it also before the first load.
+
+        Raises:
+            UnavailableError: another process has it open.
+        """
+        if self._settings.target == "embedded":
+            self._open()
+
     def close(self) -> None:
         """Let go of the warehouse; the next event opens it again."""
         if self._warehouse:

@@ -82,8 +82,12 @@ class Worker:
             once: end when the queue has nothing to hand out.
 
         Raises:
-            RetryableError: the queue does not answer, and `once` was asked for.
+            RetryableError: the queue does not answer, and `once` was asked for; or another process
+                has the embedded database open.
         """
+        self._trigger.prepare()
+        if self._release:
+            self._trigger.close()
         visibility = self._ask_visibility(once)
         self._log("INFO", "started", queue=self._queue.url, visibility_seconds=visibility)
         pause = 1.0

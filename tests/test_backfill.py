@@ -121,8 +121,6 @@ def test_with_sections_only_theirs_is_listed_where_the_prefix_tells(prefix, list
 )
 @pytest.mark.parametrize("command", ["backfill", "reconcile"])
 def test_a_wrong_call_is_one_line_and_touches_nothing(lake, capsys, command, arguments, says):
-    if command == "reconcile" and "--policy" in arguments:
-        pytest.skip("reconcile has no policy")
     with Pipeline.from_env() as pipeline:
         pipeline.init()
     error = run_cli(capsys, command, *(part.format(lake=lake) for part in arguments), code=2)
@@ -210,6 +208,20 @@ def test_a_changed_object_is_loaded_as_a_new_version(lake, capsys, bucket):
     fill(bucket, {key_of(2, "2025-09-01"): LINE + b"\n" + LINE})
     report = json.loads(run_cli(capsys, "backfill", lake, "--json"))
     assert (report["objects"], report["rows"]) == ({"committed": 1}, 2)
+
+
+def test_with_policy_replace_an_older_version_that_comes_back_is_new(lake, capsys, bucket):
+    key = key_of(2, "2025-09-01")
+    options = [lake, "--policy", "replace", "--json"]
+    run_cli(capsys, "backfill", *options)
+    for body in (LINE + b"\n" + LINE, LINE):
+        fill(bucket, {key: body})
+        report = json.loads(run_cli(capsys, "reconcile", lake, "--json", code=1))
+        assert report["counts"] == {"changed": 1}
+        report = json.loads(run_cli(capsys, "backfill", *options))
+        assert report["objects"] == {"committed": 1}
+        assert json.loads(run_cli(capsys, "reconcile", lake, "--json"))["agrees"]
+    assert committed()[key] == 3
 
 
 def test_force_loads_anew_and_commits_once_more(lake, capsys):

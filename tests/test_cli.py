@@ -55,7 +55,7 @@ def test_one_missing_object_is_named_and_the_rest_loads(put, bucket, chdb_path):
     [
         (["load", "s3://only-a-bucket"], {}, "s3://bucket/key"),
         (["load", "no/such/file.jsonl"], {}, "no such file"),
-        (["load", "--policy", "merge", "x.jsonl"], {}, "append, ignore"),
+        (["load", "--policy", "merge", "x.jsonl"], {}, "append, replace, ignore"),
         (["status"], {"XAPI_TARGET": "cloud"}, "XAPI_TARGET"),
         (["load"], {}, "Missing argument"),
     ],

@@ -137,6 +137,9 @@ class FakeTrigger:
         time.sleep(self._seconds)
         return self._answer(event) if callable(self._answer) else self._answer
 
+    def prepare(self):
+        pass
+
     def close(self):
         pass
 
