@@ -4,6 +4,7 @@ A plan is fixed when it is made; a load that was cut short is planned anew, and 
 what is left. So nothing has to be remembered between two runs.
 """
 
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 from loader import ledger
 from loader.errors import PermanentError, SettingsError, UnavailableError
 from loader.ledger import Outcome
-from loader.listing import Inventory, Listing, Selection
+from loader.listing import Inventory, Listing, Selection, day_of
 from loader.load import answers, load, pieces
 from loader.objects import MOST_PATHS, S3Object, check_readable
 from loader.settings import Settings
@@ -32,8 +33,10 @@ BATCH_BYTES = 256 * 1024 * 1024
 # figures); the embedded engine runs one statement of a connection at a time.
 IN_FLIGHT = {"embedded": 1, "server": 4, "cluster": 4}
 
-# Bytes of a plan that stay in memory; more go to a temporary file.
-PLAN_MEMORY = 8 * 1024 * 1024
+# Bytes of a month of a plan that stay in memory, more go to a temporary file; and months that
+# have a file of their own.
+PLAN_MEMORY = 256 * 1024
+PLAN_MONTHS = 300
 
 # Loads whose speed tells how long the next will take.
 RATED_LOADS = 50
@@ -58,6 +61,9 @@ from (
 @dataclass
 class Plan:
     """What a bulk load will do; `objects()` streams it.
+
+    Objects are kept by the month of their day, and no INSERT reads two months: a rebuild of days
+    reads the loads that hold events of them, and a listing is ordered by section, not by time.
 
     Attributes:
         selection: what was asked for.
@@ -92,23 +98,41 @@ class Plan:
     bytes_per_second: float | None = None
     in_flight: int = 1
     seconds: float | None = None
-    _file: Any = field(default_factory=lambda: _temporary_file(), repr=False)
+    _months: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def add(self, item: S3Object) -> None:
         """Plan to load an object."""
         modified = item.last_modified.timestamp() if item.last_modified else None
-        print(json.dumps([item.key, item.etag, item.size, modified]), file=self._file)
+        line = json.dumps([item.key, item.etag, item.size, modified])
+        print(line, file=self._month_of(item))
         self.count += 1
         self.bytes += item.size
         self.requests += 2 if item.etag else 3
 
+    def months(self) -> Iterator[Iterator[S3Object]]:
+        """The objects to load, month by month; within a month in the order of the listing."""
+        for _, file in sorted(self._months.items()):
+            file.seek(0)
+            yield map(self._read, file)
+            file.seek(0, io.SEEK_END)
+
     def objects(self) -> Iterator[S3Object]:
-        """The objects to load, in the order of the listing."""
-        self._file.seek(0)
-        for line in self._file:
-            key, etag, size, modified = json.loads(line)
-            changed = None if modified is None else datetime.fromtimestamp(modified, UTC)
-            yield S3Object(self.selection.bucket, key, etag, size, changed)
+        """The objects to load, month by month."""
+        return chain.from_iterable(self.months())
+
+    def _month_of(self, item: S3Object) -> Any:
+        day = day_of(item.key, item.last_modified)
+        name = f"{day:%Y-%m}" if day else ""
+        if name not in self._months and len(self._months) >= PLAN_MONTHS:
+            name = ""  # keys may name any number of years
+        if name not in self._months:
+            self._months[name] = _temporary_file()
+        return self._months[name]
+
+    def _read(self, line: str) -> S3Object:
+        key, etag, size, modified = json.loads(line)
+        changed = None if modified is None else datetime.fromtimestamp(modified, UTC)
+        return S3Object(self.selection.bucket, key, etag, size, changed)
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as numbers, for JSON."""
@@ -271,9 +295,10 @@ def run(
         return list(chain.from_iterable(done))
 
     def batches() -> Iterator[list[S3Object]]:
-        for batch in pieces(made.objects(), throttle.most, throttle.most_bytes):
-            throttle.wait(batch)
-            yield batch
+        for month in made.months():
+            for batch in pieces(month, throttle.most, throttle.most_bytes):
+                throttle.wait(batch)
+                yield batch
 
     try:
         for outcomes in _in_flight(load_one, batches(), made.in_flight):

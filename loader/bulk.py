@@ -26,7 +26,7 @@ _LISTING = r"""
 select
     substring(_path, length({bucket:String}) + 2) as key,
     replaceAll(_etag, '"', '') as etag,
-    _size as size,
+    ifNull(_size, 0) as size,
     toUnixTimestamp(_time) as modified,
     coalesce(
         toDateOrNull(extract(key, '(\\d{4}-\\d{2}-\\d{2})T\\d{2}-\\d{2}-\\d{2}[^/]*$')),

@@ -191,7 +191,11 @@ def embedded_config(settings: Settings) -> Path:
     folder = Path(tempfile.gettempdir()) / f"xapi-elt-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.xml"
-    path.write_text(text)
+    if not path.exists():
+        # Whole or not at all: other processes read the same file.
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, path)
     return path
 
 

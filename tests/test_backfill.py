@@ -4,9 +4,11 @@ import csv
 import gzip
 import io
 import json
+import re
 import tracemalloc
 from collections import Counter
 from datetime import UTC, date, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote_plus
 
@@ -139,6 +141,16 @@ def test_an_end_may_stay_open(bucket):
     assert select(f"s3://{bucket}/", start_date="2025-09-01").last_day is None
 
 
+def test_the_page_names_only_options_that_there_are(capsys):
+    page = (Path(__file__).resolve().parent.parent / "docs" / "backfill.md").read_text()
+    helps = "".join(
+        run_cli(capsys, command, "--help") for command in ("backfill", "reconcile", "gc")
+    )
+    of_dbt = {"--select", "--vars", "--project-dir", "--full-refresh"}
+    named = set(re.findall(r"--[a-z][a-z-]+", page)) - of_dbt
+    assert named - set(re.findall(r"--[a-z][a-z-]+", helps)) == set()
+
+
 # What is planned
 
 
@@ -245,12 +257,28 @@ def test_one_bad_object_is_named_and_the_rest_loads(lake, capsys, bucket):
 
 
 @pytest.mark.parametrize(
-    ("option", "inserts"), [(["--batch-objects", "2"], 3), (["--batch-mb", "0.00004"], 4)]
+    ("option", "inserts"), [(["--batch-objects", "2"], 4), (["--batch-mb", "0.00004"], 5)]
 )
 def test_a_batch_has_as_many_objects_and_bytes_as_it_may(lake, capsys, option, inserts):
-    # Bytes in the order of the keys: 19, 19, more than 40 (two lines in gzip), 19, 19, 19.
+    # Bytes: one object of August, 19; of September in the order of the keys 19, more than 40 (two
+    # lines in gzip), 19, 19, 19. No INSERT reads two months.
     report = json.loads(run_cli(capsys, "backfill", lake, *option, "--json"))
     assert (report["inserts"], report["objects"]) == (inserts, {"committed": 6})
+
+
+def test_a_load_is_of_one_month_though_the_listing_is_by_section(lake, capsys, bucket):
+    days = ("2025-07-31", "2025-08-01", "2025-09-01")
+    fill(bucket, {key_of(section, day, 7): LINE for section in (1, 2, 3) for day in days})
+    run_cli(capsys, "backfill", lake)
+    loads = rows(
+        "select arraySort(groupUniqArray(extract(key, '2025-..'))) as months, count() as n "
+        "from {raw:Identifier}.loads group by load_id order by months"
+    )
+    assert loads == [
+        {"months": ["2025-07"], "n": 3},
+        {"months": ["2025-08"], "n": 4},
+        {"months": ["2025-09"], "n": 8},
+    ]
 
 
 def test_a_piece_ends_where_a_statement_would_be_too_long():
@@ -369,7 +397,7 @@ def test_several_inserts_are_in_flight_on_a_server(server, lake, capsys, bucket)
         run_cli(capsys, "backfill", lake, "--batch-objects", "10", "--in-flight", "4", "--json")
     )
     assert report["objects"] == {"committed": 40}
-    assert report["inserts"] == 4
+    assert report["inserts"] == 5
     # Each INSERT was held up for half a second; one after the other they would take two.
     assert report["seconds"] < 1.9
     assert set(committed().values()) == {1}
@@ -475,8 +503,7 @@ def test_a_server_that_is_down_stops_the_backfill(monkeypatch):
 # Memory
 
 
-def test_a_plan_of_many_keys_stays_small_in_memory(monkeypatch):
-    monkeypatch.setattr(backfill, "PLAN_MEMORY", 1_000_000)
+def test_a_plan_of_many_keys_stays_small_in_memory():
     keys, page = 20_000, 1000
     modified = datetime(2025, 9, 1, tzinfo=UTC)
 

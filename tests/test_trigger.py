@@ -19,11 +19,12 @@ from clickhouse_http import ClickHouseHttp
 
 from loader import schema
 from loader.errors import PermanentError, RetryableError, SettingsError
-from loader.events import UnknownEventError
+from loader.events import Message, UnknownEventError
 from loader.http_warehouse import HttpWarehouse
 from loader.log import Log
+from loader.queue import QueueError
 from loader.settings import Settings
-from loader.trigger import Trigger
+from loader.trigger import Trigger, Verdict
 from loader.warehouse import embedded_config
 
 EVENTS = Path(__file__).with_name("events")
@@ -399,6 +400,24 @@ def test_a_fault_of_ours_acknowledges_nothing(settings):
     assert "a bug" in output.getvalue()
 
 
+def test_what_may_pass_comes_again_later_each_time_and_what_will_not_soon():
+    def waits(retryable: bool) -> list[int]:
+        messages = [Message(receives=number) for number in (1, 2, 3, 4, 1000)]
+        return [Verdict(message, ["x"], retryable).wait(60) for message in messages]
+
+    assert waits(retryable=True) == [60, 240, 900, 900, 900]
+    assert waits(retryable=False) == [30] * 5
+
+
+def test_a_queue_that_refuses_a_delay_changes_nothing_else(stage, bucket):
+    def refuse(delays):
+        raise QueueError("no right to")
+
+    stage.trigger.delay = refuse
+    assert stage.deliver(named(bucket, "section/1/video/gone.jsonl")) == ["m0"]
+    assert stage.lines("delay_refused")[0]["error"] == "no right to"
+
+
 # Bulk ----------------------------------------------------------------------------------------
 
 
@@ -423,6 +442,8 @@ def test_a_dry_run_of_bulk_tells_what_it_would_do(stage, lake, bucket):
     answer = stage.trigger.answer({"mode": "bulk", "dry_run": True}, 20)
     assert (answer["objects"], answer["held"], answer["to_load"]) == (14, 1, 13)
     assert answer["bytes"] == 14 * len(LINE)
+    nothing = {"mode": "bulk", "dry_run": True, "section_ids": [8, 9]}
+    assert stage.trigger.answer(nothing, 20)["bytes"] == 0
     assert len(stage.visible()) == 1
 
 

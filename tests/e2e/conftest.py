@@ -1,32 +1,31 @@
 """A local AWS with the real stack and the real zip, and a ClickHouse server beside it.
 
-`make e2e` runs these; `make test` does not.
+`make e2e` installs the stand-in for AWS and runs these; `make test` does not.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.stage import ClickHouse, Stack
-from ministack import MiniStack, wait_until
+from ministack import COMMAND, MiniStack, wait_until
 
 from loader import schema
 from loader.errors import LoaderError
 from loader.http_warehouse import HttpWarehouse
 
-if not os.environ.get("XAPI_E2E"):
+if not COMMAND.exists():
     collect_ignore_glob = ["test_*.py"]
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
+@contextmanager
+def beside_clickhouse(folder: Path, **environment: str) -> Iterator[Stack]:
     """An AWS without a stack yet, and a ClickHouse with empty tables."""
     # Without a pause between attempts, what will not pass is a dead letter soon.
-    with MiniStack({"XAPI_RETRY_SECONDS": "1"}) as aws:
-        clickhouse = ClickHouse(tmp_path, aws.endpoint)
+    with MiniStack({"XAPI_RETRY_SECONDS": "1", **environment}) as aws:
+        clickhouse = ClickHouse(folder, aws.endpoint)
         clickhouse.start()
         try:
             with closing(HttpWarehouse(clickhouse.settings)) as warehouse:
@@ -34,6 +33,21 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
             yield Stack(aws, clickhouse)
         finally:
             clickhouse.kill()
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """An AWS that allows everything."""
+    with beside_clickhouse(tmp_path) as stack:
+        yield stack
+
+
+@pytest.fixture
+def strict_stack(tmp_path: Path) -> Iterator[Stack]:
+    """An AWS that enforces the policies of roles and queues; 'test' is its root user."""
+    root = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    with beside_clickhouse(tmp_path, AUTH="true", **root) as stack:
+        yield stack
 
 
 @pytest.fixture

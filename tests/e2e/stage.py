@@ -125,16 +125,16 @@ class Stack:
         self.s3 = aws.client("s3")
         self.sqs = aws.client("sqs")
 
-    def deploy(self, *arguments: str) -> None:
+    def deploy(self, *arguments: str, visibility: int = 60) -> None:
         """Deploy the real template with the real zip. A message whose invocation died comes again
-        after a minute; one that the function returns when the function says so."""
+        after `visibility` seconds; one that the function returns when the function says so."""
         self.outputs = self.aws.deploy(
             "ClickHouseHost=127.0.0.1",
             f"ClickHousePort={self.clickhouse.port}",
             "ClickHouseSecure=false",
             f"ClickHousePassword={self.clickhouse.password}",
             *arguments,
-            retry_after=60,
+            retry_after=visibility,
         )
 
     @property

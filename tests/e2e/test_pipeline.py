@@ -75,6 +75,7 @@ def test_exactly_the_readable_objects_are_loaded_and_the_others_are_dead_letters
     metrics = [line for line in log if "_aws" in line]
     assert sum(line["ObjectsLoaded"] for line in metrics) == len(committed)
     assert sum(line["RowsLoaded"] for line in metrics) == 3 * len(READABLE)
+    assert any("CommitLag" in line for line in metrics)
     assert "first-password" not in str(log) + stack.aws.log(10_000)
 
 
@@ -192,3 +193,18 @@ def test_a_message_nobody_understands_is_a_dead_letter_and_logged_whole(stack):
     unknown = [line for line in stack.log() if line.get("event") == "unknown_message"]
     assert [line["body"] for line in unknown] == ['{"hello": "world"}']
     assert stack.clickhouse.visible() == {"section/1/video/a.jsonl": 1}
+
+
+@pytest.mark.parametrize("route", ["direct", "eventbridge"])
+def test_the_function_needs_no_more_than_its_role(strict_stack, route):
+    """A password and messages; the rest is ClickHouse's. MiniStack does not know that the right to
+    ChangeMessageVisibility is that to its batch call, so failures come by the queue's own time."""
+    stack = strict_stack
+    stack.deploy(f"EventRoute={route}", "MaxReceiveCount=2", visibility=5)
+    stack.put("section/1/video/a.jsonl", LINE)
+    stack.notify("section/1/video/gone.jsonl")
+    stack.wait_until_empty()
+    assert stack.clickhouse.visible() == {"section/1/video/a.jsonl": 1}
+    assert [keys_in(message) for message in stack.dead_letters()] == ["section/1/video/gone.jsonl"]
+    refused = [line["error"] for line in stack.log() if line.get("event") == "delay_refused"]
+    assert all("ChangeMessageVisibilityBatch" in error for error in refused)
