@@ -37,6 +37,10 @@ _READ_SETTINGS = """
     s3_retry_attempts = 8
 """
 
+# Objects that one INSERT asks S3 for at a time. Measured at 20 ms to S3 on 2 cores: 563 objects a
+# second with 16 threads, 87 with as many as cores; without latency no difference.
+THREADS = 16
+
 INSERT_OBJECTS = f"""
 insert into {{raw:Identifier}}.statements
     (load_id, bucket, key, etag, object_size, last_modified, source_line, line)
@@ -51,7 +55,7 @@ select
     line
 from $s3 filename = {{pattern:String}}, format = 'LineAsString', structure = 'line String')
 where _path in {{paths:Array(String)}}
-settings {LOAD_SETTINGS}
+settings {LOAD_SETTINGS}, max_threads = {THREADS}
 """
 
 # HEAD requests only.

@@ -215,6 +215,10 @@ def test_with_a_section_and_part_of_a_month_only_that_is_rebuilt(copy):
         ("{start_date: 2025-03-01, end_date: '2025-03-32'}", "is no date; give a UTC day"),
         ("{start_date: 2025-03-01}", "var end_date is missing"),
         ("{start_date: 2025-03-01, end_date: 2025-03-31, section_id: 1 or 1}", "no whole number"),
+        (
+            "{start_date: 2025-03-01, end_date: 2025-03-31, section_id: 99}",
+            "no statement of section",
+        ),
     ],
 )
 def test_wrong_variables_stop_before_anything_is_touched(copy, variables, says):

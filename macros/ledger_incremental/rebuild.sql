@@ -47,7 +47,17 @@
 
 {#- Stop a run whose variables are wrong before it touches anything. -#}
 {% macro check_rebuild_vars() %}
-    {% do rebuild_range() %}
+    {%- set days = rebuild_range() -%}
+    {%- if execute and days and days.section_id is not none -%}
+        {%- set store = load_relation(model_relation(statement_store())) -%}
+        {%- if store and not run_query(
+            'select 1 from ' ~ store ~ ' where section_id = ' ~ days.section_id ~ ' limit 1'
+        ).rows -%}
+            {{ exceptions.raise_compiler_error(
+                'var section_id: no statement of section ' ~ days.section_id ~ ' was ever loaded'
+            ) }}
+        {%- endif -%}
+    {%- endif -%}
 {% endmacro %}
 
 {#- What the event models read: the stored lines; in a rebuild the raw lines, parsed by the logic
@@ -72,13 +82,19 @@
 {%- endmacro %}
 
 {#- Loads that may hold events of the days, by the time span that the statement store recorded of
-    each. Raw lines are ordered by load, so no other load is read. -#}
+    each; one without a span held no event, but may by the logic of today. Raw lines are ordered
+    by load, so no other load is read. -#}
 {% macro loads_of_days(days) -%}
     {%- set store = model_relation(statement_store()) -%}
     select load_id from {{ load_applications() }}
     where {{ of_table(store, table_uuid(store), 'applied') }}
-        and first_event < toDateTime64('{{ days.last_day + modules.datetime.timedelta(days=1) }}', 3, 'UTC')
-        and last_event >= toDateTime64('{{ days.first_day }}', 3, 'UTC')
+        and (
+            first_event is null
+            or (
+                first_event < toDateTime64('{{ days.last_day + modules.datetime.timedelta(days=1) }}', 3, 'UTC')
+                and last_event >= toDateTime64('{{ days.first_day }}', 3, 'UTC')
+            )
+        )
 {%- endmacro %}
 
 {#- Rebuild what the days yield: the days themselves, or with config rebuild_by 'load' all lines
