@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STAND_IN := .venv-ministack/.ready
 
-.PHONY: demo test install lint e2e chaos clean
+.PHONY: demo test install lint bench e2e chaos clean
 
 demo: $(READY)
 	$(BIN)/xapi-elt demo
@@ -17,6 +17,10 @@ test: $(READY)
 # The real template and the real zip, deployed into a local stand-in for AWS.
 e2e: $(READY) $(STAND_IN)
 	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+# What one stored parse saves, as a line of JSON.
+bench: $(READY)
+	$(BIN)/python bench/one_parse.py
 
 # The long runs of what `make test` does in small: processes killed at random moments.
 chaos: $(READY)

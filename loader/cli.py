@@ -185,6 +185,8 @@ def _print_status(page: status_page.Status) -> None:
         "Tables", page.tables, "dbt has built nothing yet: dbt build --project-dir dbt_project"
     )
     _print_table("Rejected lines", page.rejected)
+    for title, rows in page.operations.items():
+        _print_table(title, rows)
     _print_table("Latest errors", page.errors)
 
 

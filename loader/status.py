@@ -63,6 +63,75 @@ group by reason
 order by lines desc
 """
 
+MODELS = "select name from system.tables where database = {models:String}"
+
+# What the operations models say, by title: the model and what to show of it. They are views that
+# dbt makes; docs/models.md describes them.
+OPERATIONS = {
+    "Freshness": (
+        "ops_freshness",
+        """
+        select
+            table_name as name,
+            formatDateTime(newest_event_at, '%F') as newest_event,
+            formatDateTime(newest_load_at, '%F %R') as newest_load,
+            lag_seconds
+        from {database:Identifier}.ops_freshness
+        order by table_name
+        """,
+    ),
+    "Last seven days with loads": (
+        "ops_daily",
+        """
+        select
+            toString(day) as day,
+            objects_visible as objects,
+            objects_failed as failed,
+            lines,
+            events,
+            duplicates as repeats,
+            rejected,
+            other
+        from {database:Identifier}.ops_daily
+        order by day desc
+        limit 7
+        """,
+    ),
+    "Largest sections": (
+        "ops_sections",
+        """
+        select
+            if(section_id = 0, course_id, toString(section_id)) as section,
+            statements as lines,
+            events,
+            duplicates as repeats,
+            rejected,
+            formatDateTime(last_event_at, '%F') as last_event
+        from {database:Identifier}.ops_sections
+        order by statements desc
+        limit 10
+        """,
+    ),
+    "Other statements": (
+        "ops_other_statements",
+        """
+        select verb_iri as verb, object_type, statements
+        from {database:Identifier}.ops_other_statements
+        order by statements desc
+        limit 5
+        """,
+    ),
+    "Statement ids of several events": (
+        "ops_id_conflicts",
+        """
+        select statement_id, events, formatDateTime(last_seen_at, '%F %R') as last_seen
+        from {database:Identifier}.ops_id_conflicts
+        order by events desc, statement_id
+        limit 5
+        """,
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Status:
@@ -73,12 +142,14 @@ class Status:
         errors: the latest errors.
         tables: one row per table that dbt keeps: name, rows, bytes, waiting_loads, waiting_lines.
         rejected: one row per reason.
+        operations: rows of the operations models, by title.
     """
 
     ledger: list[dict[str, Any]]
     errors: list[dict[str, Any]]
     tables: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
+    operations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def status(warehouse: Warehouse, settings: Settings) -> Status:
@@ -100,10 +171,15 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
                 "waiting_lines": waiting["lines"],
             }
         )
-    names = {table["name"] for table in found}
+    names = {row["name"] for row in warehouse.query(MODELS, models=settings.database)}
     return Status(
         ledger=warehouse.query(LEDGER),
         errors=warehouse.query(LATEST_ERRORS),
         tables=tables,
         rejected=warehouse.query(REJECTED) if "int_xapi__statements" in names else [],
+        operations={
+            title: warehouse.query(sql)
+            for title, (model, sql) in OPERATIONS.items()
+            if model in names
+        },
     )

@@ -20,7 +20,7 @@ from bulk import committed, counting_requests, fill
 from loader.pipeline import Pipeline
 
 FULL = os.environ.get("XAPI_CHAOS") == "1"
-OBJECTS, KILLS = (4000, 20) if FULL else (320, 4)
+OBJECTS, KILLS = (5000, 20) if FULL else (320, 4)
 BATCH = 40
 
 XAPI_ELT = Path(sys.executable).with_name("xapi-elt")
