@@ -8,12 +8,11 @@ from uuid import UUID
 from loader.errors import PermanentError, SettingsError
 from loader.objects import S3Object, check_readable
 from loader.settings import Settings
-from loader.sources import LOAD_SETTINGS, UPLOAD_LINES
+from loader.sources import INTO_STATEMENTS, LOAD_SETTINGS, UPLOAD_LINES
 from loader.warehouse import Warehouse
 
 INSERT_LINES_OF_FILE = f"""
-insert into {{raw:Identifier}}.statements
-    (load_id, bucket, key, etag, object_size, last_modified, source_line, line)
+{INTO_STATEMENTS}
 select
     {{load_id:UUID}},
     '',

@@ -236,10 +236,9 @@ class Pipeline:
                 {database:Identifier} and {raw:Identifier}.
             values: those values; they travel beside the text.
         """
-        # The client is the warehouse's own; frames are for people, so its protocol has none.
+        # Frames are for people: the protocol that the Lambda shares has none.
         connected: Any = self.warehouse
-        with connected._errors():
-            frame = connected._client.query_df(sql, parameters=connected._names | values)
+        frame = connected.query_df(sql, **values)
         if frame.columns.empty:
             # An answer without rows comes without columns, too.
             frame = frame.reindex(

@@ -67,6 +67,11 @@ class ConnectedWarehouse:
             with self._errors():
                 self._client.command(sql, parameters=self._parameters(sql, values), data=data)
 
+    def query_df(self, sql: str, **values: Any) -> Any:
+        """Rows of a select as a pandas frame, in the types of their columns."""
+        with self._errors():
+            return self._client.query_df(sql, parameters=self._parameters(sql, values))
+
     def close(self) -> None:
         """See `Warehouse.close`."""
         self._client.close()
