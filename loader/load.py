@@ -13,13 +13,13 @@ from uuid import UUID, uuid4
 from loader import ledger
 from loader.errors import LoaderError, RetryableError, UnavailableError, UnknownOutcomeError
 from loader.ledger import Outcome
-from loader.objects import MOST_PATHS, S3Object, batches
+from loader.objects import MOST_PATHS, S3Object, places
 from loader.settings import Settings
 from loader.sources import Source, source_for
 from loader.warehouse import Warehouse
 
 # Bytes of names that one statement takes: ClickHouse refuses a parameter above 128 KiB.
-MOST_NAME_BYTES = 100_000
+MOST_NAME_BYTES = 128_000
 
 # Failures that one insert into the ledger takes, for the same reason: errors are long.
 MOST_ERRORS = 50
@@ -82,7 +82,7 @@ def load(
     for batch in _failed_by_bucket(refused):
         attempt.record(batch, new_id(), clock())
         yield batch
-    for group in batches(fit, most):
+    for group in places(fit):
         for batch in pieces(group, most, most_bytes):
             yield from attempt.load_batch(batch, force)
 

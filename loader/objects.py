@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby, islice
+from itertools import groupby
 
 from loader.errors import PermanentError, SettingsError
 
@@ -80,18 +80,16 @@ def check_readable(item: S3Object, allowed_buckets: Iterable[str]) -> None:
     )
 
 
-def batches(items: Iterable[S3Object], most: int = MOST_PATHS) -> Iterator[list[S3Object]]:
-    """Group objects so that one INSERT can read each group: one bucket and one depth of folders,
-    or one local folder.
+def places(items: Iterable[S3Object]) -> Iterator[list[S3Object]]:
+    """Group objects by what one INSERT can read: one bucket and one depth of folders, or one local
+    folder.
 
     Args:
         items: objects; of several with one path the last is taken.
-        most: largest number of objects in a group.
     """
     unique = {item.path: item for item in items}
     for _, group in groupby(sorted(unique.values(), key=_place), key=_place):
-        while batch := list(islice(group, most)):
-            yield batch
+        yield list(group)
 
 
 def _place(item: S3Object) -> tuple[str, str | int]:

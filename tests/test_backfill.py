@@ -21,7 +21,7 @@ from loader import backfill
 from loader.backfill import Plan, Throttle
 from loader.errors import RetryableError, UnavailableError
 from loader.listing import Listing, Selection, day_of, select
-from loader.load import load, pieces
+from loader.load import MOST_NAME_BYTES, load, pieces
 from loader.objects import S3Object
 from loader.pipeline import Pipeline
 from loader.settings import Settings
@@ -285,7 +285,13 @@ def test_a_piece_ends_where_a_statement_would_be_too_long():
     items = [S3Object("lake", f"{number:04}{'é' * 400}") for number in range(300)]
     sizes = [len(piece) for piece in pieces(items)]
     assert sum(sizes) == 300
-    assert max(sizes) * 811 <= 100_000
+    assert max(sizes) * 811 <= MOST_NAME_BYTES
+
+
+def test_a_thousand_keys_as_torus_writes_them_are_one_piece():
+    key = "section/216100/attempt_evaluated/2025-10-01T00-00-15.123456Z_{:032X}.jsonl"
+    items = [S3Object("torus-xapi-prod", key.format(number)) for number in range(2000)]
+    assert [len(piece) for piece in pieces(items)] == [1000, 1000]
 
 
 def test_a_large_object_is_a_piece_of_its_own():

@@ -3,7 +3,7 @@
 import pytest
 
 from loader.errors import PermanentError, SettingsError
-from loader.objects import S3Object, batches, check_readable, pattern
+from loader.objects import S3Object, check_readable, pattern, places
 
 
 def test_an_object_is_named_by_its_uri():
@@ -29,17 +29,12 @@ def test_a_bucket_that_is_not_allowed_is_refused_by_name():
     assert "'other'" in str(error.value)
 
 
-def test_objects_are_batched_by_bucket_and_depth_and_each_once():
+def test_objects_are_grouped_by_bucket_and_depth_and_each_once():
     items = [S3Object("b", "x/1"), S3Object("a", "1"), S3Object("b", "x/1"), S3Object("b", "x/2")]
-    assert [[item.path for item in batch] for batch in batches(items)] == [
+    assert [[item.path for item in group] for group in places(items)] == [
         ["a/1"],
         ["b/x/1", "b/x/2"],
     ]
-
-
-def test_a_batch_holds_no_more_than_it_may():
-    items = [S3Object("b", str(number)) for number in range(5)]
-    assert [len(batch) for batch in batches(items, most=2)] == [2, 2, 1]
 
 
 def test_the_pattern_has_one_star_per_level():

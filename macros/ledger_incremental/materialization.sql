@@ -129,7 +129,7 @@
                     from {{ table }}
                     where {{ same_scope(rows, key_scope, loads) }}
                 )
-            {{ first_of_each(row_key) }}
+                {{ without_repeats(rows, row_key, loads) }}
             settings {{ insert_settings() }}
         {% endcall %}
         {% do record_loads(place, table, uuid, slice.number) %}
@@ -137,8 +137,32 @@
     {{ return(slices | sum(attribute='loads') ~ ' loads, ' ~ slices | sum(attribute='lines') ~ ' lines') }}
 {% endmacro %}
 
-{#- Of several rows with one key the first that was committed stays. Rows whose key is the line's
-    own place are never doubled within an insert, so they need no sorting. -#}
+{#- Condition on candidates: of several of these loads with one key, the first that was committed.
+    Only keys that occur more than once are looked at, which spares sorting all rows. Rows whose
+    key is the line's own place are never doubled within an insert. -#}
+{% macro without_repeats(rows, row_key, loads) -%}
+    {%- if 'source_line' not in row_key -%}
+        {%- set of_loads -%}
+            from ({{ rows }}) as candidates where candidates.load_id in ({{ loads }})
+        {%- endset -%}
+        {%- set repeated -%}
+            select {{ row_key }} {{ of_loads }} group by {{ row_key }} having count() > 1
+        {%- endset -%}
+        and (
+            ({{ row_key }}) not in ({{ repeated }})
+            or (load_id, source_path, source_line) in (
+                select argMin(
+                    (load_id, source_path, source_line),
+                    (loaded_at, load_id, source_path, source_line)
+                )
+                {{ of_loads }} and ({{ row_key }}) in ({{ repeated }})
+                group by {{ row_key }}
+            )
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The same for rows that are costly to read more than once: by sorting them. -#}
 {% macro first_of_each(row_key) -%}
     {%- if 'source_line' not in row_key -%}
         order by loaded_at, load_id, source_path, source_line
@@ -157,10 +181,12 @@
 {%- endmacro %}
 
 {#- An insert may touch any number of months; it sorts on disk what would take more than half a
-    gigabyte; and it runs with what the parse needs: with short-circuit evaluation ClickHouse
+    gigabyte; its rows are unique by what it selects, so they are not compared again while parts
+    are written; and it runs with what the parse needs: with short-circuit evaluation ClickHouse
     reads the JSON anew for every branch. -#}
 {% macro insert_settings() -%}
     throw_on_max_partitions_per_insert_block = 0,
     max_bytes_before_external_sort = 500000000,
+    optimize_on_insert = 0,
     short_circuit_function_evaluation = 'disable'
 {%- endmacro %}

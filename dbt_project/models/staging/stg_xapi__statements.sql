@@ -67,19 +67,23 @@ classified as (
         *,
 
         -- JSONExtract reads an array by position, so a line must be seen to be an object.
-        -- The costly test runs for the few lines that fail a cheap one.
+        match(line, '^\\x{FEFF}?\\s*\\{') as is_object,
+        isValidUTF8(line) as is_text,
+        occurred_at >= toDateTime64('1970-01-01', 6, 'UTC')
+        and occurred_at < toDateTime64('2200-01-01', 6, 'UTC') as is_timed,
+        is_object
+        and is_text
+        and coalesce(is_timed, false)
+        and verb_iri != ''
+        and isNotNull(actor) as is_usable,
+
+        -- All branches are computed for all lines: the costly test gets nothing to do for those
+        -- that passed the cheap ones.
         multiIf(
-            match(line, '^\\x{FEFF}?\\s*\\{')
-            and isValidUTF8(line)
-            and occurred_at >= toDateTime64('1970-01-01', 6, 'UTC')
-            and occurred_at < toDateTime64('2200-01-01', 6, 'UTC')
-            and verb_iri != ''
-            and isNotNull(actor), '',
-            not isValidJSON(line) or not isValidUTF8(line), 'not JSON',
-            not match(line, '^\\x{FEFF}?\\s*\\{'), 'not an object',
-            isNull(occurred_at)
-            or occurred_at < toDateTime64('1970-01-01', 6, 'UTC')
-            or occurred_at >= toDateTime64('2200-01-01', 6, 'UTC'), 'no usable timestamp',
+            is_usable, '',
+            not isValidJSON(if(is_usable, '', line)) or not is_text, 'not JSON',
+            not is_object, 'not an object',
+            not coalesce(is_timed, false), 'no usable timestamp',
             verb_iri = '', 'no verb',
             'no actor'
         ) as reject_reason,
@@ -111,7 +115,7 @@ select
     -- ids
     if(
         family in ('rejected', 'other'),
-        {{ hash_id('line') }},
+        {{ hash_id("if(family in ('rejected', 'other'), line, '')") }},
         {{ hash_id(statement_content()) }}
     ) as event_id,
     load_id,
