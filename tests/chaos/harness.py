@@ -17,9 +17,22 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+from processes import Process
 from world import World, Yard
 
-__all__ = ["SCENARIOS", "Record", "Scenario", "Unfit", "World", "Yard", "run_scenario", "scenario"]
+__all__ = [
+    "SCENARIOS", "Process", "Record", "Scenario", "Unfit", "World", "Yard", "run_scenario", "scenario",
+]  # fmt: skip
+    "SCENARIOS",
+    "Process",
+    "Record",
+    "Scenario",
+    "Unfit",
+    "World",
+    "Yard",
+    "run_scenario",
+    "scenario",
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class Scenario:
     fault: str
     function: Callable[[World, random.Random], None]
     target: str = "embedded"
+    filled: bool = False
 
     @property
     def name(self) -> str:
@@ -40,17 +54,18 @@ class Scenario:
 SCENARIOS: list[Scenario] = []
 
 
-def scenario(place: str, fault: str, target: str = "embedded") -> Callable:
+def scenario(place: str, fault: str, target: str = "embedded", filled: bool = False) -> Callable:
     """Register a scenario.
 
     Args:
         place: what is hit: load, commit, transform, rebuild, withdraw, gc, queue, backfill.
         fault: what happens to it, e.g. 'killed', 'S3 answers 503'.
         target: embedded, or server (the stand-in for one, as a process).
+        filled: whether a lake is loaded and built already; else the tables are empty.
     """
 
     def register(function: Callable[[World, random.Random], None]) -> Callable:
-        SCENARIOS.append(Scenario(place, fault, function, target))
+        SCENARIOS.append(Scenario(place, fault, function, target, filled))
         return function
 
     return register
@@ -110,7 +125,7 @@ def run_scenario(yard: Yard, chosen: Scenario, seed: str) -> Record:
     started = time.monotonic()
     name = f"{chosen.place}-{chosen.fault}-{seed}".replace(" ", "_").replace("/", "-")
     shutil.rmtree(yard.folder / name, ignore_errors=True)
-    with yard.world(name, chosen.target) as world:
+    with yard.world(name, chosen.target, chosen.filled) as world:
         try:
             chosen.function(world, random.Random(f"{chosen.name}/{seed}"))
             world.recover()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import boto3
 from judge import Bodies, Verdict, judge
+from lakes import lake
 from moto.server import ThreadedMotoServer
 from processes import ROOT, Forks, Process
 
@@ -27,6 +29,9 @@ AWS = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 PASSWORD = "pass-never-shown"
+
+# The bucket of the filled template: its name is in the rows of the database.
+FILLED = "lake-filled"
 
 # Seconds for a command of the recovery; it is an error if it takes longer.
 PATIENCE = 300
@@ -49,29 +54,52 @@ class Yard:
         self._moto.start()
         self.endpoint = "http://{}:{}".format(*self._moto.get_host_and_port())
         self.forks = Forks(root)
+        self._filled: dict[str, bytes] = {}
 
     def close(self) -> None:
         """Stop what was started."""
         self.forks.close()
         self._moto.stop()
 
-    def template(self) -> Path:
-        """A database with empty tables, and what dbt's parse left, made once."""
-        place = self.folder / "template"
+    def template(self, filled: bool = False) -> Path:
+        """A database made once, with what dbt's parse left beside it: with empty tables, or with
+        a lake that is loaded and built."""
+        place = self.folder / ("template.filled" if filled else "template")
         if not place.exists():
-            world = World(self, self.folder / "template.making", "embedded", empty=True)
+            making = self.folder / "template.making"
+            shutil.rmtree(making, ignore_errors=True)
+            if filled:
+                shutil.copytree(self.template(), making, symlinks=True)
+            world = World(self, making, "embedded", FILLED if filled else "")
+            for key, body in self.filled_lake().items() if filled else ():
+                world.put(key, body)
             world.run("xapi-elt", "init")
+            if filled:
+                for section in (2161, 2174, 2188):
+                    world.run("xapi-elt", "backfill", f"s3://{FILLED}/section/{section}/")
             world.dbt("run")
-            for leftover in world.folder.glob("*.txt"):
+            for leftover in making.glob("*.txt"):
                 leftover.unlink()
-            world.folder.rename(place)
+            world.close()
+            making.rename(place)
         return place
 
+    def filled_lake(self) -> dict[str, bytes]:
+        """What lies in the bucket of the filled template."""
+        return lake(random.Random("filled"), "few", 3000)
+
     @contextmanager
-    def world(self, name: str, target: str) -> Iterator["World"]:
-        """A new world; its folder stays behind only when it ends in an error."""
-        world = World(self, self.folder / name, target)
+    def world(self, name: str, target: str, filled: bool = False) -> Iterator["World"]:
+        """A new world, empty or filled; its folder stays behind."""
+        folder = self.folder / name
+        shutil.copytree(self.template(filled), folder, symlinks=True)
+        world = World(self, folder, target, FILLED if filled else "")
         try:
+            if filled:
+                for key, body in self.filled_lake().items():
+                    world.put(key, body)
+                world.held = {(key, etag) for (_, key), etag in world.current.items()}
+            world.start_server() if target == "server" else None
             yield world
         finally:
             world.close()
@@ -84,20 +112,19 @@ class World:
         env: the environment of its commands.
         bucket, prefix: where its objects lie, and the URI below which all of them do.
         policy: with which `recover` loads.
+        reload: what `recover` loads with: `load`, unless a scenario has another ordinary command.
         commits_twice: set where two loads of one version may both have committed.
         bodies: all that was ever put.
     """
 
-    def __init__(self, yard: Yard, folder: Path, target: str, empty: bool = False):
+    def __init__(self, yard: Yard, folder: Path, target: str, bucket: str = ""):
         self.yard, self.folder, self.target = yard, folder, target
-        if empty:
-            folder.mkdir(parents=True)
-        else:
-            shutil.copytree(yard.template(), folder, symlinks=True)
-        self.bucket = f"lake-{uuid.uuid4().hex[:12]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.bucket = bucket or f"lake-{uuid.uuid4().hex[:12]}"
         self.prefix = f"s3://{self.bucket}/section/"
         self.policy = "append"
         self.commits_twice = False
+        self.reload = self.load
         self.bodies = Bodies()
         self.current: dict[tuple[str, str], str] = {}
         self.held: set[tuple[str, str]] = set()
@@ -114,10 +141,12 @@ class World:
             "DBT_TARGET_PATH": str(folder / "target"),
             "DBT_LOG_PATH": str(folder / "logs"),
         }
-        self.s3 = boto3.client("s3", endpoint_url=yard.endpoint)
+        self.s3 = self.client("s3")
         self.s3.create_bucket(Bucket=self.bucket)
-        if target == "server":
-            self.start_server()
+
+    def client(self, service: str):
+        """A client of the local AWS, straight to it."""
+        return boto3.client(service, endpoint_url=self.yard.endpoint)
 
     # What lies in S3 --------------------------------------------------------------------------
 
@@ -189,7 +218,7 @@ class World:
 
     def recover(self) -> None:
         """What the operator's schedule does anyway: load, transform, collect garbage."""
-        self.load()
+        self.reload()
         self.dbt("run", "--select", "+marts.events")
         self.run("xapi-elt", "gc")
 
@@ -215,6 +244,23 @@ class World:
             counts = {k: n for k, n in report["counts"].items() if k != "extra"}
             verdict.add("wrong", sum(counts.values()), f"xapi-elt reconcile: {counts}")
         return verdict
+
+    def look(self, models: bool = False) -> None:
+        """Look right after a fault, before anything recovers: what is visible is whole, and
+        nothing is there that must not be. Much may be missing.
+
+        Args:
+            models: whether to look at the event tables as well.
+
+        Raises:
+            AssertionError: something half-done or doubled is visible.
+        """
+        with self.warehouse() as warehouse:
+            verdict = judge(
+                warehouse, self.bodies, {}, self.held, commits_twice=True, models=models
+            )
+        notes = [note for note in verdict.notes if models is False or not note.startswith("lost")]
+        assert not notes, f"visible before recovery: {notes}"
 
     @contextmanager
     def warehouse(self) -> Iterator[Warehouse]:
