@@ -21,8 +21,6 @@ from processes import Process
 from world import World, Yard
 
 __all__ = [
-    "SCENARIOS", "Process", "Record", "Scenario", "Unfit", "World", "Yard", "run_scenario", "scenario",
-]  # fmt: skip
     "SCENARIOS",
     "Process",
     "Record",

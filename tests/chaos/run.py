@@ -45,6 +45,16 @@ def work(folder: Path, root: Path, jobs, records) -> None:
         yard.close()
 
 
+def tell(record: Record, where: str) -> None:
+    """Print what became of a run."""
+    state = f"skipped: {record.skipped}" if record.skipped else "ok" if record.ok else "FAILED"
+    print(f"{where} {record.place}/{record.fault} seed {record.seed}: {state}", end="; ")
+    print(f"{record.statements} statements, {record.seconds} s; {'; '.join(record.happened)}")
+    if not record.ok:
+        print("     " + "\n     ".join([record.error, *record.notes]))
+    sys.stdout.flush()
+
+
 def play(
     jobs: list[tuple[str, str]], folder: Path, workers: int, root: Path = ROOT
 ) -> list[Record]:
