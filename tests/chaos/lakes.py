@@ -34,8 +34,8 @@ def blocks(size: int) -> tuple[bytes, ...]:
 
 
 @functools.cache
-def huge(number: int, lines: int = 60_000) -> bytes:
-    """One large body: the sample's video lines over and over, each time by other learners."""
+def huge(number: int, lines: int) -> bytes:
+    """One large body of so many lines, most of them other events than the sample's."""
     plan = SamplePlan(seed=100 + number, sections=12, learners=100, months=3, bad_lines=60)
     found: list[bytes] = []
     for item in objects(plan):

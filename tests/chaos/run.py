@@ -6,6 +6,7 @@ stays, and the report has the command that repeats its run.
 """
 
 import argparse
+import importlib
 import json
 import logging
 import multiprocessing
@@ -23,12 +24,9 @@ from report import matrix  # noqa: E402
 
 def scenarios(only: str = "") -> list[Scenario]:
     """The scenarios whose name (place/fault) begins with a text; all without one."""
-    import disks  # noqa: F401
-    import kills  # noqa: F401
-    import races  # noqa: F401
-
-    if (HERE / "network.py").exists():
-        import network  # noqa: F401
+    for path in sorted(HERE.glob("*.py")):
+        if path.stem.partition("_")[0] in ("disks", "kills", "races", "network"):
+            importlib.import_module(path.stem)
     return [one for one in SCENARIOS if one.name.startswith(only)]
 
 

@@ -115,6 +115,7 @@ class World:
         reload: what `recover` loads with: `load`, unless a scenario has another ordinary command.
         commits_twice: set where two loads of one version may both have committed.
         bodies: all that was ever put.
+        at_end: takes what is to be undone when the world ends.
     """
 
     def __init__(self, yard: Yard, folder: Path, target: str, bucket: str = ""):
@@ -132,6 +133,8 @@ class World:
         self.faults = 0
         self._server: subprocess.Popen | None = None
         self._started: list[Process] = []
+        self._endings = contextlib.ExitStack()
+        self.at_end = self._endings.callback
         self.env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self.env |= AWS | {
             "AWS_ENDPOINT_URL": yard.endpoint,
@@ -313,6 +316,7 @@ class World:
             if process.poll() is None:
                 process.kill()
         self.kill_server()
+        self._endings.close()
         with contextlib.suppress(Exception):
             for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
                 for item in page.get("Contents", []):
