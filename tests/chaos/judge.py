@@ -187,18 +187,23 @@ def judge(
         verdict.add("wrong", len(again), f"committed more than once: {again[:3]}")
     commits = [commit for commit in commits if (commit["key"], commit["etag"]) in bodies]
     _judge_raw(warehouse, bodies, commits, verdict)
+    seen = [
+        (load_id, bucket, key, etag)
+        for (bucket, key), versions in visible.items()
+        for etag, load_id in versions.items()
+        if (key, etag) in bodies
+    ]
+    verdict.statements = sum(len(bodies.lines(key, etag)) for _, _, key, etag in seen)
+    if not models:
+        return verdict
     expected: dict[Place, Reading] = {}
-    for (bucket, key), versions in visible.items():
+    for load_id, bucket, key, etag in seen:
         path = f"{bucket}/{key}" if bucket else key
-        for etag, load_id in versions.items():
-            if (key, etag) in bodies:
-                for number, reading in enumerate(bodies.readings(key, etag), 1):
-                    expected[load_id, path, number] = reading
-    verdict.statements = len(expected)
-    if models:
-        _judge_places(warehouse, expected, verdict)
-        for family, table in TABLES.items():
-            _judge_events(warehouse, expected, family, table, verdict)
+        for number, reading in enumerate(bodies.readings(key, etag), 1):
+            expected[load_id, path, number] = reading
+    _judge_places(warehouse, expected, verdict)
+    for family, table in TABLES.items():
+        _judge_events(warehouse, expected, family, table, verdict)
     return verdict
 
 
