@@ -21,9 +21,9 @@ def through(world: World) -> Iterator[S3Faults]:
             world.env["AWS_ENDPOINT_URL"] = direct
 
 
-def fill(world: World, dice: random.Random) -> list[str]:
-    """Put a lake; its keys."""
-    made = lake(dice, lines=dice.choice((300, 1000, 3000)))
+def fill(world: World, dice: random.Random, shape: str = "") -> list[str]:
+    """Put a lake (see `lakes.lake`); its keys."""
+    made = lake(dice, shape, dice.choice((300, 1000, 3000)))
     for key, body in made.items():
         world.put(key, body)
     return list(made)

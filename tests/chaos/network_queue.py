@@ -91,7 +91,7 @@ class Mail:
 def post(world: World, dice: random.Random, mail: Mail, deletes: float = 0.3) -> None:
     """A lake of which S3 tells in any order, some of it twice or more; some objects are
     overwritten or deleted (a share of them) meanwhile, and told of late."""
-    keys = fill(world, dice)
+    keys = fill(world, dice, "mixed")
     bodies = [notification(world, key) for key in keys for _ in range(dice.choice((1, 1, 2, 3)))]
     changed = dice.sample(keys, min(len(keys), dice.randint(0, 4)))
     for key in changed:
@@ -179,7 +179,7 @@ def dead_letters(world: World, dice: random.Random) -> None:
     """Messages that fail too often end in the dead-letter queue; when the cause is gone they are
     sent again, beside new ones."""
     mail = Mail(world, visibility=1, receives=2)
-    keys = fill(world, dice)
+    keys = fill(world, dice, "mixed")
     bodies = [notification(world, key) for key in keys]
     keys = [key for key in keys if key.endswith(".jsonl")]
     late = dice.sample(keys, min(len(keys), 3))
