@@ -1,5 +1,6 @@
 """A disk that is full while something is written, and has room again later."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -43,11 +44,15 @@ def small_disk(world: World) -> None:
 def squeeze(world: World, leave: int) -> None:
     """Leave so many bytes of the disk free."""
     disk = world.folder / "disk"
-    room = os.statvfs(disk)
-    size = room.f_bavail * room.f_frsize - leave
-    if size > 0:
-        with (disk / "filler").open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+    while True:
+        room = os.statvfs(disk)
+        size = room.f_bavail * room.f_frsize - leave
+        if size <= 0:
+            return
+        # Others write meanwhile: what was free may be taken.
+        with contextlib.suppress(OSError), (disk / "filler").open("ab") as file:
+            os.posix_fallocate(file.fileno(), file.tell(), size)
+            return
 
 
 def free(world: World) -> None:

@@ -41,7 +41,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "commit row last",
-        ("load/killed inside a large INSERT", "backfill/killed"),
+        ("backfill/killed", "commit/killed", "load/killed inside a large INSERT"),
         (
             (
                 "loader/load.py",

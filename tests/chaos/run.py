@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import multiprocessing
+import re
 import sys
 import time
 from pathlib import Path
@@ -23,11 +24,11 @@ from report import matrix  # noqa: E402
 
 
 def scenarios(only: str = "") -> list[Scenario]:
-    """The scenarios whose name (place/fault) begins with a text; all without one."""
+    """The scenarios whose name (place/fault) begins as a regular expression says; all without."""
     for path in sorted(HERE.glob("*.py")):
         if path.stem.partition("_")[0] in ("disks", "kills", "races", "network"):
             importlib.import_module(path.stem)
-    return [one for one in SCENARIOS if one.name.startswith(only)]
+    return [one for one in SCENARIOS if re.match(only, one.name)]
 
 
 def work(folder: Path, root: Path, jobs, records) -> None:
@@ -94,7 +95,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", default="1", help="decides everything; of a single run its own")
     parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--only", default="", help="scenarios that begin so, e.g. load/killed")
+    parser.add_argument("--only", default="", help="scenarios (a regular expression), e.g. load|gc")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--report", type=Path, default=Path("build/chaos.json"))
     parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
