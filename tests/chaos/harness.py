@@ -130,6 +130,8 @@ def run_scenario(yard: Yard, chosen: Scenario, seed: str) -> Record:
             verdict = world.check()
             for part in ("statements", "lost", "doubled", "wrong", "notes"):
                 setattr(record, part, getattr(verdict, part))
+            if world.too_early:
+                record.error = f"visible before recovery: {world.too_early[:5]}"
         except Unfit as reason:
             record.skipped = str(reason)
         except Exception as error:

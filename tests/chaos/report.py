@@ -1,10 +1,17 @@
 """The matrix of a long run, for people: place x fault, what was played and what was lost."""
 
+import re
+import shlex
 from collections import defaultdict
 
 from harness import Record
 
 COMMAND = ".venv/bin/python tests/chaos/run.py"
+
+
+def exactly(record: Record) -> str:
+    """The scenario of a record as option --only takes it, quoted for a shell."""
+    return shlex.quote(re.escape(f"{record.place}/{record.fault}").replace("\\ ", " ") + "$")
 
 
 def matrix(records: list[Record], seed: str, seconds: float) -> str:
@@ -27,7 +34,6 @@ def matrix(records: list[Record], seed: str, seconds: float) -> str:
     lines += ["", f"Seed {seed}, {round(seconds)} s, {len(failed)} failed."]
     lines += [f"Not played: {place}/{fault}: {why}" for place, fault, why in sorted(skipped)]
     lines += [
-        f"Failed: `{COMMAND} --only '{one.place}/{one.fault}' --seed {one.seed} --runs 1`"
-        for one in failed
+        f"Failed: `{COMMAND} --only {exactly(one)} --seed {one.seed} --runs 1`" for one in failed
     ]
     return "\n".join(lines) + "\n"
