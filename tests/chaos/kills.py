@@ -255,7 +255,11 @@ def rebuild_killed(world: World, dice: random.Random) -> None:
     rebuild = ("run", "--select", "video_events", "--vars", days)
     for _ in range(dice.randint(1, 2)):
         process = world.start_dbt(*rebuild)
-        strike(world, dice, process, 4, names(world), table(world, "xapi.video_events"))
+        if dice.random() < 0.7:  # between two months, and in the middle of one
+            events = table(world, "xapi.video_events")
+            kill_when(world, process, events, dice.randint(1, 4), dice.uniform(0, 0.01))
+        else:
+            strike(world, dice, process, 4, names(world))
         with world.warehouse() as warehouse:
             now = warehouse.query(BY_MONTH)
         assert [(row["month"], row["rows"]) for row in now] == [

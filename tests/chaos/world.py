@@ -141,7 +141,7 @@ class World:
             "AWS_ENDPOINT_URL": yard.endpoint,
             "S3_XAPI_BUCKET_NAME": self.bucket,
             "XAPI_TARGET": target,
-            "XAPI_CHDB_PATH": str(folder / "clickhouse"),
+            "XAPI_CHDB_PATH": str(self._same_path() / "clickhouse"),
             "DBT_TARGET_PATH": str(folder / "target"),
             "DBT_LOG_PATH": str(folder / "logs"),
         }
@@ -151,6 +151,14 @@ class World:
     def client(self, service: str):
         """A client of the local AWS, straight to it."""
         return boto3.client(service, endpoint_url=self.yard.endpoint)
+
+    def _same_path(self) -> Path:
+        """One path for the worlds of a yard, which are there one after the other: with another
+        one in its profile, dbt would parse the whole project anew."""
+        current = self.yard.folder / "current"
+        current.unlink(missing_ok=True)
+        current.symlink_to(self.folder.name)
+        return current
 
     # What lies in S3 --------------------------------------------------------------------------
 
