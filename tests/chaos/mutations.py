@@ -18,7 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 from harness import Record, Yard, run_scenario  # noqa: E402
 from processes import ROOT  # noqa: E402
-from run import scenarios  # noqa: E402
+from run import end_orderly, scenarios  # noqa: E402
 
 COPIED = ("loader", "macros", "dbt_project", "dbt", "lambda", "profiles.yml")
 
@@ -272,6 +272,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("build/mutations"))
     parser.add_argument("--report", type=Path, default=Path("build/mutations.json"))
     asked = parser.parse_args()
+    end_orderly()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     findings = []
     for number, mutation in enumerate(MUTATIONS):

@@ -11,6 +11,7 @@ import json
 import logging
 import multiprocessing
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -31,8 +32,14 @@ def scenarios(only: str = "") -> list[Scenario]:
     return [one for one in SCENARIOS if re.match(only, one.name)]
 
 
+def end_orderly() -> None:
+    """Let SIGTERM unwind, so that servers are stopped and disks given back."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
 def work(folder: Path, root: Path, jobs, records) -> None:
     """Play the runs that a queue hands out, until it hands out none."""
+    end_orderly()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     known = {one.name: one for one in scenarios()}
     yard = Yard(folder, root)
@@ -101,6 +108,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
     parser.add_argument("--list", action="store_true", help="name the scenarios")
     asked = parser.parse_args()
+    end_orderly()
     chosen = scenarios(asked.only)
     if asked.list or not chosen:
         print("\n".join(one.name for one in scenarios()))
