@@ -9,9 +9,11 @@ from loader.errors import (
 )
 
 # ClickHouse error codes that another attempt may not meet (src/Common/ErrorCodes.cpp): timeouts,
-# network, memory and part limits, too many queries, read-only or lost replicas, Keeper, S3.
+# network, memory and part limits, too many queries, read-only or lost replicas, Keeper, S3; a
+# connection that broke (1000) and an object that was replaced (1009) while it was read.
 RETRYABLE_CODES = {
     *(159, 202, 209, 210, 225, 236, 241, 242, 252, 279, 285, 319, 394, 425, 439, 499, 999),
+    *(1000, 1009),
 }
 
 # Of these nobody knows whether the statement took effect.

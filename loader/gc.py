@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from loader.load import LONGEST_ATTEMPT
 from loader.settings import Settings
 from loader.warehouse import Warehouse
 
-# Seconds after which nothing of an attempt can still be under way.
-SAFE_AGE = 24 * 3600
+# Seconds after which nothing of an attempt can still be committed.
+SAFE_AGE = 2 * LONGEST_ATTEMPT
 
 # Load ids of one statement: 37 bytes each, and a parameter may have 128 KiB.
 MOST_IDS = 2000

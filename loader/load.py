@@ -21,6 +21,10 @@ from loader.warehouse import Warehouse
 # Bytes of names that one statement takes: ClickHouse refuses a parameter above 128 KiB.
 MOST_NAME_BYTES = 128_000
 
+# Seconds after which an attempt must not commit any more (its machine may have slept): `gc` takes
+# the lines for leftovers at twice that age.
+LONGEST_ATTEMPT = 12 * 3600
+
 # Failures that one insert into the ledger takes, for the same reason: errors are long.
 MOST_ERRORS = 50
 
@@ -33,7 +37,8 @@ select
     count() as lines,
     uniqExact(etag) as versions,
     max(source_line) as last_line,
-    uniqExact(source_line) as places
+    uniqExact(source_line) as places,
+    lines + sum(length(line)) as bytes
 from {raw:Identifier}.statements
 where load_id = {load_id:UUID}
 group by key
@@ -218,6 +223,7 @@ class _Attempt:
         try:
             self._source.insert(batch, load_id)
             outcomes = self._verify(batch, load_id)
+            self._check_age(batch[0], started)
         except UnavailableError:
             raise
         except UnknownOutcomeError as error:
@@ -231,6 +237,15 @@ class _Attempt:
             outcomes = [_failed(item, error) for item in batch]
         self.record(outcomes, load_id, started)
         yield [replace(outcome, load_id=load_id) for outcome in outcomes]
+
+    def _check_age(self, item: S3Object, started: datetime) -> None:
+        """Refuse to commit what `gc` may have removed meanwhile, with a RetryableError."""
+        hours = (self._clock() - started).total_seconds() / 3600
+        if hours > LONGEST_ATTEMPT / 3600:
+            raise RetryableError(
+                f"{item.uri} and what was loaded with it took {hours:.0f} hours; not committed, "
+                "because gc may have taken the lines for leftovers"
+            )
 
     def _worth_splitting(self, batch: list[S3Object], error: LoaderError) -> bool:
         """Whether halves of a failed batch may fare better. Not where nobody answers: each try
@@ -295,6 +310,13 @@ def _committed(item: S3Object, row: dict) -> Outcome:
         raise RetryableError(
             f"{item.uri}: {row['lines']} lines of {row['versions']} versions were read, the last "
             f"is line {row['last_line']}; the object changed while it was read"
+        )
+    # Of a body that comes short, yet whole by its own account, ClickHouse says nothing. What is
+    # compressed cannot be cut unnoticed. The last line may lack its line break.
+    if item.key.endswith(".jsonl") and row["bytes"] - row["size"] not in (0, 1):
+        raise RetryableError(
+            f"{item.uri}: its lines have {row['bytes']} bytes with their line breaks, the object "
+            f"has {row['size']}: it was not read as it lies there"
         )
     version = replace(
         item,

@@ -60,3 +60,48 @@
 
     where (committed_at, load_id) < opened
 {% endmacro %}
+
+{#- Committed objects whose version another load had committed before, by the time in the ledger.
+    Where a later one was in sight first (a server whose clock is behind, an insert that took
+    long), tables hold it. Only versions with several commits are looked at. -#}
+{% macro repeated_objects() %}
+    select
+        bucket,
+        key,
+        load_id
+
+    from (
+        select
+            bucket,
+            key,
+            load_id,
+            first_value(load_id) over (
+                partition by bucket, key, etag
+                order by committed_at, load_id
+            ) as first_load
+
+        from {{ source('xapi_raw', 'loads').render() }}
+
+        where outcome = 'committed'
+            and (bucket, key, load_id) not in ({{ superseded_objects() }})
+            and (bucket, key, etag) in (
+                select
+                    bucket,
+                    key,
+                    etag
+                from {{ source('xapi_raw', 'loads').render() }}
+                where outcome = 'committed'
+                order by bucket, key, etag, committed_at, load_id
+                limit 1 offset 1 by bucket, key, etag
+            )
+    )
+
+    where load_id != first_load
+{% endmacro %}
+
+{#- Committed objects that no reader may see. -#}
+{% macro unseen_objects() %}
+    select * from ({{ superseded_objects() }})
+    union all
+    select * from ({{ repeated_objects() }})
+{% endmacro %}

@@ -33,7 +33,8 @@ from urllib.parse import parse_qsl, urlsplit
 import chdb
 from clickhouse_connect.driver import compression
 
-# "refuse", "reset", "lose_answer", "http_500" or ("delay", seconds); see _Handler.query
+# "refuse", "reset", "lose_answer", "cut_answer", "http_500", ("delay", seconds) before executing or
+# ("answer_late", seconds); see _Handler.query
 Fault = str | tuple[str, float] | None
 
 # What a URL says to the HTTP layer; `param_…` are parameters, everything else is a setting.
@@ -355,8 +356,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.hang_up()
         if fault == "http_500":
             raise Failure(1002, "failed by the test (UNKNOWN_EXCEPTION)")
-        if isinstance(fault, tuple | list):
-            self.of.closing.wait(fault[1])
+        wait = dict([fault]) if isinstance(fault, tuple | list) else {}
+        self.of.closing.wait(wait.get("delay", 0))
         if self.command == "GET" and not (statement.reads or statement.verb in ("set", "use")):
             raise Failure(164, "Cannot execute query in readonly mode: GET only reads (READONLY)")
 
@@ -390,7 +391,8 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if statement.reads:
             headers["X-ClickHouse-Format"] = statement.output_format or output
-        self.send(200, result.bytes(), headers)
+        self.of.closing.wait(wait.get("answer_late", 0))
+        self.send(200, result.bytes(), headers, cut=fault == "cut_answer")
 
     def authenticate(self, fields: dict[str, str]) -> None:
         """Ask for user and password: in headers, by basic authentication, or in the URL."""
@@ -413,17 +415,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         socket.close(self.connection.detach())
 
-    def send(self, status: int, body: bytes, headers: dict[str, Any] | None = None) -> None:
-        """Answer, unless the test hung up."""
+    def send(
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, Any] | None = None,
+        cut: bool = False,
+    ) -> None:
+        """Answer, unless the test hung up; a cut answer promises more than it has, and ends."""
         if self.connection.fileno() < 0:
             return
         self.send_response(status)
-        common = {"Content-Type": "text/plain; charset=UTF-8", "Content-Length": len(body)}
+        length = len(body) + cut
+        common = {"Content-Type": "text/plain; charset=UTF-8", "Content-Length": length}
         common["X-ClickHouse-Server-Display-Name"] = "clickhouse_http.py"
         for name, value in (common | (headers or {})).items():
             self.send_header(name, str(value))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[: len(body) // 2] if cut else body)
+        self.close_connection |= cut
 
 
 class FaultFile:

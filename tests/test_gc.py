@@ -1,10 +1,13 @@
 """Garbage: old lines that no commit names go, everything else stays."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from bulk import rows, run_cli
 
+from loader.load import load
+from loader.objects import S3Object
 from loader.pipeline import Pipeline
 
 HOUR = 3600
@@ -96,3 +99,23 @@ def test_without_dbt_tables_it_works_on_raw_alone(chdb_path, capsys):
     run_cli(capsys, "init")
     found = json.loads(run_cli(capsys, "gc", "--json"))
     assert found == {"loads": 0, "lines": 0, "starts": 0, "dry_run": False}
+
+
+def test_a_load_that_slept_until_gc_took_its_lines_does_not_commit(put, bucket, chdb_path):
+    put("section/1/video/a.jsonl", b"x\ny")
+    with Pipeline.from_env() as pipeline:
+        pipeline.init()
+        start = datetime.now(UTC)
+
+        def clock() -> datetime:
+            """The start, and then the day after; gc has run in between."""
+            if not pipeline.warehouse.query(LINES):
+                return start
+            assert pipeline.gc(age=0).lines == 2
+            return start + timedelta(days=1)
+
+        items = [S3Object(bucket, "section/1/video/a.jsonl")]
+        (outcomes,) = load(pipeline.warehouse, pipeline.settings, items, clock=clock)
+        assert [(one.outcome, one.retryable) for one in outcomes] == [("failed", True)]
+        assert "not committed, because gc may" in outcomes[0].error
+        assert pipeline.load(f"s3://{bucket}/section/1/video/a.jsonl").rows == 2

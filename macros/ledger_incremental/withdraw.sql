@@ -1,4 +1,5 @@
-{#- Objects that were loaded anew in place of what a table holds of them: their old rows go. -#}
+{#- Objects that were loaded anew in place of what a table holds of them, and versions whose earlier
+    commit came into sight late: the rows that a table holds of them go. -#}
 
 {#- Loads of the table with superseded objects that it has not given up yet. A load is looked at
     again when more of its objects are superseded than last time. -#}
@@ -6,7 +7,7 @@
     select
         load_id,
         count() as objects
-    from ({{ superseded_objects() }})
+    from ({{ unseen_objects() }})
     where load_id in (
         select load_id from {{ load_applications() }} where {{ of_table(table, uuid, 'applied') }}
     )
@@ -20,7 +21,7 @@
 {% macro is_superseded() -%}
     (load_id, source_path) in (
         select load_id, if(bucket = '', key, concat(bucket, '/', key))
-        from ({{ superseded_objects() }})
+        from ({{ unseen_objects() }})
     )
 {%- endmacro %}
 
@@ -41,11 +42,12 @@
         {% do run_query('delete from ' ~ table ~ ' where ' ~ is_superseded()) %}
     {%- else -%}
         {%- set scope = row_key ~ ' in (select ' ~ row_key ~ ' from ' ~ table ~ ' where ' ~ is_superseded() ~ ')' -%}
-        {% do replace_partitions(
-            table, rows, scope, scope, row_key, partition, run_query(
-                'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ is_superseded()
-            ).rows | map(attribute=0) | list
-        ) %}
+        {%- set partitions = run_query(
+            'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ is_superseded()
+        ).rows | map(attribute=0) | list -%}
+        {%- if partitions -%}
+            {% do replace_partitions(table, rows, scope, scope, row_key, partition, partitions) %}
+        {%- endif -%}
     {%- endif -%}
     {% do record_withdrawal(table, uuid, 'withdrawn', loads) %}
     {{ return(', gave up superseded objects of ' ~ waiting ~ ' loads') }}

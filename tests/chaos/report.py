@@ -1,0 +1,39 @@
+"""The matrix of a long run, for people: place x fault, what was played and what was lost."""
+
+import re
+import shlex
+from collections import defaultdict
+
+from harness import Record
+
+COMMAND = ".venv/bin/python tests/chaos/run.py"
+
+
+def exactly(record: Record) -> str:
+    """The scenario of a record as option --only takes it, quoted for a shell."""
+    return shlex.quote(re.escape(f"{record.place}/{record.fault}").replace("\\ ", " ") + "$")
+
+
+def matrix(records: list[Record], seed: str, seconds: float) -> str:
+    """A Markdown table of runs, and the command that repeats each failed one."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.place, record.fault].append(record)
+    heads = ("place", "fault", "runs", "statements", "faults that hit", "lost", "doubled", "wrong")
+    rows = [(*heads, "repairs"), ("---",) * 2 + ("---:",) * 7]
+    for (place, fault), runs in [*sorted(groups.items()), (("all", ""), records)]:
+        played = [run for run in runs if not run.skipped]
+        sums = [
+            sum(getattr(run, name) for run in played)
+            for name in ("statements", "faults", "lost", "doubled", "wrong", "repairs")
+        ]
+        rows.append((place, fault, str(len(played)), *[f"{number:,}" for number in sums]))
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    failed = [record for record in records if not record.ok]
+    skipped = {(record.place, record.fault, record.skipped) for record in records if record.skipped}
+    lines += ["", f"Seed {seed}, {round(seconds)} s, {len(failed)} failed."]
+    lines += [f"Not played: {place}/{fault}: {why}" for place, fault, why in sorted(skipped)]
+    lines += [
+        f"Failed: `{COMMAND} --only {exactly(one)} --seed {one.seed} --runs 1`" for one in failed
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,140 @@
+"""The long run: `python tests/chaos/run.py --seed 1 --runs 500 --workers 2`.
+
+Cycles through all scenarios with seeds derived from one, and writes what became of each as JSON
+and as a table. Ends with 1 if anything was lost, doubled or wrong; the folder of such a world
+stays, and the report has the command that repeats its run.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+import multiprocessing
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+
+from harness import SCENARIOS, Record, Scenario, Yard, run_scenario  # noqa: E402
+from processes import ROOT  # noqa: E402
+from report import matrix  # noqa: E402
+
+
+def scenarios(only: str = "") -> list[Scenario]:
+    """The scenarios whose name (place/fault) begins as a regular expression says; all without."""
+    for path in sorted(HERE.glob("*.py")):
+        if path.stem.partition("_")[0] in ("disks", "kills", "races", "network"):
+            importlib.import_module(path.stem)
+    return [one for one in SCENARIOS if re.match(only, one.name)]
+
+
+def end_orderly() -> None:
+    """Let SIGTERM unwind, so that servers are stopped and disks given back."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
+def work(folder: Path, root: Path, jobs, records) -> None:
+    """Play the runs that a queue hands out, until it hands out none."""
+    end_orderly()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    known = {one.name: one for one in scenarios()}
+    yard = Yard(folder, root)
+    try:
+        while job := jobs.get():
+            name, seed = job
+            records.put(run_scenario(yard, known[name], seed))
+    finally:
+        yard.close()
+
+
+def tell(record: Record, where: str) -> None:
+    """Print what became of a run."""
+    state = f"skipped: {record.skipped}" if record.skipped else "ok" if record.ok else "FAILED"
+    print(f"{where} {record.place}/{record.fault} seed {record.seed}: {state}", end="; ")
+    print(f"{record.statements} statements, {record.seconds} s; {'; '.join(record.happened)}")
+    if not record.ok:
+        print("     " + "\n     ".join([record.error, *record.notes]))
+    sys.stdout.flush()
+
+
+def play(
+    jobs: list[tuple[str, str]], folder: Path, workers: int, root: Path = ROOT
+) -> list[Record]:
+    """Play runs in several processes, and say what becomes of each.
+
+    Args:
+        jobs: scenario and seed of each run.
+        folder: where the worlds are made.
+        workers: how many at a time, each its own process with its own S3.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    waiting, records = spawn.Queue(), spawn.Queue()
+    for job in [*jobs, *[None] * workers]:
+        waiting.put(job)
+    started = [
+        # Daemons: they end when this process does.
+        spawn.Process(target=work, args=(folder / f"{at}", root, waiting, records), daemon=True)
+        for at in range(workers)
+    ]
+    for process in started:
+        process.start()
+    found: list[Record] = []
+    while len(found) < len(jobs):
+        try:
+            record = records.get(timeout=5)
+        except Exception:
+            if not any(process.is_alive() for process in started):
+                raise RuntimeError("the workers have ended before the runs were done") from None
+            continue
+        found.append(record)
+        tell(record, f"{len(found):4}/{len(jobs)}")
+    for process in started:
+        process.join(30)
+    return found
+
+
+def main() -> int:
+    """Read the options, play, report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", default="1", help="decides everything; of a single run its own")
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--only", default="", help="scenarios (a regular expression), e.g. load|gc")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report", type=Path, default=Path("build/chaos.json"))
+    parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
+    parser.add_argument("--list", action="store_true", help="name the scenarios")
+    asked = parser.parse_args()
+    end_orderly()
+    chosen = scenarios(asked.only)
+    if asked.list or not chosen:
+        print("\n".join(one.name for one in scenarios()))
+        return 0 if asked.list else 2
+    if asked.runs == 1:
+        jobs = [(chosen[0].name, asked.seed)]
+    else:
+        jobs = [
+            (chosen[n % len(chosen)].name, f"{asked.seed}.{n // len(chosen)}")
+            for n in range(asked.runs)
+        ]
+    started = time.monotonic()
+    records = play(jobs, asked.folder.resolve(), min(asked.workers, len(jobs)))
+    report = {
+        "command": "make chaos" if sys.argv[1:] == [] else " ".join(["run.py", *sys.argv[1:]]),
+        "seed": asked.seed,
+        "seconds": round(time.monotonic() - started),
+        "runs": [record.as_dict() for record in records],
+    }
+    asked.report.parent.mkdir(parents=True, exist_ok=True)
+    asked.report.write_text(json.dumps(report, indent=1))
+    table = matrix(records, asked.seed, report["seconds"])
+    asked.report.with_suffix(".md").write_text(table)
+    print(table)
+    return 0 if all(record.ok for record in records) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
