@@ -140,22 +140,29 @@ class Database:
         """Start anew."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def copy(self, name: str) -> "Database":
-        """The same beside it, in the place of what is there."""
-        other = Database(self.folder.with_name(name))
-        other.remove()
-        shutil.copytree(self.folder, other.folder, symlinks=True)
-        return other
+    def keep(self) -> None:
+        """Remember how it is now."""
+        kept = self.folder.with_name(f"{self.folder.name}-kept")
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self.folder, kept, symlinks=True)
+
+    def restore(self) -> None:
+        """Make it what it was. In its old place, because dbt parses the project anew when the
+        profile names another."""
+        self.remove()
+        shutil.copytree(
+            self.folder.with_name(f"{self.folder.name}-kept"), self.folder, symlinks=True
+        )
 
 
 def empty_database(site: Site, name: str) -> Database:
     """A new database with all tables, and nothing in them."""
-    made = Database(site.folder / f"{name}-empty")
+    made = Database(site.folder / name)
     made.remove()
     with made.open():
         pass
     made.dbt("run")
-    return made.copy(name)
+    return made
 
 
 def load_objects(warehouse: Warehouse, settings: Settings, objects: list[S3Object]) -> int:

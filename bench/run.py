@@ -20,6 +20,8 @@ FOLDER = Path("build/bench")
 MEASUREMENTS = (
     "load",
     "transform",
+    "end_to_end",
+    "storage",
 )
 
 

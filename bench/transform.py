@@ -7,48 +7,47 @@ from bench.engine import (
     Time,
     bare_parse,
     empty_database,
+    interleaved,
     load_objects,
-    middle,
     timed,
 )
 from bench.rows import Row
 
-FAMILIES = "path:dbt_project/models/marts/events"
+VIDEO, FIVE = ("--select", "video_events"), ("--select", "marts.events")
 
 
 def measure(site: Site) -> list[Row]:
     """`video_events` alone, then all families."""
     objects = data.large(site)
-    loaded = empty_database(site, "transform")
-    with loaded.open() as (warehouse, settings):
+    database = empty_database(site, "transform")
+    with database.open() as (warehouse, settings):
         lines = load_objects(warehouse, settings, objects)
     site.say(f"loaded {lines:,} lines")
-    video, all_families, idle, idle_all, bare = [], [], [], [], []
-    for _ in range(site.size.repeats):
-        video.append(_run(loaded, idle, "--select", "video_events"))
-        all_families.append(_run(loaded, idle_all, "--select", "marts.events"))
-        bare.append(_bare(loaded))
-        site.say(f"video {video[-1]}, all {all_families[-1]}, idle {idle[-1]}, bare {bare[-1]}")
-    return _rows(lines, *map(middle, (video, all_families, idle, idle_all, bare)))
+    database.keep()
+
+    def run(*selection: str) -> Time:
+        database.restore()
+        return database.dbt("run", *selection)
+
+    video, five, bare, idle, idle_five = interleaved(
+        site.size.repeats,
+        lambda: run(*VIDEO),
+        lambda: run(*FIVE),
+        lambda: _bare(database),
+        lambda: database.dbt("run", *VIDEO),
+        lambda: database.dbt("run", *FIVE),
+    )
+    return _rows(lines, video, five, idle, idle_five, bare)
 
 
-def _run(loaded: Database, idle: list[Time], *selection: str) -> Time:
-    """Apply all loads in a copy; then once more, with nothing to do."""
-    copy = loaded.copy("transform-run")
-    took = copy.dbt("run", *selection)
-    idle.append(copy.dbt("run", *selection))
-    copy.remove()
-    return took
-
-
-def _bare(loaded: Database) -> Time:
-    with loaded.open() as (warehouse, _):
+def _bare(database: Database) -> Time:
+    with database.open() as (warehouse, _):
         warehouse.command(
             f"create table if not exists xapi_raw.parsed engine = Null as "
-            f"select {bare_parse(loaded)} as statement from xapi_raw.statements where 0"
+            f"select {bare_parse(database)} as statement from xapi_raw.statements where 0"
         )
         sql = (
-            f"insert into xapi_raw.parsed select {bare_parse(loaded)} as statement "
+            f"insert into xapi_raw.parsed select {bare_parse(database)} as statement "
             "from xapi_raw.statements"
         )
         return timed(lambda: warehouse.command(sql))
@@ -73,7 +72,6 @@ def _rows(
                 "reference, s": round(bare.wall, 2),
                 "CPU s": round(video.cpu - idle.cpu, 2),
                 "CPU s of the reference": round(bare.cpu, 2),
-                "peak memory of dbt, MB": round(video.peak / 1e6),
             },
         ),
         Row(
