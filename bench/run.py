@@ -5,53 +5,72 @@ import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
+from typing import TextIO
 
 import click
 
+from bench import report
 from bench.data import buckets
 from bench.engine import Site, prepare_environment
 from bench.lake import serve
+from bench.prices import PRICES
 from bench.rows import Row
-from bench.sizes import SIZES
+from bench.sizes import SIZES, Size
 
 FOLDER = Path("build/bench")
 MEASUREMENTS = (
     "load",
     "transform",
     "end_to_end",
+    "increments",
+    "section_queries",
+    "memory",
     "storage",
+    "lambda_cost",
 )
 
 
 @click.command()
 @click.option("--size", type=click.Choice(list(SIZES)), default="default", show_default=True)
-@click.option("--only", type=click.Choice(MEASUREMENTS), multiple=True, help="Again for another.")
+@click.option("--only", type=click.Choice(MEASUREMENTS), multiple=True, help="May be repeated.")
 @click.option("--set", "changes", multiple=True, metavar="NAME=NUMBER", help="Another volume.")
+@click.option("--prices", type=click.File(), help="JSON: other prices than those of AWS here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-def main(size: str, only: tuple[str, ...], changes: tuple[str, ...], as_json: bool) -> None:
-    """Measure the pipeline beside what people use instead."""
+def main(
+    size: str, only: tuple[str, ...], changes: tuple[str, ...], prices: TextIO, as_json: bool
+) -> None:
+    """Measure the pipeline beside what people use instead.
+
+    A run of all measurements writes bench/results.json and bench/README.md; a run of some only
+    shows them.
+    """
     volumes = _changed(SIZES[size], changes)
-    found: dict[str, list[Row]] = {}
-    with serve(FOLDER / "lake", FOLDER / "nginx") as lake:
-        prepare_environment(lake, buckets(volumes))
-        site = Site(volumes, FOLDER.resolve(), lake, {})
-        for name in only or MEASUREMENTS:
-            started = time.perf_counter()
-            click.echo(f"{name} ...", err=True)
-            found[name] = measure(name, site)
-            click.echo(f"{name}: {time.perf_counter() - started:.0f} s", err=True)
-            for row in found[name]:
-                click.echo(
-                    f"    {row.what}: {row.ours:,.2f} {row.unit}, ratio {row.ratio}", err=True
-                )
+    started, found = time.perf_counter(), {}
+    about = report.machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+    try:
+        with serve(FOLDER / "lake", FOLDER / "nginx") as lake:
+            prepare_environment(lake, buckets(volumes))
+            paid = PRICES | (json.load(prices) if prices else {})
+            site = Site(volumes, FOLDER.resolve(), lake, paid)
+            for name in only or MEASUREMENTS:
+                click.echo(f"{name} ...", err=True)
+                at = time.perf_counter()
+                found[name] = measure(name, site)
+                click.echo(f"{name}: {time.perf_counter() - at:.0f} s", err=True)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+    about |= {"minutes": round((time.perf_counter() - started) / 60, 1), "prices": paid}
     if as_json:
-        click.echo(
-            json.dumps(
-                {name: [asdict(row) for row in rows] for name, rows in found.items()}, indent=1
-            )
-        )
+        shown = {name: [asdict(row) for row in rows] for name, rows in found.items()}
+        click.echo(json.dumps(shown, indent=1))
+    else:
+        click.echo(report.tables(found))
+    if not only:
+        report.write(found, size, volumes, about)
+        click.echo("wrote bench/README.md and bench/results.json", err=True)
 
 
 def measure(name: str, site: Site) -> list[Row]:
@@ -65,8 +84,8 @@ def _measure(name: str, site: Site) -> list[Row]:
     return import_module(f"bench.{name}").measure(site)
 
 
-def _changed(size, changes: tuple[str, ...]):
-    names = {field.name for field in fields(size)}
+def _changed(size: Size, changes: tuple[str, ...]) -> Size:
+    names = {field.name for field in fields(size)} - {"memory"}
     for change in changes:
         name, _, value = change.partition("=")
         if name not in names or not value.isdigit():
