@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,7 @@ class Database:
     @contextmanager
     def open(self) -> Iterator[tuple[Warehouse, Settings]]:
         """Open it in this process."""
-        os.environ["XAPI_CHDB_PATH"] = str(self.path)
-        settings = Settings.from_env()
+        settings = replace(Settings.from_env(), chdb_path=str(self.path))
         with closing(open_warehouse(settings)) as warehouse:
             schema.init(warehouse, settings)
             yield warehouse, settings
