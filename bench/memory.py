@@ -1,6 +1,7 @@
 """Memory: the most that a load and a transform keep resident, for few and for many statements."""
 
 import multiprocessing
+import os
 import re
 import subprocess
 import sys
@@ -76,7 +77,8 @@ def _dbt(database: Database) -> int:
         *("--target-path", str(database.folder / "target")),
         *("--log-path", str(database.folder / "logs")),
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    environment = os.environ | {"XAPI_CHDB_PATH": str(database.path)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:
         # TypeError: it has ended and has no memory any more.
@@ -84,7 +86,7 @@ def _dbt(database: Database) -> int:
             peak = max(peak, _high_water(str(process.pid)))
         time.sleep(0.05)
     if process.returncode:
-        raise RuntimeError(f"dbt run failed with {process.returncode}")
+        raise RuntimeError(f"dbt run failed; see {database.folder.name}/logs")
     return peak
 
 
