@@ -18,9 +18,14 @@ test: $(READY)
 e2e: $(READY) $(STAND_IN)
 	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
-# What one stored parse saves, as a line of JSON.
-bench: $(READY)
-	$(BIN)/python bench/one_parse.py
+# The pipeline measured beside what people use instead: bench/README.md, bench/results.json.
+bench: $(READY) $(STAND_IN)
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { test "$$(id -u)" = 0 && \
+		apt-get update --quiet --quiet && \
+		apt-get install --quiet --quiet --yes --no-install-recommends nginx-light; } || \
+		{ echo "make bench needs nginx: apt-get install nginx-light"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt
+	$(BIN)/python -m bench.run $(BENCH_ARGS)
 
 # The long run of what `make test` does in small: everything fails at random moments, and nothing
 # may be lost or doubled. Options: CHAOS_ARGS="--seed 7 --runs 100 --only load".

@@ -201,6 +201,7 @@ class ClickHouseHttp:
         self.port, self.user, self.password = port, user, password
         self.fault: Callable[[str], Fault] | None = None
         self.queries: list[str] = []
+        self.reads: list[tuple[str, int]] = []  # SQL, and rows that it read from tables
         self.sockets: set[socket.socket] = set()
         self.closing = threading.Event()
         self._sessions: dict[str, Session] = {}
@@ -384,6 +385,7 @@ class _Handler(BaseHTTPRequestHandler):
             "result_rows": result.rows_read() if statement.reads else 0,
             "elapsed_ns": time.monotonic_ns() - started,
         }
+        self.of.reads.append((shown, counts["read_rows"]))
         headers = {
             "X-ClickHouse-Query-Id": fields.get("query_id") or uuid.uuid4(),
             "X-ClickHouse-Timezone": self.of.timezone,

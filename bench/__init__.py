@@ -1,0 +1,1 @@
+"""What the pipeline costs, measured beside what people use instead: `make bench`."""

@@ -1,0 +1,230 @@
+"""The engine under measurement: its database, the loader and dbt on it, and the clocks."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.lake import Lake
+from bench.sizes import Size
+from loader import schema
+from loader.load import load
+from loader.objects import S3Object
+from loader.settings import Settings
+from loader.warehouse import Warehouse, open_warehouse
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a measurement gets.
+
+    Attributes:
+        size: how much of everything.
+        folder: for its files; they last between runs.
+        lake: the public bucket.
+        prices: of the Lambda calculation.
+        say: tells of progress.
+    """
+
+    size: Size
+    folder: Path
+    lake: Lake
+    prices: dict[str, Any]
+
+    def say(self, text: str) -> None:
+        """Tell of progress."""
+        print(f"    {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Time:
+    """What a piece of work took.
+
+    Attributes:
+        wall: seconds on the clock.
+        cpu: seconds of processor.
+        peak: largest resident memory in bytes, of a process.
+    """
+
+    wall: float
+    cpu: float
+    peak: int = 0
+
+
+def middle(times: list[Time]) -> Time:
+    """The run with the middle time."""
+    return sorted(times, key=lambda one: one.wall)[len(times) // 2]
+
+
+def timed(work: Callable[[], Any]) -> Time:
+    """Do something in this process, and time it."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Time(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def interleaved(times: int, *works: Callable[[], Time]) -> list[Time]:
+    """Each work several times, in turn; the middle time of each."""
+    runs = [[work() for work in works] for _ in range(times)]
+    return [middle(list(column)) for column in zip(*runs, strict=True)]
+
+
+def run_process(*command: str, **more: str) -> Time:
+    """Run a command from the root of the project, and time it.
+
+    Args:
+        more: environment variables besides.
+
+    Raises:
+        RuntimeError: it failed; says what it printed.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}:\n{output.decode(errors='replace')[-3000:]}")
+    return Time(
+        time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    )
+
+
+class Database:
+    """An embedded database in a folder; one process at a time has it open."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.path = folder / "clickhouse"
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[Warehouse, Settings]]:
+        """Open it in this process."""
+        settings = replace(Settings.from_env(), chdb_path=str(self.path))
+        with closing(open_warehouse(settings)) as warehouse:
+            schema.init(warehouse, settings)
+            yield warehouse, settings
+
+    def dbt(self, *arguments: str) -> Time:
+        """Run dbt on it, as a person would."""
+        return run_process(
+            str(Path(sys.executable).with_name("dbt")),
+            *arguments,
+            *("--project-dir", "dbt_project", "--no-use-colors"),
+            *("--target-path", str(self.folder / "target")),
+            *("--log-path", str(self.folder / "logs")),
+            XAPI_CHDB_PATH=str(self.path),
+        )
+
+    def compiled(self, model: str) -> str:
+        """The SQL of a model, as dbt compiled it."""
+        return next((self.folder / "target" / "compiled").rglob(f"{model}.sql")).read_text()
+
+    def remove(self) -> None:
+        """Start anew."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def keep(self) -> None:
+        """Remember how it is now."""
+        kept = self.folder.with_name(f"{self.folder.name}-kept")
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self.folder, kept, symlinks=True)
+
+    def restore(self) -> None:
+        """Make it what it was. In its old place, because dbt parses the project anew when the
+        profile names another."""
+        self.remove()
+        shutil.copytree(
+            self.folder.with_name(f"{self.folder.name}-kept"), self.folder, symlinks=True
+        )
+
+
+def empty_database(site: Site, name: str) -> Database:
+    """A new database with all tables, and nothing in them."""
+    made = Database(site.folder / name)
+    made.remove()
+    with made.open():
+        pass
+    made.dbt("run")
+    return made
+
+
+def load_objects(warehouse: Warehouse, settings: Settings, objects: list[S3Object]) -> int:
+    """Load objects as the Lambda does when it is told of them; their lines.
+
+    Raises:
+        RuntimeError: one was not committed.
+    """
+    outcomes = [outcome for batch in load(warehouse, settings, objects) for outcome in batch]
+    failed = [outcome for outcome in outcomes if outcome.outcome != "committed"]
+    if failed or len(outcomes) != len(objects):
+        raise RuntimeError(f"{len(failed)} of {len(objects)} objects failed: {failed[:1]}")
+    return sum(outcome.rows for outcome in outcomes)
+
+
+class Redirected:
+    """A warehouse whose inserts into raw go to a table without storage."""
+
+    def __init__(self, warehouse: Warehouse):
+        self._warehouse = warehouse
+        warehouse.command(
+            "create table if not exists xapi_raw.nothing as xapi_raw.statements engine = Null"
+        )
+
+    def command(self, sql: str, **values: Any) -> None:
+        """See `Warehouse.command`."""
+        self._warehouse.command(
+            sql.replace("{raw:Identifier}.statements", "{raw:Identifier}.nothing"), **values
+        )
+
+    def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """See `Warehouse.query`."""
+        return self._warehouse.query(sql, **values)
+
+
+def bare_parse(database: Database) -> str:
+    """The one JSONExtract of the staging view, as an expression of `line`."""
+    found = re.search(r"JSONExtract\(\s*line\s*,\s*'Tuple\(.*?\)'\s*\)", _flat(database), re.DOTALL)
+    if not found:
+        raise RuntimeError("the staging view has no JSONExtract(line, 'Tuple(...)')")
+    return found[0]
+
+
+def _flat(database: Database) -> str:
+    return database.compiled("stg_xapi__statements")
+
+
+def number(warehouse: Warehouse, sql: str) -> Any:
+    """The one value of a select."""
+    return next(iter(warehouse.query(sql)[0].values()))
+
+
+def prepare_environment(lake: Lake, buckets: Iterable[str]) -> None:
+    """Settings of the person who runs this must not decide what it shows."""
+    for name in list(os.environ):
+        if name.startswith(("XAPI_", "CLICKHOUSE_", "AWS_", "S3_XAPI_")):
+            del os.environ[name]
+    os.environ |= {
+        "AWS_ENDPOINT_URL_S3": lake.endpoint,
+        "XAPI_ALLOWED_BUCKETS": ",".join(buckets),
+        # The bucket is public: no credentials are looked for.
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }

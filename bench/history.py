@@ -1,0 +1,81 @@
+"""A history of loads to put increments onto: lines and ledger by SQL, tables by dbt itself."""
+
+import hashlib
+from datetime import UTC, datetime
+
+from bench.engine import ROOT, Database, Site, empty_database
+from bench.statements import Lines
+from loader.warehouse import Warehouse
+
+PER_OBJECT, PER_LOAD = 20, 10_000
+START, DAYS = datetime(2025, 1, 1, tzinfo=UTC), 364
+# Video statements only, so that the table has as many rows as there are lines.
+_VIDEO = "h2 % 58"
+
+_OBJECT = "intDiv(number, 20)"
+_KEY = (
+    "concat('section/', toString(section_number), '/video/', "
+    f"formatDateTime(toDateTime(at, 'UTC'), '%Y-%m-%dT%H-%i-%S'), '.000000Z_', "
+    f"hex(sipHash128({_OBJECT})), '.jsonl')"
+)
+_LOAD = "reinterpretAsUUID(toUInt128(sipHash64(intDiv(number, 10000))))"
+
+
+def fill(warehouse: Warehouse, rows: int, bucket: str = "history") -> None:
+    """Put committed loads of 500 objects of 20 lines into raw and the ledger.
+
+    Args:
+        rows: lines; a multiple of 10,000.
+        bucket: that the objects are said to come from.
+    """
+    for first in range(0, rows, 500_000):
+        count = min(500_000, rows - first)
+        whole = Lines(0, rows, start=START, days=DAYS, per_object=PER_OBJECT, family=_VIDEO)
+        lines = whole.part(first // count, rows // count)
+        more = (
+            f"{_LOAD} as load_id, {_OBJECT} as object, "
+            f"first_value({_KEY}) over (partition by {_OBJECT} order by number) as key, "
+            f"number % {PER_OBJECT} + 1 as source_line"
+        )
+        warehouse.command(
+            "insert into xapi_raw.statements "
+            "(load_id, bucket, key, etag, object_size, last_modified, source_line, line) "
+            f"select load_id, '{bucket}', key, 'v1', 25000, toDateTime64('{START:%Y-%m-%d}', 3), "
+            f"source_line, line from ({lines.sql(more)}) settings max_insert_threads = 1"
+        )
+    warehouse.command(
+        "insert into xapi_raw.loads (load_id, bucket, key, etag, size, last_modified, rows, "
+        "outcome, error, mode, policy, started_at, duration_ms) "
+        "select load_id, bucket, key, etag, 25000, any(last_modified), count(), 'committed', '', "
+        "'load', 'append', now64(3), 1 from xapi_raw.statements group by load_id, bucket, key, etag"
+    )
+
+
+def history(site: Site, rows: int) -> Database:
+    """A database with that many lines, applied to `video_events`. Kept between runs for as long
+    as the models are the same."""
+    name = f"history-{rows}"
+    mark = site.folder / f"{name}-kept" / "models"
+    database = Database(site.folder / name)
+    if mark.exists() and mark.read_text() == _models():
+        database.restore()
+        return database
+    database = empty_database(site, name)
+    with database.open() as (warehouse, _):
+        fill(warehouse, rows)
+    site.say(f"history: {rows:,} lines in raw")
+    database.dbt("run", "--select", "video_events")
+    site.say(f"history: {rows:,} lines applied")
+    (database.folder / "models").write_text(_models())
+    database.keep()
+    return database
+
+
+def _models() -> str:
+    """The state of what decides what a history looks like."""
+    digest = hashlib.sha256()
+    for folder in ("macros", "dbt_project/models", "loader/sql", "bench"):
+        for path in sorted((ROOT / folder).rglob("*.*")):
+            if path.suffix in (".sql",) or path.name in ("history.py", "statements.py"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,113 @@
+"""Increments: 10,000 new statements onto a long history, against a short one."""
+
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from bench import lake
+from bench.engine import Database, Site, Time, interleaved, load_objects, number, run_process, timed
+from bench.history import DAYS, START, history
+from bench.rows import Row
+from bench.statements import Lines
+from tests.clickhouse_http import ClickHouseHttp
+
+SHORT, NEW = 100_000, 10_000
+VIDEO = ("--select", "video_events")
+
+
+def measure(site: Site) -> list[Row]:
+    """The same increments onto both; then what an empty run reads."""
+    histories = [history(site, rows) for rows in (SHORT, site.size.history)]
+    batches = iter(range(100))
+    numbers = [[next(batches) for _ in range(site.size.repeats)]] * 2
+    runs = [iter(each) for each in numbers]
+
+    def apply(place: int) -> Time:
+        lines = Lines(
+            90_000_000 + NEW * next(runs[place]),
+            NEW,
+            sections=100,
+            start=START + timedelta(days=DAYS),
+            days=0.9,
+            per_object=20,
+        )
+        bucket = f"increment-{lines.first}"
+        objects = lake.write_tiny(site.lake.root, bucket, lines)
+        os.environ["XAPI_ALLOWED_BUCKETS"] += f",{bucket}"
+        with histories[place].open() as (warehouse, settings):
+            loaded = timed(lambda: load_objects(warehouse, settings, objects))
+        built = histories[place].dbt("run", *VIDEO)
+        return Time(loaded.wall + built.wall, loaded.cpu + built.cpu)
+
+    short, short_idle, long, long_idle = interleaved(
+        site.size.repeats,
+        lambda: apply(0),
+        lambda: histories[0].dbt("run", *VIDEO),
+        lambda: apply(1),
+        lambda: histories[1].dbt("run", *VIDEO),
+    )
+    reads = rows_read(histories[1], *VIDEO)
+    for database in histories:
+        database.remove()
+    title = f"{NEW:,} statements onto {site.size.history:,} rows against {SHORT:,}"
+    return [
+        Row(
+            f"{title}: load and dbt run",
+            long.wall,
+            "s",
+            reference=short.wall,
+            ratio=long.wall / short.wall,
+            at_most=1.3,
+            counts={"CPU s": round(long.cpu, 2), "CPU s of the reference": round(short.cpu, 2)},
+        ),
+        Row(
+            f"{title}: without dbt's start-up",
+            long.wall - long_idle.wall,
+            "s",
+            reference=short.wall - short_idle.wall,
+            ratio=(long.wall - long_idle.wall) / (short.wall - short_idle.wall),
+            at_most=1.3,
+            counts={
+                "start-up, s": round(long_idle.wall, 2),
+                "start-up of the reference, s": round(short_idle.wall, 2),
+            },
+        ),
+        Row(
+            f"a run with nothing to do on {site.size.history:,} rows: rows read of raw lines",
+            reads["raw"],
+            "rows",
+            at_most=0,
+            note="read by statements that name the raw lines or the view of them, less the ledger",
+            counts={"rows read by all statements": reads["all"], "statements": reads["statements"]},
+        ),
+    ]
+
+
+def rows_read(database: Database, *selection: str) -> dict[str, int]:
+    """Rows that the statements of a dbt run read: of raw lines, and in all.
+
+    dbt speaks HTTP to an engine in this process here, which counts them. A statement that names
+    the raw lines reads the ledger beside them, once; a granule of lines has 8,192 rows.
+    """
+    with database.open() as (warehouse, _):
+        ledger = number(warehouse, "select count() from xapi_raw.loads")
+    with ClickHouseHttp(database.path) as server:
+        run_process(
+            str(Path(sys.executable).with_name("dbt")),
+            "run",
+            *selection,
+            *("--project-dir", "dbt_project", "--no-use-colors"),
+            *("--target-path", str(database.folder / "target-server")),
+            *("--log-path", str(database.folder / "logs")),
+            XAPI_TARGET="server",
+            CLICKHOUSE_HOST="127.0.0.1",
+            CLICKHOUSE_PORT=str(server.port),
+        )
+        reads = server.reads
+    raw = [rows for sql, rows in reads if "stg_xapi__statements" in sql or ".`statements`" in sql]
+    return {
+        "raw": sum(max(rows - ledger, 0) for rows in raw),
+        "all": sum(rows for _, rows in reads),
+        "statements": len(reads),
+    }

@@ -1,0 +1,148 @@
+"""Loading: S3 to committed raw, against the same read without storing, and one by one."""
+
+from uuid import UUID, uuid4
+
+from bench import data
+from bench.engine import Database, Redirected, Site, interleaved, load_objects, timed
+from bench.rows import Row
+from loader.objects import S3Object, batches, pattern
+from loader.sources import THREADS, S3Source
+from loader.warehouse import Warehouse
+
+BARE_READ = f"""
+insert into {{raw:Identifier}}.nothing (line)
+select line
+from s3(
+    {{collection:Identifier}},
+    filename = {{pattern:String}},
+    format = 'LineAsString',
+    structure = 'line String'
+)
+where _path in {{paths:Array(String)}}
+settings use_hive_partitioning = 0, max_threads = {THREADS}
+"""
+
+
+def measure(site: Site) -> list[Row]:
+    """Large objects, then tiny ones."""
+    return [*_large(site), *_tiny(site)]
+
+
+def _large(site: Site) -> list[Row]:
+    objects = data.large(site)[: site.size.loaded_large]
+    database = Database(site.folder / "load")
+    database.remove()
+    with database.open() as (warehouse, settings):
+
+        def ours():
+            _empty(warehouse)
+            return timed(lambda: load_objects(warehouse, settings, objects))
+
+        def reference():
+            source = S3Source(Redirected(warehouse), settings)
+            return timed(lambda: source.insert(objects, UUID(int=0)))
+
+        since = site.lake.log_end()
+        ours()
+        requests = site.lake.requests(since)
+        loaded, read = interleaved(site.size.repeats, ours, reference)
+        counts = _stored(warehouse)
+    size = sum(item.size for item in objects)
+    return [
+        Row(
+            f"load {len(objects)} objects of {size / len(objects) / 1e6:.0f} MB into committed raw",
+            size / loaded.wall / 1e6,
+            "MB/s",
+            reference=size / read.wall / 1e6,
+            ratio=read.wall / loaded.wall,
+            at_least=0.6,
+            note="reference: the same read into a Null table",
+            counts=counts
+            | {
+                "bytes": size,
+                "S3 requests": dict(requests),
+                "CPU s": round(loaded.cpu, 2),
+                "CPU s of the reference": round(read.cpu, 2),
+            },
+        )
+    ]
+
+
+def _tiny(site: Site) -> list[Row]:
+    objects = data.tiny(site)
+    sample = objects[:: max(len(objects) // site.size.tiny_sample, 1)][: site.size.tiny_sample]
+    database = Database(site.folder / "load")
+    database.remove()
+    with database.open() as (warehouse, settings):
+        Redirected(warehouse)
+
+        def ours():
+            _empty(warehouse)
+            return timed(lambda: load_objects(warehouse, settings, objects))
+
+        def one_by_one():
+            _empty(warehouse)
+            source = S3Source(warehouse, settings)
+            return timed(lambda: [source.insert([item], uuid4()) for item in sample])
+
+        def bare():
+            return timed(lambda: _read(warehouse, objects))
+
+        since = site.lake.log_end()
+        ours()
+        requests = site.lake.requests(since)
+        counts = _stored(warehouse)
+        loaded, single, read = interleaved(site.size.repeats, ours, one_by_one, bare)
+    alone = single.wall * len(objects) / len(sample)
+    return [
+        Row(
+            f"load {len(objects):,} objects of 20 lines in 300 folders, against an INSERT each",
+            len(objects) / loaded.wall,
+            "objects/s",
+            reference=len(objects) / alone,
+            ratio=alone / loaded.wall,
+            at_least=15,
+            note=f"reference: the bare INSERT of {len(sample)} of them one by one, without checks "
+            "and ledger",
+            counts=counts
+            | {
+                "S3 requests": dict(requests),
+                "S3 requests per object": round(requests.total() / len(objects), 3),
+                "CPU s": round(loaded.cpu, 2),
+            },
+        ),
+        Row(
+            "the same, against a bare read",
+            len(objects) / loaded.wall,
+            "objects/s",
+            reference=len(objects) / read.wall,
+            ratio=read.wall / loaded.wall,
+            at_least=0.6,
+            note="reference: s3() of the same keys into a Null table, a thousand at a time",
+            counts={"CPU s of the reference": round(read.cpu, 2)},
+        ),
+    ]
+
+
+def _empty(warehouse: Warehouse) -> None:
+    warehouse.command("truncate table {raw:Identifier}.statements")
+    warehouse.command("truncate table {raw:Identifier}.loads")
+
+
+def _read(warehouse: Warehouse, objects: list[S3Object]) -> None:
+    for batch in batches(objects):
+        warehouse.command(BARE_READ, pattern=pattern(batch), paths=[item.path for item in batch])
+
+
+def _stored(warehouse: Warehouse) -> dict[str, int]:
+    """What raw holds, and the parts that its inserts wrote."""
+    return warehouse.query(
+        """
+        select
+            (select count() from {raw:Identifier}.statements) as lines,
+            (select uniqExact(load_id) from {raw:Identifier}.loads) as INSERTs,
+            sum(max_block_number - min_block_number + 1) as parts_inserted
+        from system.parts
+        where active and database = 'xapi_raw' and table = 'statements'
+        """
+    )[0]

@@ -1,0 +1,98 @@
+"""The command line: run the measurements, each in a process of its own, and write the report."""
+
+import json
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from bench import report
+from bench.data import buckets
+from bench.engine import Site, prepare_environment
+from bench.lake import serve
+from bench.prices import PRICES
+from bench.rows import Row
+from bench.sizes import SIZES, Size
+
+FOLDER = Path("build/bench")
+MEASUREMENTS = (
+    "load",
+    "transform",
+    "end_to_end",
+    "increments",
+    "section_queries",
+    "memory",
+    "storage",
+    "lambda_cost",
+)
+
+
+@click.command()
+@click.option("--size", type=click.Choice(list(SIZES)), default="default", show_default=True)
+@click.option("--only", type=click.Choice(MEASUREMENTS), multiple=True, help="May be repeated.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=NUMBER", help="Another volume.")
+@click.option("--prices", type=click.File(), help="JSON: other prices than those of AWS here.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def main(
+    size: str, only: tuple[str, ...], changes: tuple[str, ...], prices: TextIO, as_json: bool
+) -> None:
+    """Measure the pipeline beside what people use instead.
+
+    A run of all measurements writes bench/results.json and bench/README.md; a run of some only
+    shows them.
+    """
+    volumes = _changed(SIZES[size], changes)
+    started, found = time.perf_counter(), {}
+    about = report.machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+    try:
+        with serve(FOLDER / "lake", FOLDER / "nginx") as lake:
+            prepare_environment(lake, buckets(volumes))
+            paid = PRICES | (json.load(prices) if prices else {})
+            site = Site(volumes, FOLDER.resolve(), lake, paid)
+            for name in only or MEASUREMENTS:
+                click.echo(f"{name} ...", err=True)
+                at = time.perf_counter()
+                found[name] = measure(name, site)
+                click.echo(f"{name}: {time.perf_counter() - at:.0f} s", err=True)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+    about |= {"minutes": round((time.perf_counter() - started) / 60, 1), "prices": paid}
+    if as_json:
+        shown = {name: [asdict(row) for row in rows] for name, rows in found.items()}
+        click.echo(json.dumps(shown, indent=1))
+    else:
+        click.echo(report.tables(found))
+    if not only:
+        report.write(found, size, volumes, about)
+        click.echo("wrote bench/README.md and bench/results.json", err=True)
+
+
+def measure(name: str, site: Site) -> list[Row]:
+    """Run one measurement in a new process."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
+        return pool.submit(_measure, name, site).result()
+
+
+def _measure(name: str, site: Site) -> list[Row]:
+    return import_module(f"bench.{name}").measure(site)
+
+
+def _changed(size: Size, changes: tuple[str, ...]) -> Size:
+    names = {field.name for field in fields(size)} - {"memory"}
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in names or not value.isdigit():
+            raise click.BadParameter(f"{change!r}; accepted: {', '.join(sorted(names))} = a number")
+        size = replace(size, **{name: int(value)})
+    return size
+
+
+if __name__ == "__main__":
+    main()

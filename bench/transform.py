@@ -1,0 +1,90 @@
+"""Transforming: raw lines to tables by dbt, against one bare JSONExtract of the same lines."""
+
+from bench import data
+from bench.engine import (
+    Database,
+    Site,
+    Time,
+    bare_parse,
+    empty_database,
+    interleaved,
+    load_objects,
+    timed,
+)
+from bench.rows import Row
+
+VIDEO, FIVE = ("--select", "video_events"), ("--select", "marts.events")
+
+
+def measure(site: Site) -> list[Row]:
+    """`video_events` alone, then all families."""
+    objects = data.large(site)
+    database = empty_database(site, "transform")
+    with database.open() as (warehouse, settings):
+        lines = load_objects(warehouse, settings, objects)
+    site.say(f"loaded {lines:,} lines")
+    database.keep()
+
+    def run(*selection: str) -> Time:
+        database.restore()
+        return database.dbt("run", *selection)
+
+    video, five, bare, idle, idle_five = interleaved(
+        site.size.repeats,
+        lambda: run(*VIDEO),
+        lambda: run(*FIVE),
+        lambda: _bare(database),
+        lambda: database.dbt("run", *VIDEO),
+        lambda: database.dbt("run", *FIVE),
+    )
+    return _rows(lines, video, five, idle, idle_five, bare)
+
+
+def _bare(database: Database) -> Time:
+    with database.open() as (warehouse, _):
+        warehouse.command(
+            f"create table if not exists xapi_raw.parsed engine = Null as "
+            f"select {bare_parse(database)} as statement from xapi_raw.statements where 0"
+        )
+        sql = (
+            f"insert into xapi_raw.parsed select {bare_parse(database)} as statement "
+            "from xapi_raw.statements"
+        )
+        return timed(lambda: warehouse.command(sql))
+
+
+def _rows(
+    lines: int, video: Time, all_families: Time, idle: Time, idle_all: Time, bare: Time
+) -> list[Row]:
+    alone, five = video.wall - idle.wall, all_families.wall - idle_all.wall
+    return [
+        Row(
+            f"transform {lines:,} raw lines into video_events: dbt run, without its start-up",
+            lines / alone,
+            "lines/s",
+            reference=lines / bare.wall,
+            ratio=bare.wall / alone,
+            at_least=0.6,
+            note="reference: one JSONExtract of the same lines into a Null table",
+            counts={
+                "dbt run, s": round(video.wall, 2),
+                "dbt run with nothing to do (start-up), s": round(idle.wall, 2),
+                "reference, s": round(bare.wall, 2),
+                "CPU s": round(video.cpu - idle.cpu, 2),
+                "CPU s of the reference": round(bare.cpu, 2),
+            },
+        ),
+        Row(
+            "all five families, against video_events alone",
+            five,
+            "s",
+            reference=alone,
+            ratio=five / alone,
+            at_most=1.6,
+            counts={
+                "dbt run, s": round(all_families.wall, 2),
+                "start-up, s": round(idle_all.wall, 2),
+                "CPU s": round(all_families.cpu - idle_all.cpu, 2),
+            },
+        ),
+    ]

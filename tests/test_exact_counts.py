@@ -1,0 +1,129 @@
+"""What does not depend on the machine: requests, statements, parts, rows read, bytes."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import build
+import chdb
+import pytest
+from bulk import LINE, counting_requests, key_of
+
+from bench import history, section_queries, storage
+from bench.engine import Database, load_objects
+from bench.increments import rows_read
+from bench.statements import Lines
+from loader.objects import S3Object
+from loader.settings import Settings
+from loader.sources import local_objects
+
+HISTORY, NEW, GRANULE = 100_000, 1_000, 8_192
+VIDEO = ("--select", "+video_events")
+OBJECTS = 40
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A hundred thousand statements in ten loads of 500 objects, applied to video_events by dbt."""
+    database = Database(tmp_path_factory.mktemp("history"))
+    with database.open() as (warehouse, _):
+        history.fill(warehouse, HISTORY)
+    database.dbt("run", *VIDEO)
+    yield database
+    database.remove()
+
+
+class Counting:
+    """A warehouse that notes what is sent to it."""
+
+    def __init__(self, warehouse: Any):
+        self._warehouse = warehouse
+        self.sent: list[str] = []
+
+    def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """See `Warehouse.query`."""
+        self.sent.append(sql)
+        return self._warehouse.query(sql, **values)
+
+    def command(self, sql: str, **values: Any) -> None:
+        """See `Warehouse.command`."""
+        self.sent.append(sql)
+        self._warehouse.command(sql, **values)
+
+
+@pytest.fixture
+def told(bucket: str) -> list[S3Object]:
+    """Objects in S3, as its notifications name them."""
+    client = boto3.client("s3")
+    objects = []
+    for number in range(OBJECTS):
+        key = key_of(number, "2025-10-01")
+        answer = client.put_object(Bucket=bucket, Key=key, Body=LINE + b"\n")
+        objects.append(S3Object(bucket, key, answer["ETag"].strip('"'), len(LINE) + 1))
+    return objects
+
+
+def test_an_object_costs_one_head_and_one_get_and_no_listing(warehouse, told):
+    with counting_requests() as requests:
+        load_objects(warehouse, Settings.from_env(), told)
+    assert Counter(method for method, _ in requests) == {"HEAD": OBJECTS, "GET": OBJECTS}
+    assert "?" not in {key for _, key in requests}
+
+
+def test_a_load_sends_four_statements_whatever_the_number_of_objects(warehouse, told):
+    counting = Counting(warehouse)
+    for objects in (told[:1], told[1:]):
+        counting.sent.clear()
+        load_objects(counting, Settings.from_env(), objects)
+        assert len(counting.sent) == 4, counting.sent
+
+
+def test_an_insert_writes_one_part(warehouse, told):
+    load_objects(warehouse, Settings.from_env(), told)
+    parts = warehouse.query(
+        "select sum(max_block_number - min_block_number + 1) as inserted, sum(rows) as lines "
+        "from system.parts where active and database = 'xapi_raw' and table = 'statements'"
+    )
+    assert parts == [{"inserted": 1, "lines": OBJECTS}]
+
+
+def test_a_run_with_nothing_to_do_reads_no_raw_line(past):
+    assert rows_read(past, *VIDEO)["raw"] == 0
+
+
+def test_an_increment_reads_its_own_loads_and_not_the_history(past, tmp_path):
+    engine = chdb.connect(":memory:")
+    body = engine.query(Lines(90_000_000, NEW).sql(), "TSVRaw").bytes()
+    engine.close()
+    (tmp_path / "new.jsonl").write_bytes(body)
+    with past.open() as (warehouse, settings):
+        assert load_objects(warehouse, settings, local_objects(Path(tmp_path))) == NEW
+    # Lines that were merged with others lie in two granules at most. The view reads the ledger
+    # once more for the keys of the new lines: a row for each object.
+    objects = HISTORY // history.PER_OBJECT + 1
+    assert NEW <= rows_read(past, *VIDEO)["raw"] <= 2 * GRANULE + objects < HISTORY
+
+
+def test_thirty_days_of_a_section_read_a_granule_of_each_month(past):
+    rows = 300_000
+    with past.open() as (warehouse, _):
+        ours, by_hash, _ = section_queries.fill(warehouse, rows, 300)
+    wheres = list(section_queries.conditions("section + 30 days", 300, 21))
+    read = section_queries.ask(str(past.path), ours, wheres)["rows"]
+    assert read <= 2 * GRANULE
+    # The other order reads both months whole.
+    assert section_queries.ask(str(past.path), by_hash, wheres)["rows"] >= rows / 12
+
+
+def test_a_statement_takes_its_bytes(past):
+    with past.open() as (warehouse, _):
+        raw = storage.stored(warehouse, "xapi_raw", "statements")
+        events = storage.stored(warehouse, "xapi", "video_events")
+    assert raw.ours <= 150, raw
+    assert events.ours <= 85, events
+
+
+def test_the_zip_of_the_function_is_small(tmp_path):
+    assert build.build(output=tmp_path / "function.zip").stat().st_size <= 160 * 1024
