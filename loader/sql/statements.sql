@@ -10,7 +10,7 @@ create table if not exists {raw:Identifier}.statements $on_cluster
     etag LowCardinality(String) comment 'Version of the object, without quotes; of a local file its MD5',
     object_size UInt64 comment 'Bytes of the object as stored (compressed, if it is)' codec(ZSTD(1)),
     last_modified DateTime64(3, 'UTC') comment 'When the object was written' codec(ZSTD(1)),
-    source_line UInt64 comment 'Place of the line in its object, from 1' codec(Delta, ZSTD(1)),
+    source_line UInt64 comment 'Place of the line in its object, from 1' codec(DoubleDelta, ZSTD(1)),
     line String comment 'The line as it lies in the object' codec(ZSTD(1)),
     loaded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When the row was written' codec(ZSTD(1))
 )

@@ -78,6 +78,7 @@ class Record:
     """One run of a scenario.
 
     Attributes:
+        rounds: how often it was played in the world.
         happened: what the fault did, e.g. 'killed after 0.41 s'.
         faults: how many faults really hit.
         statements: visible lines in the end.
@@ -91,6 +92,7 @@ class Record:
     fault: str
     target: str
     seed: str
+    rounds: int = 0
     happened: list[str] = field(default_factory=list)
     faults: int = 0
     statements: int = 0
@@ -113,11 +115,14 @@ class Record:
         return asdict(self) | {"ok": self.ok}
 
 
-def run_scenario(yard: Yard, chosen: Scenario, seed: str) -> Record:
-    """Play a scenario once: fault, ordinary recovery, verdict.
+def run_scenario(yard: Yard, chosen: Scenario, seed: str, rounds: int = 1) -> Record:
+    """Play a scenario in a new world: fault, ordinary recovery, verdict.
 
     Args:
         seed: decides everything that is left to chance.
+        rounds: how often it is played in that world, each time with other objects; after each
+            the ordinary commands run, and the verdict is about all of them together. Where a
+            round leaves another way to load behind (a policy, a queue), it is the last.
     """
     record = Record(chosen.place, chosen.fault, chosen.target, seed)
     started = time.monotonic()
@@ -125,7 +130,12 @@ def run_scenario(yard: Yard, chosen: Scenario, seed: str) -> Record:
     shutil.rmtree(yard.folder / name, ignore_errors=True)
     with yard.world(name, chosen.target, chosen.filled) as world:
         try:
-            chosen.function(world, random.Random(f"{chosen.name}/{seed}"))
+            for number in range(rounds):
+                record.rounds = number + 1
+                chosen.function(world, random.Random(f"{chosen.name}/{seed}/{number}"))
+                if number + 1 == rounds or not world.loads_as_usual:
+                    break
+                world.recover() if chosen.filled else world.load()
             world.recover()
             verdict = world.check()
             for part in ("statements", "lost", "doubled", "wrong", "notes"):

@@ -19,13 +19,14 @@ def matrix(records: list[Record], seed: str, seconds: float) -> str:
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.place, record.fault].append(record)
-    heads = ("place", "fault", "runs", "statements", "faults that hit", "lost", "doubled", "wrong")
-    rows = [(*heads, "repairs"), ("---",) * 2 + ("---:",) * 7]
+    heads = ("place", "fault", "worlds", "rounds", "faults that hit", "statements")
+    heads += ("lost", "doubled", "wrong", "repairs")
+    rows = [heads, ("---",) * 2 + ("---:",) * 8]
     for (place, fault), runs in [*sorted(groups.items()), (("all", ""), records)]:
         played = [run for run in runs if not run.skipped]
         sums = [
             sum(getattr(run, name) for run in played)
-            for name in ("statements", "faults", "lost", "doubled", "wrong", "repairs")
+            for name in ("rounds", "faults", "statements", "lost", "doubled", "wrong", "repairs")
         ]
         rows.append((place, fault, str(len(played)), *[f"{number:,}" for number in sums]))
     lines = ["| " + " | ".join(row) + " |" for row in rows]
@@ -34,6 +35,7 @@ def matrix(records: list[Record], seed: str, seconds: float) -> str:
     lines += ["", f"Seed {seed}, {round(seconds)} s, {len(failed)} failed."]
     lines += [f"Not played: {place}/{fault}: {why}" for place, fault, why in sorted(skipped)]
     lines += [
-        f"Failed: `{COMMAND} --only {exactly(one)} --seed {one.seed} --runs 1`" for one in failed
+        f"Failed: `{COMMAND} --only {exactly(one)} --seed {one.seed} --runs 1 --rounds {one.rounds}`"
+        for one in failed
     ]
     return "\n".join(lines) + "\n"

@@ -37,17 +37,18 @@ def end_orderly() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
-def work(folder: Path, root: Path, jobs, records) -> None:
-    """Play the runs that a queue hands out, until it hands out none."""
+def work(folder: Path, root: Path, jobs, records, rounds: int, until: float) -> None:
+    """Play the runs that a queue hands out, until it hands out none or the time is up."""
     end_orderly()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     known = {one.name: one for one in scenarios()}
     yard = Yard(folder, root)
     try:
-        while job := jobs.get():
+        while (job := jobs.get()) and time.time() < until:
             name, seed = job
-            records.put(run_scenario(yard, known[name], seed))
+            records.put(run_scenario(yard, known[name], seed, rounds))
     finally:
+        records.put(None)
         yard.close()
 
 
@@ -62,7 +63,12 @@ def tell(record: Record, where: str) -> None:
 
 
 def play(
-    jobs: list[tuple[str, str]], folder: Path, workers: int, root: Path = ROOT
+    jobs: list[tuple[str, str]],
+    folder: Path,
+    workers: int,
+    root: Path = ROOT,
+    rounds: int = 1,
+    minutes: float = 24 * 60,
 ) -> list[Record]:
     """Play runs in several processes, and say what becomes of each.
 
@@ -70,25 +76,36 @@ def play(
         jobs: scenario and seed of each run.
         folder: where the worlds are made.
         workers: how many at a time, each its own process with its own S3.
+        rounds: how often a scenario is played in its world.
+        minutes: after which no run begins any more.
     """
+    until = time.time() + 60 * minutes
     spawn = multiprocessing.get_context("spawn")
     waiting, records = spawn.Queue(), spawn.Queue()
     for job in [*jobs, *[None] * workers]:
         waiting.put(job)
     started = [
         # Daemons: they end when this process does.
-        spawn.Process(target=work, args=(folder / f"{at}", root, waiting, records), daemon=True)
+        spawn.Process(
+            target=work,
+            args=(folder / f"{at}", root, waiting, records, rounds, until),
+            daemon=True,
+        )
         for at in range(workers)
     ]
     for process in started:
         process.start()
     found: list[Record] = []
-    while len(found) < len(jobs):
+    ended = 0
+    while ended < workers:
         try:
             record = records.get(timeout=5)
         except Exception:
             if not any(process.is_alive() for process in started):
                 raise RuntimeError("the workers have ended before the runs were done") from None
+            continue
+        if record is None:
+            ended += 1
             continue
         found.append(record)
         tell(record, f"{len(found):4}/{len(jobs)}")
@@ -103,6 +120,8 @@ def main() -> int:
     parser.add_argument("--seed", default="1", help="decides everything; of a single run its own")
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--only", default="", help="scenarios (a regular expression), e.g. load|gc")
+    parser.add_argument("--rounds", type=int, default=3, help="of faults in each world")
+    parser.add_argument("--minutes", type=float, default=24 * 60, help="begin no run after these")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--report", type=Path, default=Path("build/chaos.json"))
     parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
@@ -121,7 +140,10 @@ def main() -> int:
             for n in range(asked.runs)
         ]
     started = time.monotonic()
-    records = play(jobs, asked.folder.resolve(), min(asked.workers, len(jobs)))
+    workers = min(asked.workers, len(jobs))
+    records = play(
+        jobs, asked.folder.resolve(), workers, rounds=asked.rounds, minutes=asked.minutes
+    )
     report = {
         "command": "make chaos" if sys.argv[1:] == [] else " ".join(["run.py", *sys.argv[1:]]),
         "seed": asked.seed,

@@ -219,6 +219,11 @@ class World:
         self.happened.append(what if really else f"{what}, too late")
         self.faults += bool(really)
 
+    @property
+    def loads_as_usual(self) -> bool:
+        """Whether an ordinary load of everything, by the ordinary policy, is what comes next."""
+        return self.policy == "append" and not self.commits_twice and self.reload == self.load
+
     # Recovery and verdict ---------------------------------------------------------------------
 
     def load(self) -> None:

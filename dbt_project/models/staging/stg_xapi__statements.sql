@@ -148,13 +148,13 @@ select
     ) as session_id,
     coalesce(statement.registration, statement.context.registration) as registration,
 
-    -- text
-    family,
-    reject_reason,
-    {{ short_name('verb_iri') }} as verb,
-    verb_iri,
+    -- text; what takes few values is stored as a number of a dictionary
+    toLowCardinality(family) as family,
+    toLowCardinality(reject_reason) as reject_reason,
+    toLowCardinality({{ short_name('verb_iri') }}) as verb,
+    toLowCardinality(verb_iri) as verb_iri,
     statement.object.id as object_id,
-    object_type,
+    toLowCardinality(object_type) as object_type,
     title as object_title,
     statement.object.definition.subType as page_sub_type,
     result_extensions.{{ xapi_extension('video', 'played-segments') }} as video_played_segments,
