@@ -52,6 +52,7 @@ _CUT = "a limit cuts the answer short without an error"
 
 # Most were seen to change a load, its check, gc or a dbt run on the real engine; the rest are
 # refused because an engine of another version may obey them (docs/decisions.md).
+# Under the names that constraints stand by in system.settings, not under aliases.
 RULES = (
     *(
         Rule(f"{what}_overflow_mode", "throw", _CUT)
@@ -69,7 +70,11 @@ RULES = (
     Rule("partial_result_on_first_cancel", "0", "a cancelled read counts as a whole one"),
     Rule("apply_deleted_mask", "1", "deleted rows are seen"),
     Rule("use_query_cache", "0", "an answer may be older than the ledger"),
-    Rule("enable_parallel_replicas", "0", "replicas read twice, or read less than is there"),
+    Rule(
+        "allow_experimental_parallel_reading_from_replicas",
+        "0",
+        "replicas (enable_parallel_replicas) read twice, or read less than is there",
+    ),
     Rule("insert_deduplication_token", "", "an insert is dropped as a repeat of another"),
     Rule("data_type_default_nullable", "0", "tables are created with other types"),
     Rule("empty_result_for_aggregation_by_empty_set", "0", "a count of nothing is no row"),
@@ -79,7 +84,7 @@ RULES = (
     Rule("transform_null_in", "0", "NULL is found in lists"),
     Rule("group_by_use_nulls", "0", "keys of groups become NULL"),
     Rule("final", "0", "rows of one key are merged while they are read"),
-    Rule("enable_analyzer", "1", "statements are read by other rules"),
+    Rule("allow_experimental_analyzer", "1", "statements are read by other rules"),
     Rule("format_display_secrets_in_show_and_select", "0", "keys of the collection are shown"),
     Rule("async_insert", "0", "an insert is acknowledged before its rows are there", True),
     Rule("use_hive_partitioning", "0", "keys with '=' are read as columns", True),
@@ -102,6 +107,7 @@ settings
     limit = 0,
     offset = 0,
     additional_result_filter = '',
+    allow_experimental_parallel_reading_from_replicas = 0,
     query_cache_nondeterministic_function_handling = 'ignore',
     query_cache_system_table_handling = 'ignore'
 """

@@ -181,7 +181,7 @@ class Trigger:
         def remaining() -> float:
             return float("inf") if deadline is None else deadline - self._clock()
 
-        answer = bulk.run(self._open(), self._settings, request, remaining, tally.add)
+        answer = bulk.run(self._open, self._settings, request, remaining, tally.add)
         if not request.dry_run:
             self._finish(tally)
         return answer

@@ -61,7 +61,7 @@
         'partial_result_on_first_cancel': '0',
         'apply_deleted_mask': '1',
         'use_query_cache': '0',
-        'enable_parallel_replicas': '0',
+        'allow_experimental_parallel_reading_from_replicas': '0',
         'insert_deduplication_token': '',
         'data_type_default_nullable': '0',
         'empty_result_for_aggregation_by_empty_set': '0',
@@ -71,7 +71,7 @@
         'transform_null_in': '0',
         'group_by_use_nulls': '0',
         'final': '0',
-        'enable_analyzer': '1',
+        'allow_experimental_analyzer': '1',
         'format_display_secrets_in_show_and_select': '0',
     }) }}
 {% endmacro %}

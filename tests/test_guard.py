@@ -27,6 +27,8 @@ from loader.warehouse import embedded_config, open_warehouse
 BODY = b"".join(b'{"n":%d}\n' % number for number in range(9))
 KEY = "section/7/video/a.jsonl"
 
+PARALLEL = "allow_experimental_parallel_reading_from_replicas"
+
 # A value of each setting that is not accepted, as a profile would have it.
 UNSAFE = {rule.name: "1" for rule in RULES if rule.accepted == "0"}
 UNSAFE |= {rule.name: "break" for rule in RULES if rule.accepted == "throw"}
@@ -40,8 +42,8 @@ UNSAFE |= {
 }
 
 # What this engine refuses by itself, and what a query has used up before it could tell of it.
-MANDATORY = {"enable_analyzer"}
-HIDING = {"limit", "offset", "additional_result_filter"}
+MANDATORY = {"allow_experimental_analyzer"}
+HIDING = {"limit", "offset", "additional_result_filter", PARALLEL}
 
 # Limits of reading and answering that a profile may let cut short.
 CUTS = {
@@ -130,9 +132,10 @@ def test_a_setting_that_hides_answers_is_overruled(serve, name):
         assert len(warehouse.query("select number from numbers(3)")) == 3
 
 
-def test_a_setting_that_hides_answers_and_cannot_be_overruled_is_refused(serve):
-    serve({"limit": "1"}, fixed("limit"))
-    with pytest.raises(UnsafeEngineError, match=r"setting limit is not '0' .* accepted: '0'"):
+@pytest.mark.parametrize("name", ["limit", PARALLEL])
+def test_a_setting_that_hides_answers_and_cannot_be_overruled_is_refused(serve, name):
+    serve({name: "1"}, fixed(name))
+    with pytest.raises(UnsafeEngineError, match=rf"setting {name} is not '0' .* accepted: '0'"):
         _open("http", Settings.from_env())
 
 
@@ -141,7 +144,7 @@ def test_bounds_that_exclude_the_accepted_value_are_refused(serve):
         {"enable_parallel_replicas": "1"},
         "<enable_parallel_replicas><min>1</min></enable_parallel_replicas>",
     )
-    with pytest.raises(UnsafeEngineError, match=r"enable_parallel_replicas is '1'.*accepted: '0'"):
+    with pytest.raises(UnsafeEngineError, match=r"reading_from_replicas is not .*accepted: '0'"):
         open_warehouse(Settings.from_env())
 
 
