@@ -28,8 +28,8 @@ def fill(warehouse: Warehouse, rows: int, bucket: str = "history") -> None:
         rows: lines; a multiple of 10,000.
         bucket: that the objects are said to come from.
     """
-    for first in range(0, rows, 500_000):
-        count = min(500_000, rows - first)
+    for first in range(0, rows, 250_000):
+        count = min(250_000, rows - first)
         whole = Lines(0, rows, start=START, days=DAYS, per_object=PER_OBJECT, family=_VIDEO)
         lines = whole.part(first // count, rows // count)
         more = (

@@ -76,7 +76,7 @@ from ({_LISTING})
 
 
 def run(
-    warehouse: Warehouse,
+    connect: Callable[[], Warehouse],
     settings: Settings,
     wanted: Bulk,
     remaining: Callable[[], float],
@@ -85,6 +85,7 @@ def run(
     """Load what is listed and not yet in the ledger, as far as the time goes.
 
     Args:
+        connect: opens the warehouse, once it is known what to do.
         remaining: seconds that are left.
         tell: hears of each batch.
 
@@ -101,6 +102,7 @@ def run(
         raise PermanentError(
             f"bucket {bucket!r} is not allowed; add it to XAPI_ALLOWED_BUCKETS if it may be loaded"
         )
+    warehouse = connect()
     about = {"mode": "bulk", "bucket": bucket, "dry_run": wanted.dry_run}
     if wanted.dry_run:
         return about | _count(warehouse, wanted, bucket)

@@ -19,7 +19,7 @@ RETRYABLE_CODES = {
 # Of these nobody knows whether the statement took effect.
 UNKNOWN_CODES = {159, 209, 210, 394}
 
-WRONG_PASSWORD = 516
+WRONG_PASSWORD, READ_ONLY = 516, 164
 
 
 def from_answer(text: str, code: int | None = None) -> LoaderError:
@@ -35,6 +35,8 @@ def from_answer(text: str, code: int | None = None) -> LoaderError:
         return UnknownOutcomeError(text)
     if code in RETRYABLE_CODES:
         return RetryableError(text)
+    if code == READ_ONLY:
+        return PermanentError(f"{text}; give CLICKHOUSE_USER a profile with readonly = 0")
     if code in (60, 81):
         return PermanentError(f"{text}; create the tables: xapi-elt init")
     return PermanentError(text)

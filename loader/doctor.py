@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
+from loader import guard
 from loader.errors import LoaderError, SettingsError
 from loader.objects import S3Object
 from loader.schema import TABLES
 from loader.settings import Settings
 from loader.sources import S3Source
 from loader.warehouse import Warehouse, open_warehouse
-
-# The oldest ClickHouse whose s3() reads exactly the paths of a `where`.
-OLDEST_ENGINE = (25, 8)
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
         return [Check("settings", "fail", str(error))]
     checks = [Check("settings", "ok", f"target {settings.target}, database {settings.database}")]
     try:
-        with closing(open_warehouse(settings, wait=5)) as warehouse:
+        with closing(open_warehouse(settings, wait=5, guarded=False)) as warehouse:
             checks += check_warehouse(warehouse, settings)
     except LoaderError as error:
         checks.append(Check("engine", "fail", str(error)))
@@ -63,12 +61,15 @@ def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> list[Check]:
 
 
 def _engine(warehouse: Warehouse) -> Iterator[Check]:
-    version = warehouse.query("select version() as version")[0]["version"]
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_ENGINE:
-        oldest = ".".join(map(str, OLDEST_ENGINE))
-        yield Check("engine", "fail", f"ClickHouse {version} is too old; use {oldest} or newer")
-    else:
-        yield Check("engine", "ok", f"ClickHouse {version}")
+    rows = guard.probe(warehouse)
+    problems = list(guard.unsafe(rows))
+    for problem in problems:
+        yield Check("engine", "fail", problem)
+    if not problems:
+        version = next(iter(rows.values()))["version"]
+        yield Check("engine", "ok", f"ClickHouse {version}; its settings are safe to load with")
+    for advice in guard.advice(rows):
+        yield Check("engine", "warn", advice)
 
 
 def _tables(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:

@@ -64,6 +64,7 @@ class HttpWarehouse:
         self._clock = clock
         self._connection: http.client.HTTPConnection | None = None
         self._used = 0.0
+        self._stated: dict[str, str] = {}
         self._names = {
             "raw": settings.raw_database,
             "database": settings.database,
@@ -80,6 +81,10 @@ class HttpWarehouse:
         """See `Warehouse.command`."""
         self._run(sql, values, data)
 
+    def state(self, settings: Mapping[str, str]) -> None:
+        """See `Warehouse.state`."""
+        self._stated = dict(settings)
+
     def close(self) -> None:
         """See `Warehouse.close`."""
         if self._connection:
@@ -93,7 +98,7 @@ class HttpWarehouse:
             if re.search(rf"{{{name}\s*:", sql)
         }
         seconds = self._seconds()
-        settings = _SETTINGS | more
+        settings = _SETTINGS | self._stated | more
         if self.deadline is not None:
             # The server gives up too, and does not go on for an invocation that has ended.
             settings["max_execution_time"] = str(max(1, int(seconds)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from loader import bulk, bundles, events, health
+from loader import bulk, bundles, events, guard, health
 from loader.errors import LoaderError, PermanentError, RetryableError
 from loader.http_warehouse import HttpWarehouse
 from loader.ledger import Outcome
@@ -115,13 +115,20 @@ class Trigger:
         return health.answer(self._open, self._settings, request.diagnostics)
 
     def prepare(self) -> None:
-        """Make an embedded database ready, so that dbt finds it also before the first load.
+        """Make an embedded database ready, so that dbt finds it also before the first load; refuse
+        an engine that could lose or double rows. A server that is down is no reason to stop.
 
         Raises:
-            UnavailableError: another process has it open.
+            UnavailableError: another process has an embedded database open.
+            UnsafeEngineError: the engine is refused (see `guard`).
         """
-        if self._settings.target == "embedded":
+        try:
             self._open()
+        except LoaderError as error:
+            unsafe = isinstance(error, guard.UnsafeEngineError)
+            if unsafe or self._settings.target == "embedded":
+                raise
+            self._log("WARNING", "no_warehouse", error=str(error))
 
     def close(self) -> None:
         """Let go of the warehouse; the next event opens it again."""
@@ -130,10 +137,14 @@ class Trigger:
         self._warehouse = None
 
     def _open(self) -> Warehouse:
-        self._warehouse = self._warehouse or self._connect()
-        if isinstance(self._warehouse, HttpWarehouse):
-            self._warehouse.deadline = self._deadline
-        return self._warehouse
+        warehouse = self._warehouse or self._connect()
+        if isinstance(warehouse, HttpWarehouse):
+            warehouse.deadline = self._deadline
+            if not self._warehouse:
+                # The others are guarded where they are opened.
+                guard.require(warehouse)
+        self._warehouse = warehouse
+        return warehouse
 
     def _load_messages(self, request: events.Notifications) -> dict[str, Any]:
         tally = _Tally(self._log, Metrics(self._settings.environment), self._clock, self._now)
@@ -170,7 +181,7 @@ class Trigger:
         def remaining() -> float:
             return float("inf") if deadline is None else deadline - self._clock()
 
-        answer = bulk.run(self._open(), self._settings, request, remaining, tally.add)
+        answer = bulk.run(self._open, self._settings, request, remaining, tally.add)
         if not request.dry_run:
             self._finish(tally)
         return answer

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Protocol
 
-from loader import clickhouse_errors
+from loader import clickhouse_errors, guard
 from loader.embedded import wait_until_free
 from loader.errors import LoaderError, PermanentError, UnavailableError
 from loader.settings import Settings
@@ -36,6 +36,9 @@ class Warehouse(Protocol):
 
     def command(self, sql: str, data: bytes | None = None, **values: Any) -> None:
         """Run a statement; `data` is what its `input()` or FORMAT reads."""
+
+    def state(self, settings: Mapping[str, str]) -> None:
+        """Send these engine settings with every statement from here on."""
 
     def close(self) -> None:
         """Let go of the connection (and of an embedded database)."""
@@ -71,6 +74,12 @@ class ConnectedWarehouse:
         """Rows of a select as a pandas frame, in the types of their columns."""
         with self._errors():
             return self._client.query_df(sql, parameters=self._parameters(sql, values))
+
+    def state(self, settings: Mapping[str, str]) -> None:
+        """See `Warehouse.state`."""
+        with self._errors():
+            for name, value in settings.items():
+                self._client.set_client_setting(name, value)
 
     def close(self) -> None:
         """See `Warehouse.close`."""
@@ -112,20 +121,32 @@ class ConnectedWarehouse:
                 del leftover
 
 
-def open_warehouse(settings: Settings, wait: float = EMBEDDED_WAIT) -> Warehouse:
+def open_warehouse(
+    settings: Settings, wait: float = EMBEDDED_WAIT, guarded: bool = True
+) -> Warehouse:
     """Connect to the target of the settings.
 
     Args:
         settings: which ClickHouse, and as whom.
         wait: seconds to wait while another process owns an embedded database.
+        guarded: whether to refuse an engine that could lose or double rows.
 
     Raises:
         RetryableError: no connection, or the embedded database is in use.
         PermanentError: user or password is wrong.
+        UnsafeEngineError: the engine is refused (see `guard`).
     """
     if settings.target == "embedded":
-        return ConnectedWarehouse(_open_embedded(settings, wait), settings)
-    return ConnectedWarehouse(_open_server(settings), settings)
+        warehouse = ConnectedWarehouse(_open_embedded(settings, wait), settings)
+    else:
+        warehouse = ConnectedWarehouse(_open_server(settings), settings)
+    if guarded:
+        try:
+            guard.require(warehouse)
+        except BaseException:
+            warehouse.close()
+            raise
+    return warehouse
 
 
 def ddl(name: str, settings: Settings) -> str:

@@ -215,7 +215,10 @@ class ClickHouseHttp:
     def __enter__(self) -> "ClickHouseHttp":
         """Open the engine and listen."""
         self._engine = chdb.connect(self.location)  # open as long as the server
-        about = self._engine.query("SELECT version(), timezone()", "TSV").bytes().decode()
+        # Whatever a user's profile does to answers.
+        hidden = "offset = 0, additional_result_filter = '', query_cache_nondeterministic_function"
+        about = f"SELECT version(), timezone() SETTINGS {hidden}_handling = 'ignore'"
+        about = self._engine.query(about, "TSV").bytes().decode()
         self.version, self.timezone = about.split()
         self._http = _Server(("127.0.0.1", self.port), type("Handler", (_Handler,), {"of": self}))
         self.port = self._http.server_port

@@ -35,7 +35,8 @@ def matrix(records: list[Record], seed: str, seconds: float) -> str:
     lines += ["", f"Seed {seed}, {round(seconds)} s, {len(failed)} failed."]
     lines += [f"Not played: {place}/{fault}: {why}" for place, fault, why in sorted(skipped)]
     lines += [
-        f"Failed: `{COMMAND} --only {exactly(one)} --seed {one.seed} --runs 1 --rounds {one.rounds}`"
+        f"Failed: `{COMMAND} --only {exactly(one)} --seed {one.seed} --runs 1 "
+        f"--rounds {one.rounds}`"
         for one in failed
     ]
     return "\n".join(lines) + "\n"
