@@ -91,6 +91,8 @@ class Forks:
             message = json.loads(line)
             with self._told:
                 if "started" in message:
+                    # Process ids come again: what an earlier one ended with is not its code.
+                    self._codes.pop(message["started"], None)
                     self._started.append(message["started"])
                 else:
                     self._codes[message["ended"]] = message["code"]
@@ -132,10 +134,11 @@ class Process:
 
     def kill(self) -> bool:
         """SIGKILL to its process group. Returns whether it was still running."""
-        running = self.poll() is None
+        if self.poll() is not None:
+            return False  # another process may have its id by now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        return self._forks.code(self.pid, 30) == -signal.SIGKILL if running else False
+        return self._forks.code(self.pid, 30) == -signal.SIGKILL
 
 
 # The parent ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -69,8 +70,8 @@ def play(
     root: Path = ROOT,
     rounds: int = 1,
     minutes: float = 24 * 60,
-) -> list[Record]:
-    """Play runs in several processes, and say what becomes of each.
+) -> Iterator[Record]:
+    """Play runs in several processes; yields what becomes of each.
 
     Args:
         jobs: scenario and seed of each run.
@@ -95,8 +96,7 @@ def play(
     ]
     for process in started:
         process.start()
-    found: list[Record] = []
-    ended = 0
+    found = ended = 0
     while ended < workers:
         try:
             record = records.get(timeout=5)
@@ -107,11 +107,11 @@ def play(
         if record is None:
             ended += 1
             continue
-        found.append(record)
-        tell(record, f"{len(found):4}/{len(jobs)}")
+        found += 1
+        tell(record, f"{found:4}/{len(jobs)}")
+        yield record
     for process in started:
         process.join(30)
-    return found
 
 
 def main() -> int:
@@ -141,21 +141,29 @@ def main() -> int:
         ]
     started = time.monotonic()
     workers = min(asked.workers, len(jobs))
-    records = play(
-        jobs, asked.folder.resolve(), workers, rounds=asked.rounds, minutes=asked.minutes
-    )
-    report = {
-        "command": "make chaos" if sys.argv[1:] == [] else " ".join(["run.py", *sys.argv[1:]]),
-        "seed": asked.seed,
-        "seconds": round(time.monotonic() - started),
-        "runs": [record.as_dict() for record in records],
-    }
     asked.report.parent.mkdir(parents=True, exist_ok=True)
-    asked.report.write_text(json.dumps(report, indent=1))
-    table = matrix(records, asked.seed, report["seconds"])
-    asked.report.with_suffix(".md").write_text(table)
+    records: list[Record] = []
+    folder = asked.folder.resolve()
+    for record in play(jobs, folder, workers, rounds=asked.rounds, minutes=asked.minutes):
+        records.append(record)
+        # After each: what was played is known, whatever ends the run.
+        table = write(asked.report, asked.seed, time.monotonic() - started, records)
     print(table)
     return 0 if all(record.ok for record in records) else 1
+
+
+def write(path: Path, seed: str, seconds: float, records: list[Record]) -> str:
+    """Write the report as JSON and as a table; returns the table."""
+    report = {
+        "command": " ".join(["run.py", *sys.argv[1:]]),
+        "seed": seed,
+        "seconds": round(seconds),
+        "runs": [record.as_dict() for record in records],
+    }
+    path.write_text(json.dumps(report, indent=1))
+    table = matrix(records, seed, seconds)
+    path.with_suffix(".md").write_text(table)
+    return table
 
 
 if __name__ == "__main__":
