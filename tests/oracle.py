@@ -310,7 +310,8 @@ def _course_id(statement: dict[str, Any]) -> str:
         if isinstance(related, list):
             related = related[0] if related else None
         if course := _text(_at(related, "id")):
-            return course
+            # Activities are read from text that was read before, where -0.0 has become -0.
+            return "0" if course == "-0" and isinstance(course, JsonText) else course
     return ""
 
 
