@@ -76,10 +76,11 @@
 
 {#- An ISO 8601 date and time as microseconds UTC (without an offset it is UTC), NULL if it is
     none or lies outside 1970 to 2199. The pattern comes first because best effort parsing also
-    takes '2025', '1633046400' and 24:00. -#}
+    takes '2025', '1633046400' and 24:00, month 00 for January and year 0000 for the present
+    one. -#}
 {% macro statement_time(text) -%}
     if(
-        match({{ text }}, '^\\d{4}-\\d{2}-\\d{2}[T ]([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d+)?)?(Z|[+-]([01]\\d|2[0-3])(:?[0-5]\\d)?)?$'),
+        match({{ text }}, '^(19|2\\d)\\d{2}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])[T ]([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d+)?)?(Z|[+-]([01]\\d|2[0-3])(:?[0-5]\\d)?)?$'),
         parseDateTime64BestEffortOrNull({{ text }}, 6, 'UTC'),
         null
     )

@@ -185,6 +185,13 @@ lines = st.one_of(
 )
 
 
+# ClickHouse reads month 00 as January, day 00 as the first, and year 0000 as the present one.
+NO_DATES = [
+    b'{"verb":{"id":"x"},"actor":{"mbox":"y"},"timestamp":"%sT08:00:00Z"}' % day
+    for day in (b"2025-00-10", b"2025-10-00", b"2025-13-01", b"2025-02-30", b"0000-01-01")
+]
+
+
 def test_lines_nobody_expects_neither_stop_dbt_nor_get_lost(chdb_path, tmp_path):
     corpus: list[bytes] = []
 
@@ -201,6 +208,8 @@ def test_lines_nobody_expects_neither_stop_dbt_nor_get_lost(chdb_path, tmp_path)
         corpus.append(line.replace(b'"id":"#"', b'"id":"%d"' % len(corpus)))
 
     collect()
-    families = check_all(build(tmp_path, {"odd.jsonl": b"\n".join([*corpus, b"the last line"])}))
-    assert families.total() == len(corpus) + 1
+    families = check_all(
+        build(tmp_path, {"odd.jsonl": b"\n".join([*corpus, *NO_DATES, b"the last line"])})
+    )
+    assert families.total() == len(corpus) + len(NO_DATES) + 1
     assert set(families) == {*TABLES, "other", "rejected"}, families

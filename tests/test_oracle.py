@@ -158,7 +158,6 @@ def test_torus_part_attempts_carry_json_and_plain_text() -> None:
         b'{"a":NaN}',
         b'{"a":-Infinity}',
         b'{"a":1e400}',
-        b'{"a":' + b"9" * 400 + b"}",
         b'{"a":1,"a":"\\ud800"}',
         b'{"\\ude00\\ud83d":1}',
         b'{"a":01}',

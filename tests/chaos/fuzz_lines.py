@@ -1,0 +1,327 @@
+"""Lines that nobody should write: each is accounted for, and every table is as the oracle reads it.
+
+    XAPI_CHAOS=1 XAPI_CHAOS_SEED=7 python -m pytest tests/chaos/test_fuzz.py    # 100,000 lines
+
+Real shapes (the sample's, and those of the shared data where it is) are changed member by member
+and byte by byte. Each statement keeps an id of its own: what the models do not read makes no two
+events, and is no difference that the tables could show.
+"""
+
+import gzip
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from compare import TABLES, Place, differences, readings
+from odd_values import BYTES, NUMBERS, OBJECTS, ODD, TEXTS, TIMES
+from oracle import Reading
+
+from dbt_project import run_dbt
+from loader import schema
+from loader.load import load
+from loader.sample import SamplePlan, objects
+from loader.settings import Settings
+from loader.sources import local_objects
+from loader.warehouse import Warehouse, open_warehouse
+
+SHARED = Path(
+    os.environ.get("XAPI_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
+)
+
+
+def real_lines() -> list[dict[str, Any]]:
+    """Statements of all shapes that there are."""
+    plan = SamplePlan(sections=2, learners=25, bad_lines=0, duplicates=0)
+    texts = [
+        line
+        for item in objects(plan)
+        for line in (gzip.decompress(item.body) if item.key.endswith(".gz") else item.body).split(
+            b"\n"
+        )
+    ]
+    if SHARED.is_dir():
+        texts += (SHARED / "torus_shapes.jsonl").read_bytes().split(b"\n") * 40
+        texts += gzip.decompress((SHARED / "fun_mooc_video.jsonl.gz").read_bytes()).split(b"\n")[
+            :1500
+        ]
+    found = []
+    for text in texts:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def corpus(dice: random.Random, count: int) -> list[bytes]:
+    """Lines, none with a line feed."""
+    shapes = real_lines()
+    lines: list[bytes] = []
+    while len(lines) < count:
+        statement = json.loads(json.dumps(dice.choice(shapes)))
+        statement["id"] = f"line-{len(lines)}"
+        for _ in range(dice.choice([0, 1, 1, 1, 2, 4])):
+            dice.choice(CHANGES)(dice, statement)
+        line = written(dice, statement)
+        lines.append(line)
+        if dice.random() < 0.05:
+            # The same event again: to the byte, or written otherwise.
+            lines.append(line if dice.random() < 0.5 else written(dice, statement))
+        elif dice.random() < 0.35:
+            lines[-1] = broken(dice, lines[-1])
+        if dice.random() < 0.01:
+            lines.append(dice.choice(SPECIAL)(dice))
+    return [line.replace(b"\n", b"") for line in lines[:count]]
+
+
+def _places(value: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every member of every object in a value, with its object."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield value, name
+            yield from _places(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _places(inner)
+
+
+def _anywhere(dice: random.Random, statement: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    places = [
+        place for place in _places(statement) if place[1] != "id" or place[0] is not statement
+    ]
+    return dice.choice(places) if places else (statement, "verb")
+
+
+def _drop(dice: random.Random, statement: dict[str, Any]) -> None:
+    holder, name = _anywhere(dice, statement)
+    holder.pop(name, None)
+
+
+def _replace(dice: random.Random, statement: dict[str, Any]) -> None:
+    holder, name = _anywhere(dice, statement)
+    odd = dice.choice([*ODD, *TEXTS])
+    holder[name] = {} if name in OBJECTS and isinstance(odd, list) else odd
+
+
+def _number(dice: random.Random, statement: dict[str, Any]) -> None:
+    holder, name = _anywhere(dice, statement)
+    holder[name] = Raw(dice.choice(NUMBERS))
+
+
+def _retype(dice: random.Random, statement: dict[str, Any]) -> None:
+    """A number as text, text as a number or a truth, a value in a list, a list's only value."""
+    holder, name = _anywhere(dice, statement)
+    value = holder.get(name)
+    if isinstance(value, bool) or value is None:
+        holder[name] = str(value).lower()
+    elif isinstance(value, int | float):
+        holder[name] = str(value)
+    elif isinstance(value, str):
+        number = value.isdecimal() and value.isascii()
+        holder[name] = int(value) if number else {} if name in OBJECTS else [value]
+    elif isinstance(value, list):
+        holder[name] = value[0] if value else {}
+
+
+def _time(dice: random.Random, statement: dict[str, Any]) -> None:
+    statement["timestamp"] = dice.choice(TIMES)
+
+
+def _rename(dice: random.Random, statement: dict[str, Any]) -> None:
+    holder, name = _anywhere(dice, statement)
+    if name in holder:
+        holder[dice.choice([name.upper(), name + " ", name[:-1], f" {name}", ""])] = holder.pop(
+            name
+        )
+
+
+def _twice(dice: random.Random, statement: dict[str, Any]) -> None:
+    """The same member twice: the first one counts. Not one that is no text or number: of those
+    ClickHouse takes the first that has the type."""
+    holder, name = _anywhere(dice, statement)
+    if isinstance(holder.get(name), str | int) and name not in OBJECTS:
+        holder[Twice(name)] = dice.choice(TEXTS)
+
+
+def _deep(dice: random.Random, statement: dict[str, Any]) -> None:
+    holder, name = _anywhere(dice, statement)
+    depth = dice.choice([3, 50, 1015, 1023, 1024, 1025, 3000])
+    brackets = [('{"a":', "}"), ("[", "]")]
+    opening, closing_ = dice.choice(brackets[: 1 if name in OBJECTS else 2])
+    inner = "1" if closing_ == "}" else ""
+    holder[name] = Raw(opening * depth + inner + closing_ * depth)
+
+
+CHANGES: list[Callable[[random.Random, dict[str, Any]], None]] = [
+    *(_drop, _drop, _replace, _replace, _replace, _number, _retype, _retype),
+    *(_time, _time, _rename, _twice, _deep),
+]
+
+
+class Raw(str):
+    """JSON that is written as it is."""
+
+
+class Twice(str):
+    """A member's name beside the same name."""
+
+    def __hash__(self) -> int:
+        """Each is a name of its own."""
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        """Each is a name of its own."""
+        return self is other
+
+
+def written(dice: random.Random, value: Any) -> bytes:
+    """A value as JSON, in one of the many ways to write it."""
+    gap = dice.choice(["", "", "", " ", "\t", "  "])
+    ascii_only, slashes = dice.random() < 0.5, dice.random() < 0.2
+
+    def text(part: str) -> str:
+        quoted = json.dumps(str(part), ensure_ascii=ascii_only)
+        return quoted.replace("/", "\\/") if slashes else quoted
+
+    def write(part: Any) -> str:
+        if isinstance(part, Raw):
+            return str(part)
+        if isinstance(part, str):
+            return text(part)
+        if isinstance(part, dict):
+            members = list(part.items())
+            if not any(isinstance(name, Twice) for name, _ in members) and dice.random() < 0.3:
+                dice.shuffle(members)
+            inner = f",{gap}".join(f"{text(name)}:{gap}{write(one)}" for name, one in members)
+            return f"{{{gap}{inner}{gap}}}"
+        if isinstance(part, list):
+            return f"[{gap}{f',{gap}'.join(map(write, part))}{gap}]"
+        return json.dumps(part)
+
+    return write(value).encode("utf-8", "surrogatepass")
+
+
+def broken(dice: random.Random, line: bytes) -> bytes:
+    """A line with bytes lost, changed or added."""
+    at = dice.randrange(len(line) + 1)
+    kind = dice.randrange(8)
+    if kind == 0:
+        return line[:at]
+    if kind == 1:
+        return line[at:]
+    if kind == 2:
+        return line[:at] + bytes([dice.randrange(256)]) + line[at + 1 :]
+    if kind in (3, 4):
+        return line[:at] + dice.choice(BYTES) + line[at:]
+    if kind == 5:
+        return dice.choice([b"\xef\xbb\xbf", b" ", b"\t", b"\r", b"\x00", b"\xc2\xa0", b"x"]) + line
+    if kind == 6:
+        return line + dice.choice([b"\r", b" ", b"\x00", b",", b"{}", b" // end", b"\x1a", b"]"])
+    other = dice.randrange(len(line) + 1)
+    return line[: min(at, other)] + line[max(at, other) :]
+
+
+SPECIAL: list[Callable[[random.Random], bytes]] = [
+    lambda dice: b"",
+    lambda dice: b"\r",
+    lambda dice: b" " * dice.randint(1, 9),
+    lambda dice: b"\x00" * dice.randint(1, 9),
+    lambda dice: b"\xef\xbb\xbf",
+    lambda dice: dice.choice([b"null", b"true", b"1", b'"x"', b"[]", b"{}", b"[{}]", b"{}{}"]),
+    lambda dice: bytes(dice.randrange(256) for _ in range(dice.randint(1, 60))),
+    lambda dice: b"[" * (depth := dice.randint(1, 4000)) + b"]" * depth,
+    lambda dice: b'{"verb":{"id":"' + b"x" * dice.choice([10**5, 10**6, 3 * 10**6]) + b'"}}',
+    lambda dice: b'{"timestamp":"' + dice.choice(TIMES).encode() + b'"}',
+]
+
+
+def run(seed: int, count: int, folder: Path) -> tuple[Counter[str], list[str]]:
+    """Load a corpus into the database of the environment and build the tables.
+
+    Args:
+        seed: of the lines.
+        count: of the lines.
+        folder: where files may lie.
+
+    Returns:
+        Lines by family, and what is wrong with the tables; empty if nothing is.
+    """
+    dice = random.Random(seed)
+    lines = corpus(dice, count)
+    (folder / "lines").mkdir()
+    written_: dict[str, bytes] = {}
+    for at in range(0, count, 10_000):
+        path = folder / "lines" / f"{at}.jsonl"
+        # The last line of a file has no end.
+        written_[str(path)] = b"\n".join([*lines[at : at + 10_000], b"the last line"])
+        path.write_bytes(written_[str(path)])
+    settings = Settings.from_env()
+    with closing(open_warehouse(settings)) as warehouse:
+        schema.init(warehouse, settings)
+        outcomes = [
+            outcome
+            for batch in load(
+                warehouse, settings, local_objects(folder / "lines"), mode="file", policy="append"
+            )
+            for outcome in batch
+        ]
+        faults = [str(one) for one in outcomes if one.outcome != "committed"]
+        if sum(one.rows for one in outcomes) != count + len(written_):
+            faults.append(f"{sum(one.rows for one in outcomes)} lines loaded")
+    run_dbt("run", folder=folder)
+    expected = readings(written_)
+    with closing(open_warehouse(settings)) as warehouse:
+        faults += _wrong(warehouse, expected)
+    return Counter(reading.family for reading in expected.values()), faults
+
+
+STORED = """
+select source_path, source_line, family, reject_reason
+from {database:Identifier}.int_xapi__statements
+"""
+REJECTED = """
+select source_path, source_line, reason, lower(hex(MD5(line))) as digest
+from {database:Identifier}.rejected_statements
+"""
+RAW = """
+select key, source_line, lower(hex(MD5(line))) as digest from {raw:Identifier}.statements
+"""
+
+
+def _wrong(warehouse: Warehouse, expected: dict[Place, Reading]) -> Iterator[str]:
+    """Where tables and oracle differ."""
+    digests = {(row["key"], row["source_line"]): row["digest"] for row in warehouse.query(RAW)}
+    if digests.keys() != expected.keys():
+        yield f"raw holds {len(digests)} of {len(expected)} lines"
+    stored = {
+        (row["source_path"], row["source_line"]): (row["family"], row["reject_reason"])
+        for row in warehouse.query(STORED)
+    }
+    for place, reading in expected.items():
+        if stored.get(place) != (reading.family, reading.reason or ""):
+            yield f"{place}: {stored.get(place)}, expected {reading.family}, {reading.reason}"
+    rejected = {
+        (row["source_path"], row["source_line"]): (row["reason"], row["digest"])
+        for row in warehouse.query(REJECTED)
+    }
+    wanted = {
+        place: (reading.reason, digests.get(place))
+        for place, reading in expected.items()
+        if reading.reason
+    }
+    if rejected != wanted:
+        odd = {
+            place
+            for place in rejected.keys() | wanted.keys()
+            if rejected.get(place) != wanted.get(place)
+        }
+        yield f"rejected_statements differs in {len(odd)} lines: {sorted(odd)[:3]}"
+    for family in TABLES:
+        yield from differences(warehouse, expected, family)
