@@ -301,7 +301,8 @@ def _user_id(statement: dict[str, Any]) -> str | None:
 
 
 def _short_verb(iri: str) -> str:
-    return re.split("[/#]", iri.rstrip("/"))[-1] or iri
+    # Of an object in place of an IRI the spelling is free.
+    return type(iri)(re.split("[/#]", iri.rstrip("/"))[-1] or iri)
 
 
 def _course_id(statement: dict[str, Any]) -> str:

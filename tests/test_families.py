@@ -190,6 +190,13 @@ NO_DATES = [
     b'{"verb":{"id":"x"},"actor":{"mbox":"y"},"timestamp":"%sT08:00:00Z"}' % day
     for day in (b"2025-00-10", b"2025-10-00", b"2025-13-01", b"2025-02-30", b"0000-01-01")
 ]
+# A list that is cut off, as text: nothing to count.
+NO_LIST = (
+    b'{"timestamp":"2025-10-01T08:00:00Z","actor":{"mbox":"y"},'
+    b'"verb":{"id":"http://adlnet.gov/expapi/verbs/completed"},'
+    b'"object":{"definition":{"type":"http://adlnet.gov/expapi/activities/question"}},'
+    b'"context":{"extensions":{"http://oli.cmu.edu/extensions/hints_requested":"[1,"}}}'
+)
 
 
 def test_lines_nobody_expects_neither_stop_dbt_nor_get_lost(chdb_path, tmp_path):
@@ -209,7 +216,7 @@ def test_lines_nobody_expects_neither_stop_dbt_nor_get_lost(chdb_path, tmp_path)
 
     collect()
     families = check_all(
-        build(tmp_path, {"odd.jsonl": b"\n".join([*corpus, *NO_DATES, b"the last line"])})
+        build(tmp_path, {"odd.jsonl": b"\n".join([*corpus, *NO_DATES, NO_LIST, b"the last line"])})
     )
-    assert families.total() == len(corpus) + len(NO_DATES) + 1
+    assert families.total() == len(corpus) + len(NO_DATES) + 2
     assert set(families) == {*TABLES, "other", "rejected"}, families

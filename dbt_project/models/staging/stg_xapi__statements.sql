@@ -182,7 +182,8 @@ select
     {{ finite_number('statement.result.score.max') }} as out_of,
     {{ finite_number('statement.result.score.scaled') }} as scaled_score,
     if(
-        startsWith({{ context_extension('hints_requested') }}, '['),
+        startsWith({{ context_extension('hints_requested') }}, '[')
+        and isValidJSON({{ context_extension('hints_requested') }}),
         JSONLength({{ context_extension('hints_requested') }}),
         {{ whole_number(context_extension('hints_requested')) }}
     ) as hints_requested,
