@@ -151,8 +151,8 @@ def _write(value: Any, canonical: bool = False) -> str:
         return _write_float(value)
     if isinstance(value, float | int) and not isinstance(value, bool):
         # ClickHouse quotes what 64 bits do not hold when it writes an object out again.
-        beyond = canonical and isinstance(value, int) and not -(2**63) <= value < 2**64
-        return f'"{value}"' if beyond else str(int(value))
+        beyond = canonical and not -(2**63) <= value < 2**64
+        return f'"{int(value)}"' if beyond else str(int(value))
     return _quote(value)
 
 
