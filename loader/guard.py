@@ -89,6 +89,7 @@ RULES = (
     Rule("async_insert", "0", "an insert is acknowledged before its rows are there", True),
     Rule("use_hive_partitioning", "0", "keys with '=' are read as columns", True),
     Rule("s3_ignore_file_doesnt_exist", "0", "a missing object reads as an empty one", True),
+    Rule("schema_inference_mode", "default", "no object can be asked whether it exists", True),
     Rule("s3_path_filter_limit", "1000", "every load lists the bucket", True, at_least=True),
 )
 

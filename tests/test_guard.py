@@ -39,6 +39,7 @@ UNSAFE |= {
     "insert_deduplication_token": "x",
     "join_default_strictness": "ANY",
     "s3_path_filter_limit": "2",
+    "schema_inference_mode": "union",
 }
 
 # What this engine refuses by itself, and what a query has used up before it could tell of it.
