@@ -31,7 +31,7 @@ bench: $(READY) $(STAND_IN)
 # may be lost or doubled. Options: CHAOS_ARGS="--seed 7 --runs 100 --only load".
 chaos: $(READY)
 	$(BIN)/python tests/chaos/run.py $(CHAOS_ARGS)
-	XAPI_CHAOS=1 $(BIN)/python -m pytest tests/chaos/test_kill_backfill.py $(PYTEST_ARGS)
+	XAPI_CHAOS=1 $(BIN)/python -m pytest tests/chaos/test_kill_backfill.py tests/chaos/test_fuzz.py $(PYTEST_ARGS)
 
 # Copies of the project without one protection each: the faults must find it missing.
 mutations: $(READY)
