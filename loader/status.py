@@ -29,14 +29,19 @@ limit 5
 TABLES = """
 select
     name,
-    toString(uuid) as uuid,
+    toString(if(empty(kept_under), uuid, kept_under)) as uuid,
     coalesce(total_rows, 0) as rows,
     coalesce(total_bytes, 0) as bytes
-from system.tables
+from system.tables as tables
+left join (
+    select table_uuid, any(kept_under) as kept_under
+    from {database:Identifier}.continued_tables
+    group by table_uuid
+) as continued on continued.table_uuid = tables.uuid
 where database = {models:String}
     and engine like '%MergeTree'
     and name not like '\\_\\_%'
-    and name != 'load_applications'
+    and name not in ('load_applications', 'continued_tables')
 order by name
 """
 
@@ -158,7 +163,10 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
     Raises:
         PermanentError: the raw tables do not exist.
     """
-    found = warehouse.query(TABLES, models=settings.database)
+    names = {row["name"] for row in warehouse.query(MODELS, models=settings.database)}
+    # dbt makes the bookkeeping before any table that it is about.
+    built = "continued_tables" in names
+    found = warehouse.query(TABLES, models=settings.database) if built else []
     tables = []
     for table in found:
         waiting = warehouse.query(WAITING, model=table["name"], uuid=table["uuid"])[0]
@@ -171,7 +179,6 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
                 "waiting_lines": waiting["lines"],
             }
         )
-    names = {row["name"] for row in warehouse.query(MODELS, models=settings.database)}
     return Status(
         ledger=warehouse.query(LEDGER),
         errors=warehouse.query(LATEST_ERRORS),

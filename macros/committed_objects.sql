@@ -19,8 +19,9 @@
 {% endmacro %}
 
 {#- Committed objects that a later load took the place of: one with policy 'replace' that brought
-    another version of the key, or one that was forced. Only keys with such a load are looked at. -#}
-{% macro superseded_objects() %}
+    another version of the key, or one that was forced. Only keys with such a load are looked at.
+    With `held`, a select of load ids: as if the ledger held no other loads. -#}
+{% macro superseded_objects(held=none) %}
     select
         bucket,
         key,
@@ -49,11 +50,11 @@
 
             from {{ source('xapi_raw', 'loads').render() }}
 
-            where outcome = 'committed'
+            where {{ is_committed(held) }}
                 and (bucket, key) in (
                     select bucket, key
                     from {{ source('xapi_raw', 'loads').render() }}
-                    where outcome = 'committed' and policy in ('replace', 'force')
+                    where {{ is_committed(held) }} and policy in ('replace', 'force')
                 )
         )
     )
@@ -63,8 +64,8 @@
 
 {#- Committed objects whose version another load had committed before, by the time in the ledger.
     Where a later one was in sight first (a server whose clock is behind, an insert that took
-    long), tables hold it. Only versions with several commits are looked at. -#}
-{% macro repeated_objects() %}
+    long), tables hold it. Only versions with several commits are looked at; `held` as above. -#}
+{% macro repeated_objects(held=none) %}
     select
         bucket,
         key,
@@ -82,15 +83,15 @@
 
         from {{ source('xapi_raw', 'loads').render() }}
 
-        where outcome = 'committed'
-            and (bucket, key, load_id) not in ({{ superseded_objects() }})
+        where {{ is_committed(held) }}
+            and (bucket, key, load_id) not in ({{ superseded_objects(held) }})
             and (bucket, key, etag) in (
                 select
                     bucket,
                     key,
                     etag
                 from {{ source('xapi_raw', 'loads').render() }}
-                where outcome = 'committed'
+                where {{ is_committed(held) }}
                 order by bucket, key, etag, committed_at, load_id
                 limit 1 offset 1 by bucket, key, etag
             )
@@ -99,9 +100,14 @@
     where load_id != first_load
 {% endmacro %}
 
-{#- Committed objects that no reader may see. -#}
-{% macro unseen_objects() %}
-    select * from ({{ superseded_objects() }})
+{#- Committed objects that no reader may see; `held` as above. -#}
+{% macro unseen_objects(held=none) %}
+    select * from ({{ superseded_objects(held) }})
     union all
-    select * from ({{ repeated_objects() }})
+    select * from ({{ repeated_objects(held) }})
 {% endmacro %}
+
+{#- Condition on rows of the ledger: committed, and of these loads. -#}
+{% macro is_committed(held=none) -%}
+    outcome = 'committed'{{ ' and load_id in (' ~ held ~ ')' if held }}
+{%- endmacro %}

@@ -87,8 +87,9 @@ def test_views_keep_their_rows_when_somebody_builds_with_empty(built_database):
 
 def test_the_page_of_the_bookkeeping_says_what_its_ddl_says(built_database):
     sources = manifest(built_database)["sources"]
-    page = sources["source.xapi_elt.bookkeeping.load_applications"]["columns"]
-    rows = built_database.query("describe table xapi.load_applications")
-    assert {row["name"]: row["comment"] for row in rows} == {
-        column["name"]: column["description"] for column in page.values()
-    }
+    for table in ("load_applications", "continued_tables"):
+        page = sources[f"source.xapi_elt.bookkeeping.{table}"]["columns"]
+        rows = built_database.query(f"describe table xapi.{table}")
+        assert {row["name"]: row["comment"] for row in rows} == {
+            column["name"]: column["description"] for column in page.values()
+        }

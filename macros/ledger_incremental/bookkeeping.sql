@@ -1,12 +1,19 @@
 {#- Which loads each table holds, in `load_applications`: rows 'started' say what a run is about to
     apply, rows 'applied' what it has applied. A load counts as applied to one table, known by its
-    UUID: a table that was dropped, or replaced by a full refresh, starts without any. -#}
+    UUID: a table that was dropped, or replaced by a full refresh, starts without any. A table that
+    holds the loads of the one that it takes the place of goes on under that one's UUID, by a row
+    in `continued_tables` that is written before the two are exchanged. -#}
 
 {% macro load_applications() -%}
     {{ target.schema }}.load_applications
 {%- endmacro %}
 
-{% macro create_load_applications() %}
+{% macro continued_tables() -%}
+    {{ target.schema }}.continued_tables
+{%- endmacro %}
+
+{#- Create both, unless they are there. -#}
+{% macro create_bookkeeping() %}
     {% do run_query("
         create table if not exists " ~ load_applications() ~ cluster_clause() ~ "
         (
@@ -26,9 +33,20 @@
         order by (model, table_uuid, state, run_id, load_id)
         comment 'Which loads each table holds'
     ") %}
+    {% do run_query("
+        create table if not exists " ~ continued_tables() ~ cluster_clause() ~ "
+        (
+            table_uuid UUID comment 'A table that took the place of another with the loads of that one',
+            kept_under UUID comment 'What load_applications calls it: the UUID of the first of these tables',
+            recorded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written'
+        )
+        engine = " ~ engine_name('MergeTree') ~ "
+        order by table_uuid
+        comment 'Tables whose bookkeeping goes on under another UUID'
+    ") %}
 {% endmacro %}
 
-{#- The UUID of a table: what its bookkeeping is kept under. -#}
+{#- The UUID of a table. -#}
 {% macro table_uuid(relation) %}
     {%- set rows = run_query(
         "select toString(uuid) from system.tables where database = '" ~ relation.schema
@@ -42,9 +60,32 @@
     {{ return(rows[0][0]) }}
 {% endmacro %}
 
+{#- The UUID that the bookkeeping of a table is kept under: its own, or that of the table which it
+    continues. -#}
+{% macro bookkeeping_uuid(relation) %}
+    {%- set uuid = table_uuid(relation) -%}
+    {%- set continued = run_query(
+        'select toString(kept_under) from ' ~ continued_tables() ~ " where table_uuid = '" ~ uuid ~ "'"
+    ).rows -%}
+    {{ return(continued[0][0] if continued else uuid) }}
+{% endmacro %}
+
+{#- Say that a new table holds the loads of the one that it is about to take the place of. -#}
+{% macro continue_bookkeeping(table, new_table) %}
+    {% do run_query(
+        'insert into ' ~ continued_tables() ~ ' (table_uuid, kept_under) '
+        ~ "select '" ~ table_uuid(new_table) ~ "', '" ~ bookkeeping_uuid(table) ~ "'"
+    ) %}
+{% endmacro %}
+
 {#- Condition on load_applications: rows of this table in this state. -#}
 {% macro of_table(place, uuid, state) -%}
     model = '{{ place.identifier }}' and table_uuid = '{{ uuid }}' and state = '{{ state }}'
+{%- endmacro %}
+
+{#- The loads that a table holds, as a subquery. -#}
+{% macro applied_loads(place, uuid) -%}
+    select load_id from {{ load_applications() }} where {{ of_table(place, uuid, 'applied') }}
 {%- endmacro %}
 
 {#- All loads that a table can apply: those of the ledger, or those that a model has applied. -#}
@@ -58,7 +99,7 @@
         {%- set upstream = model_relation(loads_from) -%}
         select load_id, min(committed_at) as committed_at, any(lines) as lines
         from {{ load_applications() }}
-        where {{ of_table(upstream, table_uuid(upstream), 'applied') }}
+        where {{ of_table(upstream, bookkeeping_uuid(upstream), 'applied') }}
         group by load_id
     {%- endif -%}
 {% endmacro %}
@@ -67,9 +108,7 @@
 {% macro new_loads(place, uuid, loads_from) %}
     select load_id, committed_at, lines
     from ({{ available_loads(loads_from) }})
-    where load_id not in (
-        select load_id from {{ load_applications() }} where {{ of_table(place, uuid, 'applied') }}
-    )
+    where load_id not in ({{ applied_loads(place, uuid) }})
 {% endmacro %}
 
 {#- Fix which loads are applied now, in slices of var slice_lines lines (a larger load is a slice
@@ -150,7 +189,7 @@
 {% macro apply_new_loads_upstream(name) %}
     {%- set node = model_node(name) -%}
     {%- set relation = model_relation(name) -%}
-    {%- set uuid = table_uuid(relation) -%}
+    {%- set uuid = bookkeeping_uuid(relation) -%}
     {%- set waiting = run_query("
         select
             (select count() from (" ~ new_loads(relation, uuid, 'ledger') ~ "))

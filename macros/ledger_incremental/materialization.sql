@@ -33,7 +33,7 @@
         {%- endif -%}
         {%- set outcome = 'EMPTY' -%}
     {%- else -%}
-        {% do create_load_applications() %}
+        {% do create_bookkeeping() %}
         {%- if config.require('loads_from') != 'ledger' -%}
             {% do apply_new_loads_upstream(config.require('loads_from')) %}
         {%- endif -%}
@@ -94,9 +94,8 @@
     ) -%}
     {%- if existing is none -%}
         {% do adapter.rename_relation(new_table, target_table) %}
-    {%- elif existing.can_exchange and not existing.is_view -%}
-        {% do exchange_tables_atomic(new_table, target_table) %}
-        {% do adapter.drop_relation(new_table) %}
+    {%- elif not existing.is_view -%}
+        {% do exchange_and_drop(new_table, target_table) %}
     {%- else -%}
         {% do adapter.drop_relation(existing) %}
         {% do adapter.rename_relation(new_table, target_table) %}
@@ -113,7 +112,7 @@
     Returns what was done, in words.
 -#}
 {% macro apply_new_loads(table, place, rows, row_key, key_scope, loads_from) %}
-    {%- set uuid = table_uuid(table) -%}
+    {%- set uuid = bookkeeping_uuid(table) -%}
     {%- set slices = start_loads(place, uuid, loads_from) -%}
     {%- for slice in slices -%}
         {% do beat_lock(place) %}

@@ -87,7 +87,7 @@
 {% macro loads_of_days(days) -%}
     {%- set store = model_relation(statement_store()) -%}
     select load_id from {{ load_applications() }}
-    where {{ of_table(store, table_uuid(store), 'applied') }}
+    where {{ of_table(store, bookkeeping_uuid(store), 'applied') }}
         and (
             first_event is null
             or (
@@ -104,28 +104,30 @@
     {%- set in_loads = 'load_id in (' ~ loads_of_days(days) ~ ')' -%}
     {%- set scope = in_loads if by_load else of_days(days) -%}
     {%- set partitions = months_of_loads(days) if by_load else months_of_days(days) -%}
-    {% do replace_partitions(
+    {% do replace_rows(
         table, sql, in_loads ~ ' and ' ~ scope, scope, config.require('row_key'),
         config.require('partition_by'), partitions
     ) %}
     {%- if by_load -%}
         {#- The logic of today may date events otherwise than the spans say. -#}
-        {%- set uuid = table_uuid(table) -%}
+        {%- set uuid = bookkeeping_uuid(table) -%}
         {% do record_applied(table, table, uuid, of_table(table, uuid, 'applied') ~ ' and ' ~ in_loads) %}
     {%- endif -%}
     {{ return('rebuilt ' ~ partitions | length ~ ' months') }}
 {% endmacro %}
 
 {#-
-    Put new rows in the place of a part of a table, partition by partition: each is replaced at
-    once, by its rows outside the scope together with the new ones.
+    Put new rows in the place of a part of a table, all at once: a new table gets them and the rows
+    that stay, and is exchanged with the old one. Months that lose no row are attached, which
+    copies no data. (REPLACE PARTITION would spare the new table, but killed in the middle it
+    leaves the old rows of a month beside the new ones.)
 
     rows        select that yields the new rows, and maybe others
     wanted      condition on these: which of them are the new rows
     scope       condition on rows of the table: which of them go
     partitions  values of the partition expression that rows of the scope may have
 -#}
-{% macro replace_partitions(table, rows, wanted, scope, row_key, partition, partitions) %}
+{% macro replace_rows(table, rows, wanted, scope, row_key, partition, partitions) %}
     {%- set fresh = table.incorporate(path={'identifier': table.identifier ~ '__rebuild'}) -%}
     {%- set columns = adapter.get_columns_in_relation(table) | map(attribute='quoted') | join(', ') -%}
     {% do run_query('drop table if exists ' ~ fresh ~ cluster_clause()) %}
@@ -140,30 +142,45 @@
         settings {{ insert_settings() }}
     {% endcall %}
 
-    {%- set held = run_query("
+    {%- set changed = partitions | map('string') | list -%}
+    {%- for row in run_query("
         select distinct partition from system.parts
-        where active and database = '" ~ table.schema ~ "'
-            and table in ('" ~ table.identifier ~ "', '" ~ fresh.identifier ~ "')
-    ").rows | map(attribute=0) | list -%}
-    {%- for value in partitions if value | string in held -%}
+        where active and database = '" ~ table.schema ~ "' and table = '" ~ table.identifier ~ "'
+        order by partition
+    ").rows -%}
         {% do beat_lock(table) %}
-        {% do run_query("
-            insert into " ~ fresh ~ " (" ~ columns ~ ")
-            select " ~ columns ~ " from " ~ table ~ "
-            where " ~ partition ~ " = " ~ value ~ " and not (" ~ scope ~ ")
-            settings throw_on_max_partitions_per_insert_block = 0
-        ") %}
-        {%- set kept = run_query(
-            'select count() from ' ~ fresh ~ ' where ' ~ partition ~ ' = ' ~ value
-        ).rows[0][0] | int -%}
-        {%- if kept -%}
-            {% do run_query('alter table ' ~ table ~ ' replace partition ' ~ value ~ ' from ' ~ fresh) %}
+        {%- if row[0] in changed -%}
+            {% do run_query("
+                insert into " ~ fresh ~ " (" ~ columns ~ ")
+                select " ~ columns ~ " from " ~ table ~ "
+                where " ~ partition ~ " = " ~ row[0] ~ " and not (" ~ scope ~ ")
+            ") %}
         {%- else -%}
-            {% do run_query('alter table ' ~ table ~ ' drop partition ' ~ value) %}
+            {% do run_query('alter table ' ~ fresh ~ ' attach partition ' ~ row[0] ~ ' from ' ~ table) %}
         {%- endif -%}
     {%- endfor -%}
 
-    {% do run_query('drop table if exists ' ~ fresh ~ cluster_clause()) %}
+    {% do continue_bookkeeping(table, fresh) %}
+    {% do beat_lock(table) %}
+    {% do exchange_and_drop(fresh, table) %}
+{% endmacro %}
+
+{#- Put a new table in the place of another in one moment, and drop the old one. (dbt-clickhouse
+    drops first and renames then where its probe for EXCHANGE failed, be it by the network.) -#}
+{% macro exchange_and_drop(new_table, table) %}
+    {%- set new_uuid = table_uuid(new_table) -%}
+    {%- if adapter.get_clickhouse_cluster_name() -%}
+        {% do run_query('system sync replica ' ~ cluster_clause() ~ ' ' ~ new_table) %}
+    {%- endif -%}
+    {% do run_query('exchange tables ' ~ new_table ~ ' and ' ~ table ~ cluster_clause()) %}
+    {#- A client that gets no answer may send a statement again, which would exchange them back. -#}
+    {%- if table_uuid(table) != new_uuid -%}
+        {{ exceptions.raise_compiler_error(
+            table ~ ' was not exchanged with ' ~ new_table ~ ': the server may have got the '
+            ~ 'statement twice. The table is as it was; run the same command again'
+        ) }}
+    {%- endif -%}
+    {% do run_query('drop table ' ~ new_table ~ cluster_clause()) %}
 {% endmacro %}
 
 {#- The months of a range of days, as partition values: 202509, 202510. -#}

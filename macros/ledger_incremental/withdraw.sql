@@ -1,5 +1,6 @@
 {#- Objects that were loaded anew in place of what a table holds of them, and versions whose earlier
-    commit came into sight late: the rows that a table holds of them go. -#}
+    commit came into sight late: the rows that a table holds of them go. Only loads that the table
+    holds are asked which those are: what takes their place is there before they go. -#}
 
 {#- Loads of the table with superseded objects that it has not given up yet. A load is looked at
     again when more of its objects are superseded than last time. -#}
@@ -7,10 +8,7 @@
     select
         load_id,
         count() as objects
-    from ({{ unseen_objects() }})
-    where load_id in (
-        select load_id from {{ load_applications() }} where {{ of_table(table, uuid, 'applied') }}
-    )
+    from ({{ unseen_objects(applied_loads(table, uuid)) }})
     group by load_id
     having (load_id, objects) not in (
         select load_id, lines from {{ load_applications() }} where {{ of_table(table, uuid, 'withdrawn') }}
@@ -18,17 +16,17 @@
 {% endmacro %}
 
 {#- Condition on rows: their line belongs to an object that was superseded. -#}
-{% macro is_superseded() -%}
+{% macro is_superseded(table, uuid) -%}
     (load_id, source_path) in (
         select load_id, if(bucket = '', key, concat(bucket, '/', key))
-        from ({{ unseen_objects() }})
+        from ({{ unseen_objects(applied_loads(table, uuid)) }})
     )
 {%- endmacro %}
 
 {#- Give up the rows of superseded objects. An event that another visible line says too stays,
-    with that line as its source; each month changes at once. Returns what was done, in words. -#}
+    with that line as its source; all months change at once. Returns what was done, in words. -#}
 {% macro withdraw_superseded(table, rows, row_key, partition) %}
-    {%- set uuid = table_uuid(table) -%}
+    {%- set uuid = bookkeeping_uuid(table) -%}
     {#- Which they are is fixed first: one superseded meanwhile is left to the next run. -#}
     {% do record_withdrawal(table, uuid, 'withdrawing', loads_to_withdraw(table, uuid)) %}
     {%- set of_this_run = of_table(table, uuid, 'withdrawing') ~ " and run_id = '" ~ invocation_id ~ "'" -%}
@@ -39,14 +37,14 @@
         {{ return('') }}
     {%- endif -%}
     {%- if 'source_line' in row_key -%}
-        {% do run_query('delete from ' ~ table ~ ' where ' ~ is_superseded()) %}
+        {% do run_query('delete from ' ~ table ~ ' where ' ~ is_superseded(table, uuid)) %}
     {%- else -%}
-        {%- set scope = row_key ~ ' in (select ' ~ row_key ~ ' from ' ~ table ~ ' where ' ~ is_superseded() ~ ')' -%}
+        {%- set scope = row_key ~ ' in (select ' ~ row_key ~ ' from ' ~ table ~ ' where ' ~ is_superseded(table, uuid) ~ ')' -%}
         {%- set partitions = run_query(
-            'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ is_superseded()
+            'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ is_superseded(table, uuid)
         ).rows | map(attribute=0) | list -%}
         {%- if partitions -%}
-            {% do replace_partitions(table, rows, scope, scope, row_key, partition, partitions) %}
+            {% do replace_rows(table, rows, scope, scope, row_key, partition, partitions) %}
         {%- endif -%}
     {%- endif -%}
     {% do record_withdrawal(table, uuid, 'withdrawn', loads) %}

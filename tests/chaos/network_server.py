@@ -39,8 +39,10 @@ TRANSFORM = {
 REFRESH = TRANSFORM | {"exchange": "exchange tables", "drop": "drop table .*__dbt"}
 REBUILD = {
     "rebuilt": r"insert into \S+__rebuild",
-    "replace": "replace partition",
-    "drop partition": "drop partition",
+    "attach": "attach partition",
+    "continue": r"insert into \S+continued_tables",
+    "exchange": "exchange tables",
+    "drop": "drop table .*__rebuild",
     "heartbeat": "modify comment",
     "unlock": "drop table if exists .*__lock_",
 }
@@ -48,7 +50,8 @@ WITHDRAW = {
     "withdrawing": r"insert into \S+load_applications[\s\S]*'withdrawing', '",
     "withdrawn": r"insert into \S+load_applications[\s\S]*'withdrawn', '",
     "delete": r"delete from \S+",
-    "replace": "replace partition",
+    "rebuilt": r"insert into \S+__rebuild",
+    "exchange": "exchange tables",
 }
 
 # What may be left of a dbt run that ended in an error is taken over after this.
@@ -241,7 +244,7 @@ def refresh(world: World, dice: random.Random) -> None:
 
 @scenario("dbt over HTTP", "a rebuild's statement fails", "server")
 def rebuild(world: World, dice: random.Random) -> None:
-    """Months are replaced one by one, and a statement fails."""
+    """Months are rebuilt, and a statement fails."""
     fill(world, dice)
     world.load()
     world.dbt("run", "--select", "+marts.events")

@@ -21,8 +21,7 @@ def yard(tmp_path_factory, _clean_environment):
     yard.close()
 
 
-# The others take longer, are variants of these, or find what is open: 'rebuild/killed' (a process
-# killed within REPLACE PARTITION may leave the old month beside the new one, docs/exactly-once.md).
+# The others take longer, or are variants of these.
 IN_SUITE = (
     "load/killed",
     "commit/killed",
@@ -30,6 +29,7 @@ IN_SUITE = (
     "queue/worker killed",
     "transform/killed",
     "transform/disk full",
+    "rebuild/killed",
     "withdraw/killed",
     "gc/killed",
 )

@@ -14,6 +14,19 @@ tables_of_the_server as (
 
 ),
 
+-- What a rebuild put in the place of a table goes on with its bookkeeping.
+continued as (
+
+    select
+        table_uuid,
+        any(kept_under) as kept_under
+
+    from {{ source('bookkeeping', 'continued_tables').render() }}
+
+    group by table_uuid
+
+),
+
 names as (
 
     select
@@ -41,13 +54,16 @@ tables as (
     select
         names.table_name as table_name,
         names.family as family,
-        tables_of_the_server.uuid as table_uuid,
+        if(
+            empty(continued.kept_under), tables_of_the_server.uuid, continued.kept_under
+        ) as table_uuid,
         coalesce(tables_of_the_server.total_rows, 0) as row_count,
         coalesce(tables_of_the_server.total_bytes, 0) as bytes
 
     from names
 
     left join tables_of_the_server on names.table_name = tables_of_the_server.name
+    left join continued on tables_of_the_server.uuid = continued.table_uuid
 
 )
 
