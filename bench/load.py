@@ -5,7 +5,8 @@ from uuid import UUID, uuid4
 from bench import data
 from bench.engine import Database, Redirected, Site, interleaved, load_objects, timed
 from bench.rows import Row
-from loader.objects import S3Object, batches, pattern
+from loader.load import pieces
+from loader.objects import S3Object, pattern
 from loader.sources import THREADS, S3Source
 from loader.warehouse import Warehouse
 
@@ -130,7 +131,7 @@ def _empty(warehouse: Warehouse) -> None:
 
 
 def _read(warehouse: Warehouse, objects: list[S3Object]) -> None:
-    for batch in batches(objects):
+    for batch in pieces(objects):
         warehouse.command(BARE_READ, pattern=pattern(batch), paths=[item.path for item in batch])
 
 

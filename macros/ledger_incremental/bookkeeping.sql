@@ -189,24 +189,30 @@
 {% macro apply_new_loads_upstream(name) %}
     {%- set node = model_node(name) -%}
     {%- set relation = model_relation(name) -%}
+    {%- if loads_waiting(relation) -%}
+        {% do acquire_lock(relation) %}
+        {#- Another model of this run may have done it meanwhile. -#}
+        {%- if loads_waiting(relation) -%}
+            {%- set rows = 'select * from ' ~ model_relation('stg_xapi__statements') -%}
+            {% do apply_new_loads(
+                relation, relation, rows, node.config.row_key, node.config.key_scope, 'ledger'
+            ) %}
+            {% do withdraw_superseded(
+                relation, rows, node.config.row_key, node.config.partition_by
+            ) %}
+        {%- endif -%}
+        {% do release_lock(relation) %}
+    {%- endif -%}
+{% endmacro %}
+
+{#- How many loads of the ledger a table has yet to apply, or to give up objects of. -#}
+{% macro loads_waiting(relation) %}
     {%- set uuid = bookkeeping_uuid(relation) -%}
-    {%- set waiting = run_query("
+    {{ return(run_query("
         select
             (select count() from (" ~ new_loads(relation, uuid, 'ledger') ~ "))
             + (select count() from (" ~ loads_to_withdraw(relation, uuid) ~ "))
-    ").rows[0][0] | int -%}
-    {%- if waiting -%}
-        {% do acquire_lock(relation) %}
-        {% do apply_new_loads(
-            relation, relation, 'select * from ' ~ model_relation('stg_xapi__statements'),
-            node.config.row_key, node.config.key_scope, 'ledger'
-        ) %}
-        {% do withdraw_superseded(
-            relation, 'select * from ' ~ model_relation('stg_xapi__statements'),
-            node.config.row_key, node.config.partition_by
-        ) %}
-        {% do release_lock(relation) %}
-    {%- endif -%}
+    ").rows[0][0] | int) }}
 {% endmacro %}
 
 {#- A model of this project by its name. -#}

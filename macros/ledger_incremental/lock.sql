@@ -14,31 +14,35 @@
 {#- Take the lock of a table, waiting for up to var lock_wait_seconds.
     Raises an error that names the holder when the wait was in vain. -#}
 {% macro acquire_lock(relation) %}
-    {%- set state = namespace(mine=false) -%}
-    {%- for attempt in range(var('lock_wait_seconds') | int + 1) -%}
-        {%- if not state.mine -%}
+    {%- set longest = var('lock_wait_seconds') | int -%}
+    {%- set state = namespace(mine=false, waited=0.0, told=false) -%}
+    {%- for attempt in range(20 * longest + 2) if not state.mine and state.waited <= longest -%}
+        {%- set lock = read_lock(relation) -%}
+        {%- if not lock.holder -%}
             {% do run_query(
                 'create table if not exists ' ~ lock_of(relation) ~ cluster_clause()
                 ~ " (nothing UInt8) engine = Memory comment '" ~ lock_holder() ~ "'"
             ) %}
-            {%- set lock = read_lock(relation) -%}
-            {%- if lock.holder == lock_holder() -%}
-                {%- set state.mine = true -%}
-            {%- elif lock.stale -%}
-                {#- The new name stays behind: of two runs that find the same stale lock, one
-                    cannot rename what the other has just created. -#}
-                {{ log('taking over the lock of ' ~ relation ~ ' from run ' ~ lock.holder, info=true) }}
-                {% do run_query(
-                    'rename table ' ~ lock_of(relation) ~ ' to '
-                    ~ relation.schema ~ '.`__expired_lock_' ~ relation.identifier ~ '_' ~ lock.holder ~ '`'
-                    ~ cluster_clause()
-                ) %}
-            {%- elif lock.holder -%}
-                {%- if attempt % 10 == 0 -%}
-                    {{ log('waiting for ' ~ relation ~ ': run ' ~ lock.holder ~ ' is at it', info=true) }}
-                {%- endif -%}
-                {% do run_query('select sleep(1)') %}
+            {%- set state.mine = read_lock(relation).holder == lock_holder() -%}
+        {%- elif lock.stale -%}
+            {#- The new name stays behind: of two runs that find the same stale lock, one cannot
+                rename what the other has just created. -#}
+            {{ log('taking over the lock of ' ~ relation ~ ' from run ' ~ lock.holder, info=true) }}
+            {% do run_query(
+                'rename table ' ~ lock_of(relation) ~ ' to '
+                ~ relation.schema ~ '.`__expired_lock_' ~ relation.identifier ~ '_' ~ lock.holder ~ '`'
+                ~ cluster_clause()
+            ) %}
+        {%- else -%}
+            {#- A model of this run will soon be done with it; another run may take minutes. -#}
+            {%- set is_ours = lock.holder.startswith(invocation_id) -%}
+            {%- if not is_ours and not state.told -%}
+                {{ log('waiting for ' ~ relation ~ ': run ' ~ lock.holder ~ ' is at it', info=true) }}
+                {%- set state.told = true -%}
             {%- endif -%}
+            {%- set pause = 0.05 if is_ours else 1.0 -%}
+            {% do run_query('select sleep(' ~ pause ~ ')') %}
+            {%- set state.waited = state.waited + pause -%}
         {%- endif -%}
     {%- endfor -%}
     {%- if not state.mine -%}
