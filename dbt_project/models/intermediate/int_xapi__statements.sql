@@ -6,6 +6,7 @@
     key_scope = ['load_id'],
     loads_from = 'ledger',
     rebuild_by = 'load',
+    settings = {'min_bytes_for_wide_part': 104857600},
 ) }}
 
 select * from {{ ref('stg_xapi__statements') }}
