@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from bulk import LINE, counting_requests, key_of
 from bench import history, section_queries, storage
 from bench.engine import Database, load_objects
 from bench.increments import rows_read
+from bench.run import MEASUREMENTS
 from bench.statements import Lines
 from loader.objects import S3Object
 from loader.settings import Settings
 from loader.sources import local_objects
 
+# Measurements that need packages of their own (bench/requirements.txt): `make bench` has them.
+WITH_MORE_PACKAGES = {"end_to_end"}
 HISTORY, NEW, GRANULE = 100_000, 1_000, 8_192
 VIDEO = ("--select", "+video_events")
 OBJECTS = 40
@@ -127,3 +131,8 @@ def test_a_statement_takes_its_bytes(past):
 
 def test_the_zip_of_the_function_is_small(tmp_path):
     assert build.build(output=tmp_path / "function.zip").stat().st_size <= 160 * 1024
+
+
+@pytest.mark.parametrize("name", sorted(set(MEASUREMENTS) - WITH_MORE_PACKAGES))
+def test_the_measurements_still_fit_the_code_that_they_measure(name):
+    assert callable(import_module(f"bench.{name}").measure)

@@ -143,8 +143,13 @@ MUTATIONS = (
         (
             (
                 "macros/ledger_incremental/lock.sql",
-                "{%- if lock.holder == lock_holder() -%}",
+                "{%- if not lock.holder -%}",
                 "{%- if true -%}",
+            ),
+            (
+                "macros/ledger_incremental/lock.sql",
+                "{%- set state.mine = read_lock(relation).holder == lock_holder() -%}",
+                "{%- set state.mine = true -%}",
             ),
             (
                 "macros/ledger_incremental/lock.sql",
