@@ -29,7 +29,9 @@ limit 5
 TABLES = """
 select
     name,
-    toString(if(empty(kept_under), uuid, kept_under)) as uuid,
+    toString(
+        coalesce(nullIf(kept_under, toUUID('00000000-0000-0000-0000-000000000000')), uuid)
+    ) as uuid,
     coalesce(total_rows, 0) as rows,
     coalesce(total_bytes, 0) as bytes
 from system.tables as tables

@@ -140,6 +140,21 @@ def test_a_rebuild_with_the_same_logic_changes_nothing(copy):
         assert before["video_events"][0] == LOADS * LINES * 2 // 3 + 267
 
 
+def test_a_rebuilt_table_holds_the_loads_of_the_one_that_it_took_the_place_of(copy):
+    applied = "select table_name, load_id from {database:Identifier}.ops_applied_loads order by all"
+    with Pipeline.from_env() as pipeline:
+        before = pipeline.warehouse.query(applied)
+    for _ in range(2):
+        rebuild(copy, select="int_xapi__statements+")
+    with Pipeline.from_env() as pipeline:
+        assert pipeline.warehouse.query(applied) == before
+        assert {table["name"]: table["waiting_loads"] for table in pipeline.status().tables} == {
+            row["table_name"]: 0 for row in before
+        }
+    printed = run_dbt("run", "--select", "int_xapi__statements", *TABLES[:2], folder=copy)
+    assert printed.count("[0 loads, 0 lines in") == 3
+
+
 @pytest.fixture(scope="module")
 def winter(built, tmp_path_factory) -> tuple[dict, dict, dict]:
     """Checksums of the intact table, of one that was tampered with inside and outside of a range,

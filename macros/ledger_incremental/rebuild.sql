@@ -142,6 +142,7 @@
         settings {{ insert_settings() }}
     {% endcall %}
 
+    {% do sync_replicas(table) %}
     {%- set changed = partitions | map('string') | list -%}
     {%- for row in run_query("
         select distinct partition from system.parts
@@ -169,9 +170,7 @@
     drops first and renames then where its probe for EXCHANGE failed, be it by the network.) -#}
 {% macro exchange_and_drop(new_table, table) %}
     {%- set new_uuid = table_uuid(new_table) -%}
-    {%- if adapter.get_clickhouse_cluster_name() -%}
-        {% do run_query('system sync replica ' ~ cluster_clause() ~ ' ' ~ new_table) %}
-    {%- endif -%}
+    {% do sync_replicas(new_table) %}
     {% do run_query('exchange tables ' ~ new_table ~ ' and ' ~ table ~ cluster_clause()) %}
     {#- A client that gets no answer may send a statement again, which would exchange them back. -#}
     {%- if table_uuid(table) != new_uuid -%}
@@ -181,6 +180,13 @@
         ) }}
     {%- endif -%}
     {% do run_query('drop table ' ~ new_table ~ cluster_clause()) %}
+{% endmacro %}
+
+{#- On a cluster: wait until each replica of a table has all its parts. -#}
+{% macro sync_replicas(table) %}
+    {%- if adapter.get_clickhouse_cluster_name() -%}
+        {% do run_query('system sync replica ' ~ cluster_clause() ~ ' ' ~ table) %}
+    {%- endif -%}
 {% endmacro %}
 
 {#- The months of a range of days, as partition values: 202509, 202510. -#}

@@ -54,8 +54,9 @@ tables as (
     select
         names.table_name as table_name,
         names.family as family,
-        if(
-            empty(continued.kept_under), tables_of_the_server.uuid, continued.kept_under
+        coalesce(
+            nullIf(continued.kept_under, toUUID('00000000-0000-0000-0000-000000000000')),
+            tables_of_the_server.uuid
         ) as table_uuid,
         coalesce(tables_of_the_server.total_rows, 0) as row_count,
         coalesce(tables_of_the_server.total_bytes, 0) as bytes
