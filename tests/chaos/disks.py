@@ -15,7 +15,7 @@ MEGABYTES = 96
 
 
 def small_disk(world: World) -> None:
-    """Put the database of a world on a disk of its own.
+    """Put the database of a world on a disk of its own, unless an earlier round has.
 
     Raises:
         Unfit: nothing may be mounted here.
@@ -23,6 +23,8 @@ def small_disk(world: World) -> None:
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         raise Unfit("a small disk needs root on Linux")
     disk, place = world.folder / "disk", world.folder / "clickhouse"
+    if disk.exists():
+        return
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(disk)]
     done = subprocess.run(mount, capture_output=True, text=True)
