@@ -48,7 +48,7 @@ def differences(warehouse: Warehouse, expected: dict[Place, Reading], family: st
         wrong += [
             f"{places[0]} {column}: {row.get(column)!r}, expected {value!r}"
             for column, value in reading.columns.items()
-            if not same_value(column, value, _value(value, row.get(column, "no such column")))
+            if not same_value(column, value, typed(value, row.get(column, "no such column")))
         ]
     return wrong
 
@@ -58,7 +58,7 @@ def _lines(body: bytes) -> Iterable[bytes]:
     return lines[:-1] if lines[-1] == b"" else lines
 
 
-def _value(expected: Any, value: Any) -> Any:
+def typed(expected: Any, value: Any) -> Any:
     """A value of a JSON answer as what is expected: times are text there, 7.0 is 7."""
     if isinstance(expected, datetime) and isinstance(value, str):
         return datetime.fromisoformat(value).replace(tzinfo=UTC)

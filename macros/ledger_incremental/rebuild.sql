@@ -128,7 +128,7 @@
     partitions  values of the partition expression that rows of the scope may have
 -#}
 {% macro replace_rows(table, rows, wanted, scope, row_key, partition, partitions) %}
-    {%- set fresh = table.incorporate(path={'identifier': table.identifier ~ '__rebuild'}) -%}
+    {%- set fresh = table.incorporate(path={'identifier': '__rebuild_' ~ table.identifier}) -%}
     {%- set columns = adapter.get_columns_in_relation(table) | map(attribute='quoted') | join(', ') -%}
     {% do run_query('drop table if exists ' ~ fresh ~ cluster_clause()) %}
     {% do run_query('create table ' ~ fresh ~ cluster_clause() ~ ' as ' ~ table) %}

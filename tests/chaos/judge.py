@@ -8,11 +8,10 @@ import gzip
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from hashlib import md5
 from typing import Any
 
-from compare import TABLES
+from compare import TABLES, typed
 from oracle import Reading, read_line, same_value
 
 from loader.warehouse import Warehouse
@@ -287,20 +286,11 @@ def _wrong_cells(reading: Reading, row: dict[str, Any]) -> list[str]:
     wrong = [
         f"{column}: {cell!r}, expected {value!r}"
         for (column, value), cell in zip(reading.columns.items(), cells, strict=True)
-        if not same_value(column, value, _typed(value, cell))
+        if not same_value(column, value, typed(value, cell))
     ]
     if not wrong:
         _right[id(reading)] = (reading, cells)
     return wrong
-
-
-def _typed(expected: Any, value: Any) -> Any:
-    """A value of a JSON answer as what is expected: times are text there, 7.0 is 7."""
-    if isinstance(expected, datetime) and isinstance(value, str):
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
-    if isinstance(expected, float) and isinstance(value, int):
-        return float(value)
-    return value
 
 
 def _place(row: dict[str, Any]) -> Place:
