@@ -106,7 +106,7 @@ def page(results: dict[str, Any], found: dict[str, list[Row]]) -> str:
         f"\n## This run\n\nOne uninterrupted run of size `{run['size']}`, {run['date']}, "
         f"{run['minutes']} minutes; {run['cores']} cores ({run['processor']}), "
         f"{run['memory_gib']} GiB, Python {run['python']}, ClickHouse {run['engine']} (chDB).\n",
-        _verdict(found),
+        _verdict(found, run["failed"]),
         tables(found),
     ]
     return "".join(parts)
@@ -125,10 +125,12 @@ def tables(found: dict[str, list[Row]]) -> str:
     return "".join(parts)
 
 
-def _verdict(found: dict[str, list[Row]]) -> str:
+def _verdict(found: dict[str, list[Row]], failed: list[str]) -> str:
     judged = [row for rows in found.values() for row in rows if row.met is not None]
     missed = [row.what for row in judged if not row.met]
     text = f"\n{len(judged) - len(missed)} of {len(judged)} targets are met."
+    if failed:
+        text += f" Not measured, because they failed: {', '.join(failed)}."
     return text + (f" Missed: {'; '.join(missed)}.\n" if missed else "\n")
 
 

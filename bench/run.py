@@ -45,10 +45,10 @@ def main(
     """Measure the pipeline beside what people use instead.
 
     A run of all measurements writes bench/results.json and bench/README.md; a run of some only
-    shows them.
+    shows them. One that fails is said, and does not keep the others from their turn.
     """
     volumes = _changed(SIZES[size], changes)
-    started, found = time.perf_counter(), {}
+    started, found, failed = time.perf_counter(), {}, {}
     about = report.machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
     try:
         with serve(FOLDER / "lake", FOLDER / "nginx") as lake:
@@ -58,11 +58,16 @@ def main(
             for name in only or MEASUREMENTS:
                 click.echo(f"{name} ...", err=True)
                 at = time.perf_counter()
-                found[name] = measure(name, site)
+                try:
+                    found[name] = measure(name, site)
+                except Exception as error:
+                    failed[name] = f"{type(error).__name__}: {error}"
+                    click.echo(f"{name} failed: {failed[name]}", err=True)
                 click.echo(f"{name}: {time.perf_counter() - at:.0f} s", err=True)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from None
     about |= {"minutes": round((time.perf_counter() - started) / 60, 1), "prices": paid}
+    about |= {"failed": sorted(failed)}
     if as_json:
         shown = {name: [asdict(row) for row in rows] for name, rows in found.items()}
         click.echo(json.dumps(shown, indent=1))
@@ -71,6 +76,8 @@ def main(
     if not only:
         report.write(found, size, volumes, about)
         click.echo("wrote bench/README.md and bench/results.json", err=True)
+    if failed:
+        raise click.ClickException(f"not measured: {', '.join(failed)}")
 
 
 def measure(name: str, site: Site) -> list[Row]:
