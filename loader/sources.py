@@ -21,7 +21,8 @@ UPLOAD_BLOCK = 32 * 1024 * 1024
 # are exact and nothing of them is read as a hive partition; rows are written by this statement,
 # at once, in parts of 32 MiB of lines (blocks of 64 MiB took a tenth more CPU, of 256 MiB a third,
 # and more memory); nothing is fetched ahead, since one request brings an object (it cost a tenth
-# of the time of a thousand tiny ones); a dead endpoint is given up after some ten seconds.
+# of the time of a thousand tiny ones); 64 MiB of the disk stay free, because on a full one even
+# a definition is lost (macros/check_engine.sql); a dead endpoint is given up after ten seconds.
 LOAD_SETTINGS = """
     use_hive_partitioning = 0,
     enable_parallel_replicas = 0,
@@ -29,6 +30,7 @@ LOAD_SETTINGS = """
     min_insert_block_size_rows = 1048576,
     min_insert_block_size_bytes = 33554432,
     remote_filesystem_read_prefetch = 0,
+    min_free_disk_bytes_to_perform_insert = 67108864,
     s3_retry_attempts = 8
 """
 

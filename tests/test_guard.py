@@ -1,6 +1,7 @@
 """Start-up guard: profiles that would lose or double rows are overruled or refused, for real."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from loader.log import Log
 from loader.objects import S3Object
 from loader.pipeline import Pipeline
 from loader.settings import Settings
+from loader.sources import LOAD_SETTINGS
 from loader.trigger import Trigger
 from loader.warehouse import embedded_config, open_warehouse
 
@@ -266,6 +268,30 @@ def test_dbt_refuses_the_same_settings_as_the_guard(warehouse):
     written = dict(re.findall(r"^        '(\w+)': '(.*)',$", text, re.M))
     assert written == guard.macro_rules()
     assert str(guard.OLDEST_ENGINE) in text
+    room = re.search(r"macro least_room\(\) %}\{\{ return\((\d+)\)", text)[1]
+    assert f"min_free_disk_bytes_to_perform_insert = {room}," in LOAD_SETTINGS
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small disk needs root on Linux"
+)
+def test_dbt_does_not_begin_on_a_disk_that_is_nearly_full(tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted")
+    try:
+        monkeypatch.setenv("XAPI_CHDB_PATH", str(disk / "clickhouse"))
+        with Pipeline.from_env() as pipeline:
+            pipeline.init()
+        said = run_dbt("run", "--select", "+video_events", folder=tmp_path, fails=True)
+        assert "MiB are free on the disk of ClickHouse, accepted: 64 MiB or more" in said
+        with Pipeline.from_env() as pipeline:
+            sql = "select count() as n from system.tables where database = 'xapi'"
+            assert pipeline.warehouse.query(sql) == [{"n": 0}]
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_dbt_stops_before_it_touches_anything(serve, tmp_path):

@@ -12,8 +12,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -154,6 +154,7 @@ class S3Faults:
     def __post_init__(self) -> None:
         """Take a port."""
         self._lock = threading.Lock()
+        self._turn, self._asking, self._alone = threading.Condition(), 0, False
         self._ended = threading.Event()
         self._http = ThreadingHTTPServer(
             ("127.0.0.1", 0), type("Handler", (_Handler,), {"of": self})
@@ -206,6 +207,21 @@ class S3Faults:
         with self._lock:
             return next((r.fault for r in self.rules if r.takes(method, path)), None)
 
+    @contextmanager
+    def turn(self, alone: bool = False) -> Iterator[None]:
+        """Speak to the S3 behind: beside others, or alone, as who replaces an object must. (moto
+        works out the ETag of a new object with the buffer that it also answers from: while
+        somebody reads that object, it may get it wrong.)"""
+        with self._turn:
+            self._turn.wait_for(lambda: not self._alone and not (alone and self._asking))
+            self._asking, self._alone = self._asking + 1, alone
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._asking, self._alone = self._asking - 1, False
+                self._turn.notify_all()
+
     def pause(self, seconds: float) -> None:
         """Wait, but not beyond the end of the proxy."""
         self._ended.wait(seconds)
@@ -247,10 +263,12 @@ class _Handler(BaseHTTPRequestHandler):
             body = ERROR.format(code=CODES[fault.status]).encode()
             return self.send(fault.status, [("Content-Type", "application/xml")], body)
         if isinstance(fault, Meanwhile):
-            fault.act()
+            with self.of.turn(alone=True):
+                fault.act()
         if isinstance(fault, Slow):
             self.of.pause(fault.seconds)
-        status, headers, body = self.ask(data)
+        with self.of.turn():
+            status, headers, body = self.ask(data)
         if status >= 300 or not isinstance(fault, Cut | Shorten | Slow | Edit):
             return self.send(status, headers, body)
         if isinstance(fault, Shorten):
