@@ -109,6 +109,13 @@ MUTATIONS = (
                 'if row["versions"] != 1 or not row["lines"] == row["last_line"] == row["places"]:',
                 "if False:",
             ),
+            # ClickHouse 26.9 itself sees that an object was replaced, older ones do not; a body
+            # that comes short only this sees.
+            (
+                "loader/load.py",
+                'if item.key.endswith(".jsonl") and row["bytes"] - row["size"] not in (0, 1):',
+                "if False:  # not looked at",
+            ),
         ),
     ),
     Mutation(
