@@ -142,6 +142,12 @@ MUTATIONS = (
                 "    limit 1 by bucket, key, etag\n",
                 "",
             ),
+            # What takes the second one back where it was seen all the same.
+            (
+                "macros/committed_objects.sql",
+                "    union all\n    select * from ({{ repeated_objects(held) }})\n",
+                "",
+            ),
         ),
     ),
     Mutation(
