@@ -130,7 +130,7 @@ def test_an_object_that_is_replaced_between_head_and_get_is_worth_another_attemp
 
 def test_an_object_that_is_deleted_between_head_and_get_fails_by_name(attempt, proxy, put, bucket):
     put(KEY, BODY)
-    gone = boto3.client("s3")
+    gone = boto3.client("s3", endpoint_url=proxy.endpoint)  # not through the proxy, which waits
     proxy.rule("GET", KEY, Meanwhile(lambda: gone.delete_object(Bucket=bucket, Key=KEY)))
     done = attempt(KEY)[KEY]
     assert done.outcome == "failed" and done.item.uri in done.error
