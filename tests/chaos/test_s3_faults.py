@@ -112,17 +112,23 @@ def test_a_connection_that_keeps_breaking_is_worth_another_attempt(attempt, prox
 
 
 def test_an_object_that_is_replaced_between_head_and_get_is_worth_another_attempt(
-    attempt, proxy, put
+    attempt, proxy, put, bucket
 ):
+    # Not through the proxy, which waits meanwhile.
+    directly = boto3.client("s3", endpoint_url=proxy.endpoint)
+
+    def replace(body: bytes) -> None:
+        directly.put_object(Bucket=bucket, Key=KEY, Body=body)
+
     put(KEY, BODY)
     put("section/1/video/b.jsonl", BODY)
-    proxy.rule("GET", KEY, Meanwhile(lambda: put(KEY, OTHER)))
+    proxy.rule("GET", KEY, Meanwhile(lambda: replace(OTHER)))
     done = attempt(KEY, "section/1/video/b.jsonl")
     assert done["section/1/video/b.jsonl"].outcome == "committed"
     # Its half of the batch was read anew, as it is now.
     assert (done[KEY].outcome, done[KEY].rows) == ("committed", 1000)
 
-    proxy.rule("GET", KEY, Meanwhile(lambda: put(KEY, BODY)))
+    proxy.rule("GET", KEY, Meanwhile(lambda: replace(BODY)))
     put(KEY, b"something else\n")
     done = attempt(KEY)[KEY]
     assert (done.outcome, done.retryable) == ("failed", True)
