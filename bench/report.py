@@ -40,7 +40,7 @@ ratios less so; rows, requests, parts and bytes are exact.
   where a row says so.
 """
 
-# Why a target is out of reach, shown where one is missed; figures in docs/decisions.md.
+# What is known of a missed target, shown where one is missed; more in docs/decisions.md.
 _MISSED = {
     "load": "What the bare read does not pay: sorting, compressing and writing the lines (about "
     "0.3 CPU seconds of 384 MB beside 0.5 for reading them), then four statements that ask "
@@ -48,19 +48,19 @@ _MISSED = {
     "tried and gain nothing more.",
     "transform": "The bare parse is half of what the staging view costs: the other half gives each "
     "line its event id (a 128-bit hash of 45 members), its family, its reason if it is rejected, "
-    "and types to 40 columns that arrive as text. The view alone, into a Null table, is at 0.57; "
-    "the statement store, which makes the other families, rejects and rebuilds cheap, and "
-    "`video_events` itself are written on top.",
+    "and types to 40 columns that arrive as text. Into a Null table the view alone reaches about "
+    "half of the bare parse (0.47 and 0.57 in two trials); the statement store, which makes the "
+    "other families, rejects and rebuilds cheap, and `video_events` itself are written on top.",
     "end_to_end": "The Python function here is lighter than ours: it keeps video statements only, "
     "checks nothing, and has neither ledger nor raw lines nor the other families. It is one "
     "thread of 40,000 to 65,000 lines a second with no latency to S3; with 20 ms to S3 a function "
     "that asks for one object after the other reads at most 50 a second, the pipeline 560.",
     "section_queries": "The layout ordered by hash reads the whole month or table, ours one or two "
-    "granules of 8,192 rows a month: the ratio grows with the rows, and 50 is met from about "
-    "five million.",
-    "increments": "The part that grows is not the statements but the ledger: a run reads it once "
-    "for the view of committed objects and about once per model (10 million lines in objects of 20 "
-    "are 500,000 rows of it). Open.",
+    "granules of 8,192 rows a month: the ratio grows with the rows: about 20 at two million, "
+    "69 to 102 at ten.",
+    "increments": "The part that grows is the ledger, 500,000 rows for 10 million lines in objects "
+    "of 20: a run reads it several times over, for the view of committed objects and for what is "
+    "new or superseded. Open.",
     "memory": "Sixteen objects are read at a time, each in blocks of up to 65,000 lines, so few "
     "objects need less. That it grows on from one to five million was not looked into yet; merges "
     "of what was just written run in the same process. Open.",

@@ -48,7 +48,7 @@ def main(
     shows them. One that fails is said, and does not keep the others from their turn.
     """
     volumes = _changed(SIZES[size], changes)
-    started, found, failed = time.perf_counter(), {}, {}
+    started, found, failed = time.perf_counter(), {}, []
     about = report.machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
     try:
         with serve(FOLDER / "lake", FOLDER / "nginx") as lake:
@@ -61,13 +61,13 @@ def main(
                 try:
                     found[name] = measure(name, site)
                 except Exception as error:
-                    failed[name] = f"{type(error).__name__}: {error}"
-                    click.echo(f"{name} failed: {failed[name]}", err=True)
+                    failed.append(name)
+                    click.echo(f"{name} failed: {type(error).__name__}: {error}", err=True)
                 click.echo(f"{name}: {time.perf_counter() - at:.0f} s", err=True)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from None
-    about |= {"minutes": round((time.perf_counter() - started) / 60, 1), "prices": paid}
-    about |= {"failed": sorted(failed)}
+    minutes = round((time.perf_counter() - started) / 60, 1)
+    about |= {"minutes": minutes, "prices": paid, "failed": failed}
     if as_json:
         shown = {name: [asdict(row) for row in rows] for name, rows in found.items()}
         click.echo(json.dumps(shown, indent=1))

@@ -95,3 +95,40 @@ def test_a_second_run_waits_for_the_lock_and_takes_over_a_stale_one(server, put,
         expired = {"lock_wait_seconds": 10, "lock_expires_seconds": 0}
         output = run_dbt("run", "--select", "video_events", "--vars", str(expired), folder=tmp_path)
         assert "taking over the lock" in output
+
+
+def test_old_lines_stay_until_those_that_replace_them_are_in_the_table(
+    server, put, bucket, tmp_path
+):
+    settings, replaced = Settings.from_env(), []
+
+    def load_it(policy: str) -> None:
+        with closing(open_warehouse(settings)) as warehouse:
+            schema.init(warehouse, settings)
+            items = [S3Object(bucket, KEY)]
+            assert [
+                outcome.outcome
+                for batch in load(warehouse, settings, items, policy=policy)
+                for outcome in batch
+            ] == ["committed"]
+
+    def stored() -> list[str]:
+        run_dbt("run", "--select", "int_xapi__statements", folder=tmp_path)
+        with closing(open_warehouse(settings)) as warehouse:
+            sql = "select object_id from {database:Identifier}.int_xapi__statements"
+            return [row["object_id"] for row in warehouse.query(sql)]
+
+    def replace_before(sql: str) -> None:
+        # Which loads are applied is fixed by now; what is given up is about to be.
+        if "'withdrawing', '" in sql and not replaced:
+            replaced.append(sql)
+            put(KEY, line.replace(b'"v"', b'"new"'))
+            load_it("replace")
+
+    line = BODY.splitlines()[0]
+    put(KEY, line)
+    load_it("append")
+    run_dbt("run", folder=tmp_path)
+    server.fault = replace_before
+    assert stored() == ["v"] and replaced
+    assert stored() == ["new"]

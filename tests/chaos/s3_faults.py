@@ -72,7 +72,8 @@ class Shorten:
 
 @dataclass(frozen=True)
 class Meanwhile:
-    """Do something (replace the object, delete it) between the requests before and this one."""
+    """Do something (replace the object, delete it) between the requests before and this one. Not
+    through the proxy: it passes nothing on meanwhile."""
 
     act: Callable[[], None]
 
