@@ -1,6 +1,7 @@
 {#- How every event table is stored. A query for a section reads one granule per month at least,
     and an increment finds the rows that it could double in its sections and months.
-    Replacing: a row that got in twice all the same disappears when parts merge. -#}
+    Replacing: a row that got in twice all the same disappears when parts merge. What an insert
+    writes is small for each month, and compact: a file for all columns, not two for each. -#}
 {% macro event_table_config() %}
     {{ config(
         engine = engine_name('ReplacingMergeTree'),
@@ -9,6 +10,7 @@
         row_key = 'event_id',
         key_scope = ['section_id', 'toYYYYMM(timestamp)'],
         loads_from = 'int_xapi__statements',
+        settings = {'min_bytes_for_wide_part': 67108864},
     ) }}
 {% endmacro %}
 

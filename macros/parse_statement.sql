@@ -51,8 +51,28 @@
 {#- Extensions as elements of a Tuple type. -#}
 {% macro tuple_members(profile, names) -%}
     {%- for name in names -%}
-        {{ xapi_extension(profile, name) }} Nullable(String){{ ', ' if not loop.last }}
+        `{{ xapi_extension(profile, name) }}` Nullable(String){{ ', ' if not loop.last }}
     {%- endfor -%}
+{%- endmacro %}
+
+{#- A member of the parsed statement, by the names on the way to it. Written `statement.verb.id`,
+    ClickHouse would look for that name among all members anew for each block of lines. -#}
+{% macro member() -%}
+    {%- set found = namespace(value='statement') -%}
+    {%- for name in varargs -%}
+        {%- set found.value = 'tupleElement(' ~ found.value ~ ", '" ~ name ~ "')" -%}
+    {%- endfor -%}
+    {{ found.value }}
+{%- endmacro %}
+
+{#- An extension in the context of the parsed statement, as text. -#}
+{% macro context_extension(profile, name) -%}
+    {{ member('context', 'extensions', xapi_extension(profile, name)) }}
+{%- endmacro %}
+
+{#- An extension in its result, as text. -#}
+{% macro result_extension(profile, name) -%}
+    {{ member('result', 'extensions', xapi_extension(profile, name)) }}
 {%- endmacro %}
 
 {#- The context extensions of Torus that become columns. -#}
@@ -116,27 +136,27 @@
     depend on the order of members, spacing, escapes or the spelling of numbers and times. -#}
 {% macro statement_content() -%}
     (
-        statement.id,
+        {{ member('id') }},
         occurred_at,
-        statement.registration,
-        statement.actor,
-        statement.verb,
-        statement.object.id,
+        {{ member('registration') }},
+        {{ member('actor') }},
+        {{ member('verb') }},
+        {{ member('object', 'id') }},
         object_type,
-        statement.object.definition.subType,
+        {{ member('object', 'definition', 'subType') }},
         title,
-        statement.object.definition.extensions,
-        statement.result.success,
-        statement.result.completion,
-        statement.result.score,
-        {{ unordered('statement.result.response') }},
+        {{ member('object', 'definition', 'extensions') }},
+        {{ member('result', 'success') }},
+        {{ member('result', 'completion') }},
+        {{ member('result', 'score') }},
+        {{ unordered(member('result', 'response')) }},
         {% for name in ['time', 'progress', 'played-segments', 'time-from', 'time-to', 'length'] -%}
-        result_extensions.{{ xapi_extension('video', name) }},
+        {{ result_extension('video', name) }},
         {% endfor -%}
-        {{ unordered('result_extensions.' ~ xapi_extension('torus', 'feedback')) }},
-        statement.context.registration,
+        {{ unordered(result_extension('torus', 'feedback')) }},
+        {{ member('context', 'registration') }},
         course,
-        context_extensions
+        {{ member('context', 'extensions') }}
     )
 {%- endmacro %}
 
@@ -155,11 +175,6 @@
 {#- Whether text is a JSON object or array (JSONExtract writes them without spaces around). -#}
 {% macro is_json_list(text) -%}
     (startsWith(coalesce({{ text }}, ''), '[') or startsWith(coalesce({{ text }}, ''), '{'))
-{%- endmacro %}
-
-{#- A Torus context extension of the parsed statement, as text. -#}
-{% macro context_extension(name) -%}
-    context_extensions.{{ xapi_extension('torus', name) }}
 {%- endmacro %}
 
 {#- The last part of an IRI, which people call it by ('.../verbs/played' -> 'played'). -#}

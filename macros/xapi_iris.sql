@@ -46,5 +46,5 @@
 {#- An activity type's IRI as a SQL string. -#}
 {% macro xapi_type(name) %}'{{ xapi_iri('activity_type', name) }}'{% endmacro %}
 
-{#- An extension's IRI as a quoted name: an element of a Tuple type, or of a value of it. -#}
-{% macro xapi_extension(profile, name) %}`{{ xapi_iri('extension_prefix', profile) }}{{ name }}`{% endmacro %}
+{#- An extension's IRI. -#}
+{% macro xapi_extension(profile, name) %}{{ xapi_iri('extension_prefix', profile) }}{{ name }}{% endmacro %}

@@ -17,4 +17,6 @@ create table if not exists {raw:Identifier}.statements $on_cluster
 engine = ${replicated}MergeTree
 partition by toYYYYMM(loaded_at)
 order by (load_id, bucket, key, source_line)
+-- A merge holds some granules of each of its parts: with the default of 10 MB, 32 MB a part.
+settings index_granularity_bytes = 1048576
 comment 'Lines of statements as they were read; see loads for those that count'

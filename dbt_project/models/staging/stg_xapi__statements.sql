@@ -36,24 +36,22 @@ parsed as (
     select
         *,
         {{ parse_statement('line') }} as statement,
-        {{ statement_time('statement.timestamp') }} as occurred_at,
+        {{ statement_time(member('timestamp')) }} as occurred_at,
         coalesce(
-            nullIf(statement.actor.account.name, ''),
-            nullIf(statement.actor.mbox, ''),
-            nullIf(statement.actor.mbox_sha1sum, ''),
-            nullIf(statement.actor.openid, '')
+            nullIf({{ member('actor', 'account', 'name') }}, ''),
+            nullIf({{ member('actor', 'mbox') }}, ''),
+            nullIf({{ member('actor', 'mbox_sha1sum') }}, ''),
+            nullIf({{ member('actor', 'openid') }}, '')
         ) as actor,
-        coalesce(statement.verb.id, '') as verb_iri,
-        coalesce(statement.object.definition.type, '') as object_type,
-        statement.context.extensions as context_extensions,
-        statement.result.extensions as result_extensions,
+        coalesce({{ member('verb', 'id') }}, '') as verb_iri,
+        coalesce({{ member('object', 'definition', 'type') }}, '') as object_type,
         coalesce(
-            statement.object.definition.name['en-US'],
-            arrayFirst(title -> isNotNull(title), mapValues(statement.object.definition.name))
+            {{ member('object', 'definition', 'name') }}['en-US'],
+            arrayFirst(title -> isNotNull(title), mapValues({{ member('object', 'definition', 'name') }}))
         ) as title,
         coalesce(
-            {{ first_activity_id('statement.context.contextActivities.parent') }},
-            {{ first_activity_id('statement.context.contextActivities.grouping') }},
+            {{ first_activity_id(member('context', 'contextActivities', 'parent')) }},
+            {{ first_activity_id(member('context', 'contextActivities', 'grouping')) }},
             ''
         ) as course
 
@@ -121,74 +119,74 @@ select
     load_id,
     source_path,
     source_line,
-    statement.id as statement_id,
+    {{ member('id') }} as statement_id,
     actor as user_id,
-    statement.actor.account.homePage as home_page,
-    coalesce({{ whole_number(context_extension('section_id')) }}, 0) as section_id,
+    {{ member('actor', 'account', 'homePage') }} as home_page,
+    coalesce({{ whole_number(context_extension('torus', 'section_id')) }}, 0) as section_id,
     course as course_id,
-    {{ whole_number(context_extension('project_id')) }} as project_id,
-    {{ whole_number(context_extension('publication_id')) }} as publication_id,
+    {{ whole_number(context_extension('torus', 'project_id')) }} as project_id,
+    {{ whole_number(context_extension('torus', 'publication_id')) }} as publication_id,
     coalesce(
-        {{ whole_number(context_extension('resource_id')) }},
-        {{ whole_number(context_extension('page_id')) }}
+        {{ whole_number(context_extension('torus', 'resource_id')) }},
+        {{ whole_number(context_extension('torus', 'page_id')) }}
     ) as page_id,
-    {{ context_extension('page_attempt_guid') }} as page_attempt_guid,
-    {{ whole_number(context_extension('page_attempt_number')) }} as page_attempt_number,
-    {{ context_extension('activity_attempt_guid') }} as activity_attempt_guid,
-    {{ whole_number(context_extension('activity_attempt_number')) }} as activity_attempt_number,
-    {{ whole_number(context_extension('activity_id')) }} as activity_id,
-    {{ whole_number(context_extension('activity_revision_id')) }} as activity_revision_id,
-    {{ context_extension('part_attempt_guid') }} as part_attempt_guid,
-    {{ whole_number(context_extension('part_attempt_number')) }} as part_attempt_number,
-    {{ context_extension('part_id') }} as part_id,
-    {{ context_extension('content_element_id') }} as content_element_id,
+    {{ context_extension('torus', 'page_attempt_guid') }} as page_attempt_guid,
+    {{ whole_number(context_extension('torus', 'page_attempt_number')) }} as page_attempt_number,
+    {{ context_extension('torus', 'activity_attempt_guid') }} as activity_attempt_guid,
+    {{ whole_number(context_extension('torus', 'activity_attempt_number')) }} as activity_attempt_number,
+    {{ whole_number(context_extension('torus', 'activity_id')) }} as activity_id,
+    {{ whole_number(context_extension('torus', 'activity_revision_id')) }} as activity_revision_id,
+    {{ context_extension('torus', 'part_attempt_guid') }} as part_attempt_guid,
+    {{ whole_number(context_extension('torus', 'part_attempt_number')) }} as part_attempt_number,
+    {{ context_extension('torus', 'part_id') }} as part_id,
+    {{ context_extension('torus', 'content_element_id') }} as content_element_id,
     coalesce(
-        context_extensions.{{ xapi_extension('video', 'session-id') }},
-        {{ context_extension('session_id') }}
+        {{ context_extension('video', 'session-id') }},
+        {{ context_extension('torus', 'session_id') }}
     ) as session_id,
-    coalesce(statement.registration, statement.context.registration) as registration,
+    coalesce({{ member('registration') }}, {{ member('context', 'registration') }}) as registration,
 
     -- text; what takes few values is stored as a number of a dictionary
     toLowCardinality(family) as family,
     toLowCardinality(reject_reason) as reject_reason,
     toLowCardinality({{ short_name('verb_iri') }}) as verb,
     toLowCardinality(verb_iri) as verb_iri,
-    statement.object.id as object_id,
+    {{ member('object', 'id') }} as object_id,
     toLowCardinality(object_type) as object_type,
     title as object_title,
-    statement.object.definition.subType as page_sub_type,
-    result_extensions.{{ xapi_extension('video', 'played-segments') }} as video_played_segments,
-    statement.result.response as response,
-    result_extensions.{{ xapi_extension('torus', 'feedback') }} as feedback,
-    {{ context_extension('attached_objectives') }} as attached_objectives,
+    {{ member('object', 'definition', 'subType') }} as page_sub_type,
+    {{ result_extension('video', 'played-segments') }} as video_played_segments,
+    {{ member('result', 'response') }} as response,
+    {{ result_extension('torus', 'feedback') }} as feedback,
+    {{ context_extension('torus', 'attached_objectives') }} as attached_objectives,
     if(family = 'rejected', line, '') as rejected_line,
 
     -- numbers
-    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time')) }} as video_time,
+    {{ finite_number(result_extension('video', 'time')) }} as video_time,
     coalesce(
-        {{ finite_number('context_extensions.' ~ xapi_extension('video', 'length')) }},
-        {{ finite_number('result_extensions.' ~ xapi_extension('video', 'length')) }},
+        {{ finite_number(context_extension('video', 'length')) }},
+        {{ finite_number(result_extension('video', 'length')) }},
         {{ finite_number(
-            'statement.object.definition.extensions.' ~ xapi_extension('video', 'length')
+            member('object', 'definition', 'extensions', xapi_extension('video', 'length'))
         ) }}
     ) as video_length,
-    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'progress')) }}
+    {{ finite_number(result_extension('video', 'progress')) }}
         as video_progress,
-    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-from')) }}
+    {{ finite_number(result_extension('video', 'time-from')) }}
         as video_seek_from,
-    {{ finite_number('result_extensions.' ~ xapi_extension('video', 'time-to')) }}
+    {{ finite_number(result_extension('video', 'time-to')) }}
         as video_seek_to,
-    {{ finite_number('statement.result.score.raw') }} as score,
-    {{ finite_number('statement.result.score.max') }} as out_of,
-    {{ finite_number('statement.result.score.scaled') }} as scaled_score,
+    {{ finite_number(member('result', 'score', 'raw')) }} as score,
+    {{ finite_number(member('result', 'score', 'max')) }} as out_of,
+    {{ finite_number(member('result', 'score', 'scaled')) }} as scaled_score,
     if(
-        startsWith({{ context_extension('hints_requested') }}, '[')
-        and isValidJSON({{ context_extension('hints_requested') }}),
-        JSONLength({{ context_extension('hints_requested') }}),
-        {{ whole_number(context_extension('hints_requested')) }}
+        startsWith({{ context_extension('torus', 'hints_requested') }}, '[')
+        and isValidJSON({{ context_extension('torus', 'hints_requested') }}),
+        JSONLength({{ context_extension('torus', 'hints_requested') }}),
+        {{ whole_number(context_extension('torus', 'hints_requested')) }}
     ) as hints_requested,
-    {{ truth('statement.result.success') }} as success,
-    {{ truth('statement.result.completion') }} as completion,
+    {{ truth(member('result', 'success')) }} as success,
+    {{ truth(member('result', 'completion')) }} as completion,
 
     -- times
     toDateTime64(occurred_at, 3, 'UTC') as timestamp,
