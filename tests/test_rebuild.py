@@ -289,12 +289,34 @@ def test_of_raw_only_the_loads_of_the_range_are_read(copy):
     rebuild(copy, "{start_date: 2025-01-01, end_date: 2025-01-09}")
     select = rebuilding_select(copy)
     with Pipeline.from_env() as pipeline:
-        # Granules that hold lines of the two loads: the first of all, and the late one.
+        # Granules that hold lines of the two loads (the first of all, and the late one), and those
+        # before one that begins with them: the index knows only what a granule begins with.
         granules = pipeline.warehouse.query(
-            "select count() as n, sum(lines) as lines from ("
-            "select intDiv(_part_offset, 8192) as granule, count() as lines, "
-            "max(key like '%/00/a.jsonl' or key like '%/99/late.jsonl') as wanted "
-            "from {raw:Identifier}.statements group by granule) where wanted"
+            """
+            with (
+                select arrayCumSum(groupArray(rows_in_granule))
+                from (
+                    select * from mergeTreeIndex({raw:Identifier}, statements) order by mark_number
+                )
+            ) as ends
+            select count() as n, sum(lines) as lines
+            from (
+                select lines, wanted or leadInFrame(begins) over (
+                    order by granule rows between unbounded preceding and unbounded following
+                ) as is_read
+                from (
+                    select
+                        arrayFirstIndex(end -> _part_offset < end, ends) as granule,
+                        count() as lines,
+                        max(key like '%/00/a.jsonl' or key like '%/99/late.jsonl') as wanted,
+                        argMin(key, _part_offset) like '%/00/a.jsonl'
+                            or argMin(key, _part_offset) like '%/99/late.jsonl' as begins
+                    from {raw:Identifier}.statements
+                    group by granule
+                )
+            )
+            where is_read
+            """
         )[0]
         estimate = pipeline.warehouse.query(f"explain estimate {select}")
     read = {row["table"]: (row["marks"], row["rows"]) for row in estimate}

@@ -19,7 +19,7 @@
         (
             model LowCardinality(String) comment 'Table that the load was applied to',
             table_uuid UUID comment 'Which table of that name: a full refresh makes a new one',
-            state LowCardinality(String) comment 'started (a run is at it), applied, withdrawing or withdrawn (superseded objects, which lines counts, are or were given up)',
+            state LowCardinality(String) comment 'started (a run is at it), applied, withdrawing or withdrawn (superseded objects, which lines counts, are or were given up); settled: what the slice superseded is given up',
             run_id UUID comment 'dbt invocation',
             slice UInt32 comment 'Insert of the run that took the load, from 0',
             load_id UUID comment 'The load',
@@ -205,13 +205,14 @@
     {%- endif -%}
 {% endmacro %}
 
-{#- How many loads of the ledger a table has yet to apply, or to give up objects of. -#}
+{#- How much a table has yet to do: loads of the ledger to apply, applied slices to look at for what
+    they superseded. -#}
 {% macro loads_waiting(relation) %}
     {%- set uuid = bookkeeping_uuid(relation) -%}
     {{ return(run_query("
         select
             (select count() from (" ~ new_loads(relation, uuid, 'ledger') ~ "))
-            + (select count() from (" ~ loads_to_withdraw(relation, uuid) ~ "))
+            + (select count() from (" ~ unsettled_slices(relation, uuid) ~ "))
     ").rows[0][0] | int) }}
 {% endmacro %}
 

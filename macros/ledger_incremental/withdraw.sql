@@ -1,6 +1,31 @@
 {#- Objects that were loaded anew in place of what a table holds of them, and versions whose earlier
     commit came into sight late: the rows that a table holds of them go. Only loads that the table
-    holds are asked which those are: what takes their place is there before they go. -#}
+    holds are asked which those are: what takes their place is there before they go. So only loads
+    newly applied can bring some up; which slices have been looked at for it is recorded, too. -#}
+
+{#- Slices (run and number) of applied loads that have not been looked at, as a select. -#}
+{% macro unsettled_slices(table, uuid) %}
+    select distinct run_id, slice
+    from {{ load_applications() }}
+    where {{ of_table(table, uuid, 'applied') }}
+        and (run_id, slice) not in (
+            select run_id, slice from {{ load_applications() }} where {{ of_table(table, uuid, 'settled') }}
+        )
+{% endmacro %}
+
+{#- Whether these slices (SQL tuples) brought up objects that the table has to give up. -#}
+{% macro brings_up_superseded(table, uuid, slices) %}
+    {%- set objects -%}
+        select bucket, key
+        from {{ source('xapi_raw', 'loads') }}
+        where load_id in (
+            {{ applied_loads(table, uuid) }} and (run_id, slice) in ({{ slices | join(', ') }})
+        )
+    {%- endset -%}
+    {{ return(run_query(
+        'select count() from (' ~ unseen_objects(applied_loads(table, uuid), objects) ~ ')'
+    ).rows[0][0] | int > 0) }}
+{% endmacro %}
 
 {#- Loads of the table with superseded objects that it has not given up yet. A load is looked at
     again when more of its objects are superseded than last time. -#}
@@ -27,6 +52,32 @@
     with that line as its source; all months change at once. Returns what was done, in words. -#}
 {% macro withdraw_superseded(table, rows, row_key, partition) %}
     {%- set uuid = bookkeeping_uuid(table) -%}
+    {%- set slices = [] -%}
+    {%- for row in run_query(unsettled_slices(table, uuid)).rows -%}
+        {% do slices.append("(toUUID('" ~ row[0] ~ "'), " ~ row[1] ~ ')') %}
+    {%- endfor -%}
+    {%- if not slices -%}
+        {{ return('') }}
+    {%- endif -%}
+    {#- The ledger that is asked must hold what has been applied. -#}
+    {% do sync_replicas(source('xapi_raw', 'loads')) %}
+    {%- set done = '' -%}
+    {#- Of many (the first run that records this) all objects are looked at. -#}
+    {%- if slices | length > 500 or brings_up_superseded(table, uuid, slices) -%}
+        {%- set done = give_up_superseded(table, uuid, rows, row_key, partition) -%}
+    {%- endif -%}
+    {%- for part in slices | batch(500) -%}
+        {% do run_query("
+            insert into " ~ load_applications() ~ " (model, table_uuid, state, run_id, slice)
+            select '" ~ table.identifier ~ "', '" ~ uuid ~ "', 'settled', looked_at.1, looked_at.2
+            from (select arrayJoin([" ~ part | join(', ') ~ "]) as looked_at)
+        ") %}
+    {%- endfor -%}
+    {{ return(done) }}
+{% endmacro %}
+
+{#- The same for a table of which it is known that it may hold some. -#}
+{% macro give_up_superseded(table, uuid, rows, row_key, partition) %}
     {#- Which they are is fixed first: one superseded meanwhile is left to the next run. -#}
     {% do record_withdrawal(table, uuid, 'withdrawing', loads_to_withdraw(table, uuid)) %}
     {%- set of_this_run = of_table(table, uuid, 'withdrawing') ~ " and run_id = '" ~ invocation_id ~ "'" -%}

@@ -34,6 +34,7 @@ TRANSFORM = {
     "started": r"insert into \S+load_applications[\s\S]*'started', '",
     "slice": r"insert into \S*(video_events|int_xapi__statements|part_attempt_events)",
     "applied": r"insert into \S+load_applications[\s\S]*'applied', '",
+    "settled": r"insert into \S+load_applications[\s\S]*'settled', ",
     "unlock": "drop table if exists .*__lock_",
 }
 REFRESH = TRANSFORM | {"exchange": "exchange tables", "drop": "drop table .*__dbt"}
@@ -52,6 +53,7 @@ WITHDRAW = {
     "delete": r"delete from \S+",
     "rebuilt": r"insert into \S+__rebuild",
     "exchange": "exchange tables",
+    "settled": r"insert into \S+load_applications[\s\S]*'settled', ",
 }
 
 # What may be left of a dbt run that ended in an error is taken over after this.

@@ -47,7 +47,10 @@ parsed as (
         coalesce({{ member('object', 'definition', 'type') }}, '') as object_type,
         coalesce(
             {{ member('object', 'definition', 'name') }}['en-US'],
-            arrayFirst(title -> isNotNull(title), mapValues({{ member('object', 'definition', 'name') }}))
+            arrayFirst(
+                title -> isNotNull(title),
+                mapValues({{ member('object', 'definition', 'name') }})
+            )
         ) as title,
         coalesce(
             {{ first_activity_id(member('context', 'contextActivities', 'parent')) }},
@@ -133,7 +136,8 @@ select
     {{ context_extension('torus', 'page_attempt_guid') }} as page_attempt_guid,
     {{ whole_number(context_extension('torus', 'page_attempt_number')) }} as page_attempt_number,
     {{ context_extension('torus', 'activity_attempt_guid') }} as activity_attempt_guid,
-    {{ whole_number(context_extension('torus', 'activity_attempt_number')) }} as activity_attempt_number,
+    {{ whole_number(context_extension('torus', 'activity_attempt_number')) }}
+        as activity_attempt_number,
     {{ whole_number(context_extension('torus', 'activity_id')) }} as activity_id,
     {{ whole_number(context_extension('torus', 'activity_revision_id')) }} as activity_revision_id,
     {{ context_extension('torus', 'part_attempt_guid') }} as part_attempt_guid,
