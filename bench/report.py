@@ -46,11 +46,12 @@ _MISSED = {
     "0.3 CPU seconds of 384 MB beside 0.5 for reading them), then four statements that ask "
     "for versions, check the lines and commit. Other codecs, block sizes and thread counts were "
     "tried and gain nothing more.",
-    "transform": "Into a Null table the staging view reaches 0.70 to 0.74 of the bare parse: the rest "
-    "gives each line its event id (a 128-bit hash of 45 members), its family, its reason if it is "
-    "rejected, and types to 40 columns that arrive as text. The statement store, which makes the "
-    "other families, rejects and rebuilds cheap, and `video_events` are written on top: per 300,000 "
-    "lines 0.64 s for the bare parse, 0.87 for the view, 1.1 with the store, 1.4 with the events.",
+    "transform": "Into a Null table the staging view reaches 0.70 to 0.74 of the bare parse: the "
+    "rest gives each line its event id (a 128-bit hash of 45 members), its family, its reason if "
+    "it is rejected, and types to 40 columns that arrive as text. The statement store, which makes "
+    "the other families, rejects and rebuilds cheap, and `video_events` are written on top: per "
+    "300,000 lines 0.64 s for the bare parse, 0.87 for the view, 1.1 with the store, 1.4 with the "
+    "events.",
     "end_to_end": "The Python function here is lighter than ours: it keeps video statements only, "
     "checks nothing, and has neither ledger nor raw lines nor the other families. It is one "
     "thread of 40,000 to 65,000 lines a second with no latency to S3; with 20 ms to S3 a function "
@@ -58,13 +59,13 @@ _MISSED = {
     "section_queries": "The layout ordered by hash reads the whole month or table, ours one or two "
     "granules of 8,192 rows a month: the ratio grows with the rows: about 20 at two million, "
     "69 to 102 at ten.",
-    "increments": "Both histories are at rest, their parts merged. What grows with the history is the "
-    "ledger, 500,000 rows for 10 million lines in objects of 20: a run with something new passes "
-    "over its keys once for the view of committed objects; one with nothing new reads three columns "
-    "of it.",
+    "increments": "Both histories are at rest, their parts merged. What grows with the history is "
+    "the ledger, 500,000 rows for 10 million lines in objects of 20: a run with something new "
+    "passes over its keys once for the view of committed objects; one with nothing new reads three "
+    "columns of it.",
     "memory": "Sixteen small objects are read at a time, of large ones as many as have 256 MiB "
-    "together, each in blocks of up to 65,000 lines. Merges of what was just written run in the same "
-    "process; with granules of 1 MB they need a sixth of what they did.",
+    "together, each in blocks of up to 65,000 lines. Merges of what was just written run in the "
+    "same process; with granules of 1 MB they need a sixth of what they did.",
 }
 
 

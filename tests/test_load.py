@@ -11,7 +11,7 @@ from loader.errors import UnavailableError
 from loader.load import load
 from loader.objects import S3Object
 from loader.settings import Settings
-from loader.sources import local_objects
+from loader.sources import local_objects, threads
 from loader.warehouse import open_warehouse
 
 LINE = b'{"verb":{"id":"x"}}'
@@ -164,6 +164,14 @@ def test_many_objects_load_in_one_insert(warehouse, put, bucket):
         "where database = {raw:String} and table = 'statements' and active"
     )
     assert parts == [{"parts": 1}]
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "at_a_time"), [(0, 16), (0.02, 16), (16, 16), (32, 8), (48, 5), (5000, 4)]
+)
+def test_of_large_objects_fewer_are_read_at_a_time(megabytes, at_a_time):
+    size = int(megabytes * 1024 * 1024)
+    assert threads([S3Object("b", "k", "v", 0), S3Object("b", "l", "v", 2 * size)]) == at_a_time
 
 
 def test_local_files_load_like_objects(warehouse, tmp_path: Path):
