@@ -20,9 +20,8 @@
 
 {#- Committed objects that a later load took the place of: one with policy 'replace' that brought
     another version of the key, or one that was forced. Only keys with such a load are looked at.
-    With `held`, a select of load ids: as if the ledger held no other loads. With `among`, a select
-    of buckets and keys: only these objects. -#}
-{% macro superseded_objects(held=none, among=none) %}
+    With `held`, a select of load ids: as if the ledger held no other loads. -#}
+{% macro superseded_objects(held=none) %}
     select
         bucket,
         key,
@@ -51,11 +50,11 @@
 
             from {{ source('xapi_raw', 'loads').render() }}
 
-            where {{ is_committed(held, among) }}
+            where {{ is_committed(held) }}
                 and (bucket, key) in (
                     select bucket, key
                     from {{ source('xapi_raw', 'loads').render() }}
-                    where {{ is_committed(held, among) }} and policy in ('replace', 'force')
+                    where {{ is_committed(held) }} and policy in ('replace', 'force')
                 )
         )
     )
@@ -65,9 +64,8 @@
 
 {#- Committed objects whose version another load had committed before, by the time in the ledger.
     Where a later one was in sight first (a server whose clock is behind, an insert that took
-    long), tables hold it. Only versions with several commits are looked at; `held` and `among` as
-    above. -#}
-{% macro repeated_objects(held=none, among=none) %}
+    long), tables hold it. Only versions with several commits are looked at; `held` as above. -#}
+{% macro repeated_objects(held=none) %}
     select
         bucket,
         key,
@@ -85,15 +83,15 @@
 
         from {{ source('xapi_raw', 'loads').render() }}
 
-        where {{ is_committed(held, among) }}
-            and (bucket, key, load_id) not in ({{ superseded_objects(held, among) }})
+        where {{ is_committed(held) }}
+            and (bucket, key, load_id) not in ({{ superseded_objects(held) }})
             and (bucket, key, etag) in (
                 select
                     bucket,
                     key,
                     etag
                 from {{ source('xapi_raw', 'loads').render() }}
-                where {{ is_committed(held, among) }}
+                where {{ is_committed(held) }}
                 order by bucket, key, etag, committed_at, load_id
                 limit 1 offset 1 by bucket, key, etag
             )
@@ -102,16 +100,14 @@
     where load_id != first_load
 {% endmacro %}
 
-{#- Committed objects that no reader may see; `held` and `among` as above. -#}
-{% macro unseen_objects(held=none, among=none) %}
-    select * from ({{ superseded_objects(held, among) }})
+{#- Committed objects that no reader may see; `held` as above. -#}
+{% macro unseen_objects(held=none) %}
+    select * from ({{ superseded_objects(held) }})
     union all
-    select * from ({{ repeated_objects(held, among) }})
+    select * from ({{ repeated_objects(held) }})
 {% endmacro %}
 
-{#- Condition on rows of the ledger: committed, of these loads and among these objects. -#}
-{% macro is_committed(held=none, among=none) -%}
-    outcome = 'committed'
-    {{- ' and load_id in (' ~ held ~ ')' if held }}
-    {{- ' and (bucket, key) in (' ~ among ~ ')' if among }}
+{#- Condition on rows of the ledger: committed, and of these loads. -#}
+{% macro is_committed(held=none) -%}
+    outcome = 'committed'{{ ' and load_id in (' ~ held ~ ')' if held }}
 {%- endmacro %}

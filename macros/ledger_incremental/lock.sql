@@ -40,7 +40,7 @@
                 {{ log('waiting for ' ~ relation ~ ': run ' ~ lock.holder ~ ' is at it', info=true) }}
                 {%- set state.told = true -%}
             {%- endif -%}
-            {%- set pause = 0.05 if is_ours else 1.0 -%}
+            {%- set pause = [0.05, state.waited / 10] | max if is_ours else 1.0 -%}
             {% do run_query('select sleep(' ~ pause ~ ')') %}
             {%- set state.waited = state.waited + pause -%}
         {%- endif -%}

@@ -13,18 +13,26 @@
         )
 {% endmacro %}
 
-{#- Whether these slices (SQL tuples) brought up objects that the table has to give up. -#}
-{% macro brings_up_superseded(table, uuid, slices) %}
-    {%- set objects -%}
-        select bucket, key
-        from {{ source('xapi_raw', 'loads') }}
-        where load_id in (
-            {{ applied_loads(table, uuid) }} and (run_id, slice) in ({{ slices | join(', ') }})
+{#- Whether these slices (SQL tuples) may have brought up objects that the table has to give up: it
+    holds several loads of a key, one that takes the place of others or two of one version. -#}
+{% macro may_supersede(table, uuid, slices) %}
+    {%- set held = applied_loads(table, uuid) -%}
+    {{ return(run_query("
+        select count()
+        from (
+            select bucket, key
+            from " ~ source('xapi_raw', 'loads') ~ "
+            where " ~ is_committed(held) ~ "
+                and (bucket, key) in (
+                    select bucket, key
+                    from " ~ source('xapi_raw', 'loads') ~ "
+                    where load_id in (" ~ held ~ ' and (run_id, slice) in (' ~ slices | join(', ') ~ "))
+                )
+            group by bucket, key
+            having count() > 1
+                and (countIf(policy in ('replace', 'force')) > 0 or count() > uniqExact(etag))
         )
-    {%- endset -%}
-    {{ return(run_query(
-        'select count() from (' ~ unseen_objects(applied_loads(table, uuid), objects) ~ ')'
-    ).rows[0][0] | int > 0) }}
+    ").rows[0][0] | int > 0) }}
 {% endmacro %}
 
 {#- Loads of the table with superseded objects that it has not given up yet. A load is looked at
@@ -63,7 +71,7 @@
     {% do sync_replicas(source('xapi_raw', 'loads')) %}
     {%- set done = '' -%}
     {#- Of many (the first run that records this) all objects are looked at. -#}
-    {%- if slices | length > 500 or brings_up_superseded(table, uuid, slices) -%}
+    {%- if slices | length > 500 or may_supersede(table, uuid, slices) -%}
         {%- set done = give_up_superseded(table, uuid, rows, row_key, partition) -%}
     {%- endif -%}
     {%- for part in slices | batch(500) -%}

@@ -145,7 +145,7 @@ MUTATIONS = (
             # What takes the second one back where it was seen all the same.
             (
                 "macros/committed_objects.sql",
-                "    union all\n    select * from ({{ repeated_objects(held, among) }})\n",
+                "    union all\n    select * from ({{ repeated_objects(held) }})\n",
                 "",
             ),
         ),
