@@ -34,13 +34,15 @@
                 ~ cluster_clause()
             ) %}
         {%- else -%}
-            {#- A model of this run will soon be done with it; another run may take minutes. -#}
+            {#- A model of this run will soon be done with it; another run may take minutes. Each look
+                costs the one that works its processor, so it looks less often the longer it waits;
+                ClickHouse sleeps for three seconds at most. -#}
             {%- set is_ours = lock.holder.startswith(invocation_id) -%}
             {%- if not is_ours and not state.told -%}
                 {{ log('waiting for ' ~ relation ~ ': run ' ~ lock.holder ~ ' is at it', info=true) }}
                 {%- set state.told = true -%}
             {%- endif -%}
-            {%- set pause = [0.05, state.waited / 10] | max if is_ours else 1.0 -%}
+            {%- set pause = [[0.05, state.waited / 10] | max, 1.0] | min if is_ours else 1.0 -%}
             {% do run_query('select sleep(' ~ pause ~ ')') %}
             {%- set state.waited = state.waited + pause -%}
         {%- endif -%}
