@@ -16,11 +16,12 @@ from oracle import Reading, read_line, same_value
 
 from loader.warehouse import Warehouse
 
+# In the order of UUIDs, which is not that of their text, should two commits share a millisecond.
 COMMITS = """
 select toString(load_id) as load_id, bucket, key, etag, rows, policy, toString(committed_at) as at
 from {raw:Identifier}.loads
 where outcome = 'committed'
-order by committed_at, load_id
+order by committed_at, toUUID(load_id)
 """
 
 # Each committed object as raw holds it, in one digest. Lines may hold any bytes.
