@@ -308,10 +308,13 @@ def test_of_raw_only_the_loads_of_the_range_are_read(copy):
                     select
                         arrayFirstIndex(end -> _part_offset < end, ends) as granule,
                         count() as lines,
-                        max(key like '%/00/a.jsonl' or key like '%/99/late.jsonl') as wanted,
-                        argMin(key, _part_offset) like '%/00/a.jsonl'
-                            or argMin(key, _part_offset) like '%/99/late.jsonl' as begins
-                    from {raw:Identifier}.statements
+                        max(is_wanted) as wanted,
+                        argMin(is_wanted, _part_offset) as begins
+                    from (
+                        select _part_offset,
+                            key like '%/00/a.jsonl' or key like '%/99/late.jsonl' as is_wanted
+                        from {raw:Identifier}.statements
+                    )
                     group by granule
                 )
             )

@@ -60,6 +60,8 @@
     with that line as its source; all months change at once. Returns what was done, in words. -#}
 {% macro withdraw_superseded(table, rows, row_key, partition) %}
     {%- set uuid = bookkeeping_uuid(table) -%}
+    {#- As many slices as one statement names. -#}
+    {%- set most = 500 -%}
     {%- set slices = [] -%}
     {%- for row in run_query(unsettled_slices(table, uuid)).rows -%}
         {% do slices.append("(toUUID('" ~ row[0] ~ "'), " ~ row[1] ~ ')') %}
@@ -70,11 +72,11 @@
     {#- The ledger that is asked must hold what has been applied. -#}
     {% do sync_replicas(source('xapi_raw', 'loads')) %}
     {%- set done = '' -%}
-    {#- Of many (the first run that records this) all objects are looked at. -#}
-    {%- if slices | length > 500 or may_supersede(table, uuid, slices) -%}
+    {#- Of more (the first run that records this) all objects are looked at. -#}
+    {%- if slices | length > most or may_supersede(table, uuid, slices) -%}
         {%- set done = give_up_superseded(table, uuid, rows, row_key, partition) -%}
     {%- endif -%}
-    {%- for part in slices | batch(500) -%}
+    {%- for part in slices | batch(most) -%}
         {% do run_query("
             insert into " ~ load_applications() ~ " (model, table_uuid, state, run_id, slice)
             select '" ~ table.identifier ~ "', '" ~ uuid ~ "', 'settled', looked_at.1, looked_at.2

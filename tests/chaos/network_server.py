@@ -53,7 +53,7 @@ WITHDRAW = {
     "delete": r"delete from \S+",
     "rebuilt": r"insert into \S+__rebuild",
     "exchange": "exchange tables",
-    "settled": r"insert into \S+load_applications[\s\S]*'settled', ",
+    "settled": TRANSFORM["settled"],
 }
 
 # What may be left of a dbt run that ended in an error is taken over after this.
