@@ -10,7 +10,10 @@
         row_key = 'event_id',
         key_scope = ['section_id', 'toYYYYMM(timestamp)'],
         loads_from = 'int_xapi__statements',
-        settings = {'min_bytes_for_wide_part': 67108864},
+        settings = {
+            'min_bytes_for_wide_part': 67108864,
+            'merge_selector_base': young_parts_to_merge(),
+        },
     ) }}
 {% endmacro %}
 

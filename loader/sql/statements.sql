@@ -17,6 +17,7 @@ create table if not exists {raw:Identifier}.statements $on_cluster
 engine = ${replicated}MergeTree
 partition by toYYYYMM(loaded_at)
 order by (load_id, bucket, key, source_line)
--- A merge holds some granules of each of its parts: with the default of 10 MB, 32 MB a part.
-settings index_granularity_bytes = 1048576
+-- A merge holds some granules of each of its parts: with the default of 10 MB, 32 MB a part. It
+-- waits for 12 young parts of like size, not 5: a large load would merge most parts twice.
+settings index_granularity_bytes = 1048576, merge_selector_base = 12
 comment 'Lines of statements as they were read; see loads for those that count'

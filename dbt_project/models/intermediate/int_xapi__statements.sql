@@ -6,7 +6,10 @@
     key_scope = ['load_id'],
     loads_from = 'ledger',
     rebuild_by = 'load',
-    settings = {'min_bytes_for_wide_part': 104857600},
+    settings = {
+        'min_bytes_for_wide_part': 104857600,
+        'merge_selector_base': young_parts_to_merge(),
+    },
 ) }}
 
 select * from {{ ref('stg_xapi__statements') }}
