@@ -18,6 +18,6 @@ engine = ${replicated}MergeTree
 partition by toYYYYMM(loaded_at)
 order by (load_id, bucket, key, source_line)
 -- A merge holds some granules of each of its parts: with the default of 10 MB, 32 MB a part. It
--- waits for 12 young parts of like size, not 5: a large load would merge most parts twice.
+-- waits for 12 young parts of like size, not 5: a large load would merge some lines twice.
 settings index_granularity_bytes = 1048576, merge_selector_base = 12
 comment 'Lines of statements as they were read; see loads for those that count'
