@@ -1,7 +1,6 @@
 """The engine under measurement: its database, the loader and dbt on it, and the clocks."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -175,38 +174,6 @@ def load_objects(warehouse: Warehouse, settings: Settings, objects: list[S3Objec
     if failed or len(outcomes) != len(objects):
         raise RuntimeError(f"{len(failed)} of {len(objects)} objects failed: {failed[:1]}")
     return sum(outcome.rows for outcome in outcomes)
-
-
-class Redirected:
-    """A warehouse whose inserts into raw go to a table without storage."""
-
-    def __init__(self, warehouse: Warehouse):
-        self._warehouse = warehouse
-        warehouse.command(
-            "create table if not exists xapi_raw.nothing as xapi_raw.statements engine = Null"
-        )
-
-    def command(self, sql: str, **values: Any) -> None:
-        """See `Warehouse.command`."""
-        self._warehouse.command(
-            sql.replace("{raw:Identifier}.statements", "{raw:Identifier}.nothing"), **values
-        )
-
-    def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
-        """See `Warehouse.query`."""
-        return self._warehouse.query(sql, **values)
-
-
-def bare_parse(database: Database) -> str:
-    """The one JSONExtract of the staging view, as an expression of `line`."""
-    found = re.search(r"JSONExtract\(\s*line\s*,\s*'Tuple\(.*?\)'\s*\)", _flat(database), re.DOTALL)
-    if not found:
-        raise RuntimeError("the staging view has no JSONExtract(line, 'Tuple(...)')")
-    return found[0]
-
-
-def _flat(database: Database) -> str:
-    return database.compiled("stg_xapi__statements")
 
 
 def number(warehouse: Warehouse, sql: str) -> Any:

@@ -16,6 +16,7 @@ class Row:
         ratio: the figure that has a target; None if there is none.
         at_least: target of the ratio, or of `ours` without one.
         at_most: target likewise.
+        ceiling: the ratio if all but the engine's bare work (bench/bare.py) took no time.
         note: what one must know to read it.
         counts: exact figures.
     """
@@ -27,6 +28,7 @@ class Row:
     ratio: float | None = None
     at_least: float | None = None
     at_most: float | None = None
+    ceiling: float | None = None
     note: str = ""
     counts: dict[str, Any] = field(default_factory=dict)
 

@@ -1,6 +1,7 @@
+{#- Within a load by family: each event model reads one of them. -#}
 {{ config(
     engine = engine_name('MergeTree'),
-    order_by = '(load_id, source_path, source_line)',
+    order_by = '(load_id, family)',
     partition_by = 'toYYYYMM(loaded_at)',
     row_key = 'load_id, source_path, source_line',
     key_scope = ['load_id'],

@@ -1,0 +1,92 @@
+"""The engine's bare work: reading, storing, parsing and inserting, without anything around it.
+
+References of some measurements; and, added up, their ceilings: the ratio that remains of a target
+when all but this work takes no time.
+"""
+
+import re
+from typing import Any
+
+from bench.engine import Database
+from loader.load import pieces
+from loader.objects import S3Object, pattern
+from loader.sources import THREADS
+from loader.warehouse import Warehouse
+
+READ = f"""
+insert into {{raw:Identifier}}.nothing (line)
+select line
+from s3(
+    {{collection:Identifier}},
+    filename = {{pattern:String}},
+    format = 'LineAsString',
+    structure = 'line String'
+)
+where _path in {{paths:Array(String)}}
+settings
+    use_hive_partitioning = 0, remote_filesystem_read_prefetch = 0, max_threads = {THREADS}
+"""
+
+# Where a Redirected warehouse writes: a table without storage, and one without order.
+NOTHING, HEAP = "nothing", "heap"
+_ENGINES = {NOTHING: "Null", HEAP: "MergeTree order by tuple()"}
+
+
+class Redirected:
+    """A warehouse whose inserts into raw go to another table, which is empty at first."""
+
+    def __init__(self, warehouse: Warehouse, table: str = NOTHING):
+        self._warehouse = warehouse
+        self._table = table
+        warehouse.command(f"drop table if exists xapi_raw.{table} sync")
+        warehouse.command(
+            f"create table xapi_raw.{table} as xapi_raw.statements engine = {_ENGINES[table]}"
+        )
+
+    def command(self, sql: str, **values: Any) -> None:
+        """See `Warehouse.command`."""
+        raw, other = "{raw:Identifier}.statements", f"{{raw:Identifier}}.{self._table}"
+        self._warehouse.command(sql.replace(raw, other), **values)
+
+    def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """See `Warehouse.query`."""
+        return self._warehouse.query(sql, **values)
+
+
+def read(warehouse: Warehouse, objects: list[S3Object]) -> None:
+    """Read objects, and keep nothing."""
+    Redirected(warehouse)
+    for batch in pieces(objects):
+        warehouse.command(READ, pattern=pattern(batch), paths=[item.path for item in batch])
+
+
+def parse(warehouse: Warehouse, database: Database) -> None:
+    """Parse all raw lines with the one JSONExtract of the staging view, and keep nothing."""
+    expression = _expression(database)
+    warehouse.command(
+        f"create table if not exists xapi_raw.parsed engine = Null as "
+        f"select {expression} as statement from xapi_raw.statements where 0"
+    )
+    warehouse.command(
+        f"insert into xapi_raw.parsed select {expression} as statement from xapi_raw.statements"
+    )
+
+
+def insert_events(warehouse: Warehouse) -> None:
+    """Insert the rows of `video_events`, which lie in order there, into a table like it."""
+    warehouse.command("drop table if exists xapi.same_events sync")
+    warehouse.command("create table xapi.same_events as xapi.video_events")
+    warehouse.command(
+        "insert into xapi.same_events select * from xapi.video_events settings "
+        # As the pipeline inserts (macros/ledger_incremental); without it takes twice as long.
+        "optimize_on_insert = 0, preferred_block_size_bytes = 8388608, "
+        "min_insert_block_size_bytes = 33554432"
+    )
+
+
+def _expression(database: Database) -> str:
+    view = database.compiled("stg_xapi__statements")
+    found = re.search(r"JSONExtract\(\s*line\s*,\s*'Tuple\(.*?\)'\s*\)", view, re.DOTALL)
+    if not found:
+        raise RuntimeError("the staging view has no JSONExtract(line, 'Tuple(...)')")
+    return found[0]
