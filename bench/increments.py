@@ -92,7 +92,7 @@ def rows_read(database: Database, *selection: str) -> dict[str, int]:
     """Rows that the statements of a dbt run read: of raw lines, and in all.
 
     dbt speaks HTTP to an engine in this process here, which counts them. A statement that names
-    the raw lines reads the ledger beside them, once; a granule of lines has 8,192 rows.
+    the raw lines reads the ledger beside them, once; lines are read by granules of a megabyte.
     """
     with database.open() as (warehouse, _):
         ledger = number(warehouse, "select count() from xapi_raw.loads")

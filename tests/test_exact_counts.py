@@ -115,6 +115,31 @@ def test_an_increment_reads_its_own_loads_and_not_the_history(past, tmp_path):
     assert NEW <= rows_read(past, *VIDEO)["raw"] <= NEW + 2 * RAW_GRANULE + objects < HISTORY
 
 
+def test_a_family_reads_its_own_lines_of_the_store(past, tmp_path):
+    lines = 50_000
+    engine = chdb.connect(":memory:")
+    body = engine.query(Lines(120_000_000, lines).sql(), "TSVRaw").bytes()
+    engine.close()
+    (tmp_path / "mixed.jsonl").write_bytes(body)
+    with past.open() as (warehouse, settings):
+        assert load_objects(warehouse, settings, local_objects(tmp_path)) == lines
+    past.dbt("run", "--select", "+page_attempt_events")
+    engine = chdb.connect(str(past.path))
+    try:
+        read = engine.query(
+            "select count(page_attempt_guid) as attempts from xapi.int_xapi__statements "
+            "where family = 'page_attempt' and load_id in ("
+            f"select load_id from xapi_raw.loads where rows = {lines})"
+        )
+    finally:
+        engine.close()
+    attempts = int(read.bytes())
+    # The ledger is read, too. Each of one or two parts may have its attempts in two granules.
+    ledger = HISTORY // history.PER_OBJECT + 10
+    assert attempts > lines / 100
+    assert read.storage_rows_read() - ledger <= attempts + 4 * GRANULE < lines
+
+
 def test_thirty_days_of_a_section_read_a_granule_of_each_month(past):
     rows = 300_000
     with past.open() as (warehouse, _):
