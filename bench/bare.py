@@ -52,6 +52,10 @@ class Redirected:
         """See `Warehouse.query`."""
         return self._warehouse.query(sql, **values)
 
+    def drop(self) -> None:
+        """Drop the table, so that its parts do not merge beside what is measured next."""
+        self._warehouse.command(f"drop table xapi_raw.{self._table} sync")
+
 
 def read(warehouse: Warehouse, objects: list[S3Object]) -> None:
     """Read objects, and keep nothing."""
@@ -74,7 +78,6 @@ def parse(warehouse: Warehouse, database: Database) -> None:
 
 def insert_events(warehouse: Warehouse) -> None:
     """Insert the rows of `video_events`, which lie in order there, into a table like it."""
-    warehouse.command("drop table if exists xapi.same_events sync")
     warehouse.command("create table xapi.same_events as xapi.video_events")
     warehouse.command(
         "insert into xapi.same_events select * from xapi.video_events settings "
@@ -82,6 +85,7 @@ def insert_events(warehouse: Warehouse) -> None:
         "optimize_on_insert = 0, preferred_block_size_bytes = 8388608, "
         "min_insert_block_size_bytes = 33554432"
     )
+    warehouse.command("drop table xapi.same_events")
 
 
 def _expression(database: Database) -> str:

@@ -25,8 +25,10 @@ def _large(site: Site) -> list[Row]:
             return timed(lambda: load_objects(warehouse, settings, objects))
 
         def insert_into(table: str):
-            source = S3Source(bare.Redirected(warehouse, table), settings)
-            return timed(lambda: source.insert(objects, UUID(int=0)))
+            other = bare.Redirected(warehouse, table)
+            took = timed(lambda: S3Source(other, settings).insert(objects, UUID(int=0)))
+            other.drop()
+            return took
 
         since = site.lake.log_end()
         ours()
