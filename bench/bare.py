@@ -1,7 +1,7 @@
 """The engine's bare work: reading, storing, parsing and inserting, without anything around it.
 
-References of some measurements; and, added up, their ceilings: the ratio that remains of a target
-when all but this work takes no time.
+References of some measurements; and, added up, ceilings: the ratio if all but this work took no
+time.
 """
 
 import re
@@ -35,13 +35,10 @@ _ENGINES = {NOTHING: "Null", HEAP: "MergeTree order by tuple()"}
 class Redirected:
     """A warehouse whose inserts into raw go to another table, which is empty at first."""
 
-    def __init__(self, warehouse: Warehouse, table: str = NOTHING):
+    def __init__(self, warehouse: Warehouse, table: str):
         self._warehouse = warehouse
         self._table = table
-        warehouse.command(f"drop table if exists xapi_raw.{table} sync")
-        warehouse.command(
-            f"create table xapi_raw.{table} as xapi_raw.statements engine = {_ENGINES[table]}"
-        )
+        _create(warehouse, table)
 
     def command(self, sql: str, **values: Any) -> None:
         """See `Warehouse.command`."""
@@ -59,7 +56,7 @@ class Redirected:
 
 def read(warehouse: Warehouse, objects: list[S3Object]) -> None:
     """Read objects, and keep nothing."""
-    Redirected(warehouse)
+    _create(warehouse, NOTHING)
     for batch in pieces(objects):
         warehouse.command(READ, pattern=pattern(batch), paths=[item.path for item in batch])
 
@@ -68,7 +65,7 @@ def parse(warehouse: Warehouse, database: Database) -> None:
     """Parse all raw lines with the one JSONExtract of the staging view, and keep nothing."""
     expression = _expression(database)
     warehouse.command(
-        f"create table if not exists xapi_raw.parsed engine = Null as "
+        "create table if not exists xapi_raw.parsed engine = Null as "
         f"select {expression} as statement from xapi_raw.statements where 0"
     )
     warehouse.command(
@@ -81,11 +78,18 @@ def insert_events(warehouse: Warehouse) -> None:
     warehouse.command("create table xapi.same_events as xapi.video_events")
     warehouse.command(
         "insert into xapi.same_events select * from xapi.video_events settings "
-        # As the pipeline inserts (macros/ledger_incremental); without it takes twice as long.
+        # As the pipeline inserts (macro insert_settings); with ClickHouse's own, twice as long.
         "optimize_on_insert = 0, preferred_block_size_bytes = 8388608, "
         "min_insert_block_size_bytes = 33554432"
     )
     warehouse.command("drop table xapi.same_events")
+
+
+def _create(warehouse: Warehouse, table: str) -> None:
+    warehouse.command(f"drop table if exists xapi_raw.{table} sync")
+    warehouse.command(
+        f"create table xapi_raw.{table} as xapi_raw.statements engine = {_ENGINES[table]}"
+    )
 
 
 def _expression(database: Database) -> str:

@@ -59,6 +59,15 @@ class Counting:
         self._warehouse.command(sql, **values)
 
 
+def load_lines(database: Database, path: Path, lines: Lines) -> None:
+    """Write lines to a file, and load it."""
+    engine = chdb.connect(":memory:")
+    path.write_bytes(engine.query(lines.sql(), "TSVRaw").bytes())
+    engine.close()
+    with database.open() as (warehouse, settings):
+        assert load_objects(warehouse, settings, local_objects(path)) == lines.count
+
+
 @pytest.fixture
 def told(bucket: str) -> list[S3Object]:
     """Objects in S3, as its notifications name them."""
@@ -103,12 +112,7 @@ def test_a_run_with_nothing_to_do_reads_no_raw_line_and_little_of_the_ledger(pas
 
 
 def test_an_increment_reads_its_own_loads_and_not_the_history(past, tmp_path):
-    engine = chdb.connect(":memory:")
-    body = engine.query(Lines(90_000_000, NEW).sql(), "TSVRaw").bytes()
-    engine.close()
-    (tmp_path / "new.jsonl").write_bytes(body)
-    with past.open() as (warehouse, settings):
-        assert load_objects(warehouse, settings, local_objects(Path(tmp_path))) == NEW
+    load_lines(past, tmp_path / "new.jsonl", Lines(90_000_000, NEW))
     # Lines that were merged with others lie in two granules at most. The view reads the ledger
     # once more for the keys of the new lines: a row for each object.
     objects = HISTORY // history.PER_OBJECT + 1
@@ -117,12 +121,7 @@ def test_an_increment_reads_its_own_loads_and_not_the_history(past, tmp_path):
 
 def test_a_family_reads_its_own_lines_of_the_store(past, tmp_path):
     lines = 50_000
-    engine = chdb.connect(":memory:")
-    body = engine.query(Lines(120_000_000, lines).sql(), "TSVRaw").bytes()
-    engine.close()
-    (tmp_path / "mixed.jsonl").write_bytes(body)
-    with past.open() as (warehouse, settings):
-        assert load_objects(warehouse, settings, local_objects(tmp_path)) == lines
+    load_lines(past, tmp_path / "mixed.jsonl", Lines(120_000_000, lines))
     past.dbt("run", "--select", "+page_attempt_events")
     engine = chdb.connect(str(past.path))
     try:
