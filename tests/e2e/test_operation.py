@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from ministack import ROOT
 
 from loader.settings import Settings
@@ -108,6 +109,9 @@ def test_dead_letters_are_redriven_after_the_repair(stack):
     assert stack.clickhouse.visible() == {"section/1/video/late.jsonl": 1}
 
 
+@pytest.mark.skipif(
+    not SHAPES.is_dir(), reason=f"no shared data in {SHAPES} (set XAPI_SHARED_DATA)"
+)
 def test_a_new_object_is_in_video_events_within_a_minute(stack, tmp_path, until):
     """By the worker alone, on an embedded database; the function is paused."""
     stack.deploy()
