@@ -248,40 +248,51 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(url.query if listing else url.path)
         data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.of.fault_for(method, path)
-        status = self.meet(fault, data)
         name = type(fault).__name__ if fault else ""
         wanted = self.headers.get("Range", "")
-        self.of.requests.append(Request(method, path, wanted, status, name))
+        self.request_with = lambda status: Request(method, path, wanted, status, name)
+        self.meet(fault, data)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
 
-    def meet(self, fault: Fault | None, data: bytes) -> int:
-        """Answer as the fault says; returns the status, 0 if nothing was said."""
+    def record(self, status: int) -> None:
+        """Note the request, before its answer goes out: who has the answer finds the request."""
+        self.of.requests.append(self.request_with(status))
+
+    def meet(self, fault: Fault | None, data: bytes) -> None:
+        """Answer as the fault says."""
         if isinstance(fault, Refuse):
+            self.record(0)
             self.hang_up(reset=True)
-            return 0
-        if isinstance(fault, Status):
+        elif isinstance(fault, Status):
             body = ERROR.format(code=CODES[fault.status]).encode()
-            return self.send(fault.status, [("Content-Type", "application/xml")], body)
-        if isinstance(fault, Meanwhile):
-            with self.of.turn(alone=True):
-                fault.act()
-        if isinstance(fault, Slow):
-            self.of.pause(fault.seconds)
-        with self.of.turn():
-            status, headers, body = self.ask(data)
-        if status >= 300 or not isinstance(fault, Cut | Shorten | Slow | Edit):
-            return self.send(status, headers, body)
+            self.send(fault.status, [("Content-Type", "application/xml")], body)
+        else:
+            if isinstance(fault, Meanwhile):
+                with self.of.turn(alone=True):
+                    fault.act()
+            if isinstance(fault, Slow):
+                self.of.pause(fault.seconds)
+            with self.of.turn():
+                status, headers, body = self.ask(data)
+            self.pass_back(None if status >= 300 else fault, status, headers, body)
+
+    def pass_back(
+        self, fault: Fault | None, status: int, headers: list[tuple[str, str]], body: bytes
+    ) -> None:
+        """Send what the S3 behind answered, as the fault says."""
         if isinstance(fault, Shorten):
-            return self.send(status, headers, body[: int(len(body) * fault.part)])
-        if isinstance(fault, Edit):
-            return self.send(status, headers, fault.change(body))
-        if isinstance(fault, Slow):
-            return self.send(status, headers, body, drops=fault.drops, pause=fault.pause)
-        sent = int(len(body) * fault.part)
-        self.send(status, headers, body[:sent], promised=len(body))
-        self.hang_up(fault.reset)
-        return status
+            self.send(status, headers, body[: int(len(body) * fault.part)])
+        elif isinstance(fault, Edit):
+            self.send(status, headers, fault.change(body))
+        elif isinstance(fault, Slow):
+            self.send(status, headers, body, drops=fault.drops, pause=fault.pause)
+        elif isinstance(fault, Cut):
+            sent = int(len(body) * fault.part)
+            self.send(status, headers, body[:sent], promised=len(body))
+            self.hang_up(fault.reset)
+        else:
+            self.send(status, headers, body)
 
     def ask(self, data: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         """Ask the S3 behind: status, headers, body."""
@@ -303,8 +314,9 @@ class _Handler(BaseHTTPRequestHandler):
         promised: int | None = None,
         drops: int = 1,
         pause: float = 0.0,
-    ) -> int:
+    ) -> None:
         """Send an answer; `promised` is the length that it claims."""
+        self.record(status)
         length = str(len(body) if promised is None else promised)
         if self.command == "HEAD":
             length = dict((k.lower(), v) for k, v in headers).get("content-length", length)
@@ -315,13 +327,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command == "HEAD":
-            return status
+            return
         size = max(1, -(-len(body) // max(drops, 1)))
         for at in range(0, len(body), size):
             self.wfile.write(body[at : at + size])
             if pause:
                 self.of.pause(pause)
-        return status
 
     def hang_up(self, reset: bool) -> None:
         """Close the connection, with a reset or with an end."""
