@@ -10,7 +10,7 @@ from loader.warehouse import Warehouse
 PER_OBJECT, PER_LOAD = 20, 10_000
 START, DAYS = datetime(2025, 1, 1, tzinfo=UTC), 364
 # Video statements only, so that the table has as many rows as there are lines.
-_VIDEO = "h2 % 58"
+VIDEO_ONLY = "h2 % 58"
 
 _TABLES = (
     "xapi_raw.statements",
@@ -37,7 +37,7 @@ def fill(warehouse: Warehouse, rows: int, bucket: str = "history") -> None:
     """
     for first in range(0, rows, 250_000):
         count = min(250_000, rows - first)
-        whole = Lines(0, rows, start=START, days=DAYS, per_object=PER_OBJECT, family=_VIDEO)
+        whole = Lines(0, rows, start=START, days=DAYS, per_object=PER_OBJECT, family=VIDEO_ONLY)
         lines = whole.part(first // count, rows // count)
         more = (
             f"{_LOAD} as load_id, {_OBJECT} as object, "

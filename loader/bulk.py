@@ -9,14 +9,13 @@ from typing import Any
 from loader.errors import LoaderError, PermanentError, SettingsError, UnknownOutcomeError
 from loader.events import Bulk
 from loader.ledger import Outcome
-from loader.load import load, pieces
+from loader.load import MOST_BYTES, load, pieces
 from loader.objects import S3Object
 from loader.settings import Settings
 from loader.warehouse import Warehouse
 
-# Objects of one listing, and bytes of one INSERT.
+# Objects of one listing.
 MOST_LISTED = 50_000
-MOST_BYTES = 512 * 1024 * 1024
 
 # Failures that an answer names; the ledger has them all.
 MOST_NAMED = 100

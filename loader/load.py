@@ -21,6 +21,10 @@ from loader.warehouse import Warehouse
 # Bytes of names that one statement takes: ClickHouse refuses a parameter above 128 KiB.
 MOST_NAME_BYTES = 128_000
 
+# Bytes of objects, as stored, that one INSERT reads. A load is the least that a transform takes in
+# one piece (var slice_lines): without a bound its memory had none, either.
+MOST_BYTES = 512 * 1024 * 1024
+
 # Seconds after which an attempt must not commit any more (its machine may have slept): `gc` takes
 # the lines for leftovers at twice that age.
 LONGEST_ATTEMPT = 12 * 3600
@@ -54,7 +58,7 @@ def load(
     policy: str = "append",
     force: bool = False,
     most: int = MOST_PATHS,
-    most_bytes: int | None = None,
+    most_bytes: int = MOST_BYTES,
     source: Source | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     new_id: Callable[[], UUID] = uuid4,
@@ -93,7 +97,7 @@ def load(
 
 
 def pieces(
-    items: Iterable[S3Object], most: int = MOST_PATHS, most_bytes: int | None = None
+    items: Iterable[S3Object], most: int = MOST_PATHS, most_bytes: int = MOST_BYTES
 ) -> Iterator[list[S3Object]]:
     """Cut a stream of objects into pieces that one statement can name and should read.
 
@@ -109,7 +113,7 @@ def pieces(
         if piece and (
             len(piece) == most
             or names + name > MOST_NAME_BYTES
-            or (most_bytes is not None and size + item.size > most_bytes)
+            or size + item.size > most_bytes
         ):
             yield piece
             piece, names, size = [], 0, 0

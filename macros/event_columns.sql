@@ -1,5 +1,5 @@
 {#- How every event table is stored. A query for a section reads one granule per month at least,
-    and an increment finds the rows that it could double in its sections and months.
+    and an increment finds the rows that it could double by its sections and times.
     Replacing: a row that got in twice all the same disappears when parts merge. What an insert
     writes is small for each month, and compact: a file for all columns, not two for each. -#}
 {% macro event_table_config() %}
@@ -8,7 +8,7 @@
         order_by = '(section_id, course_id, timestamp, event_id)',
         partition_by = 'toYYYYMM(timestamp)',
         row_key = 'event_id',
-        key_scope = ['section_id', 'toYYYYMM(timestamp)'],
+        key_scope = ['section_id', 'timestamp'],
         loads_from = 'int_xapi__statements',
         settings = {
             'min_bytes_for_wide_part': 67108864,

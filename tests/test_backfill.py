@@ -303,6 +303,11 @@ def test_a_large_object_is_a_piece_of_its_own():
     ]
 
 
+def test_a_load_is_bounded_whoever_asks_for_it():
+    items = [S3Object("lake", str(number), size=200 * 1024 * 1024) for number in range(5)]
+    assert [len(piece) for piece in pieces(items)] == [2, 2, 1]
+
+
 def test_a_throttle_spreads_batches_over_time():
     slept, now = [], [100.0]
     throttle = Throttle(

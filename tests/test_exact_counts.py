@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,24 @@ def test_an_increment_reads_its_own_loads_and_not_the_history(past, tmp_path):
     # once more for the keys of the new lines: a row for each object.
     objects = HISTORY // history.PER_OBJECT + 1
     assert NEW <= rows_read(past, *VIDEO)["raw"] <= NEW + 2 * RAW_GRANULE + objects < HISTORY
+
+
+def test_an_increment_reads_its_moments_and_not_a_large_month(past, tmp_path):
+    month = datetime(2024, 3, 1, tzinfo=UTC)
+    month_of_a_section = Lines(
+        150_000_000, HISTORY, sections=1, start=month, days=30, family=history.VIDEO_ONLY
+    )
+    load_lines(past, tmp_path / "month.jsonl", month_of_a_section)
+    past.dbt("run", *VIDEO)
+    an_hour_of_it = Lines(
+        160_000_000, NEW, sections=1, start=month + timedelta(days=20), days=1 / 24,
+        family=history.VIDEO_ONLY,
+    )  # fmt: skip
+    load_lines(past, tmp_path / "hour.jsonl", an_hour_of_it)
+    # What repeats another line has its section and time. The new lines themselves are read once
+    # for each condition on them, and the ledger's objects are not.
+    read = rows_read(past, *VIDEO)["into video_events"]
+    assert NEW <= read <= 10 * NEW + 3 * GRANULE < HISTORY
 
 
 def test_a_family_reads_its_own_lines_of_the_store(past, tmp_path):

@@ -12,8 +12,10 @@
     {{ target.schema }}.continued_tables
 {%- endmacro %}
 
-{#- Create both, unless they are there. -#}
+{#- Create both, unless they are there: once a run, because on a cluster each takes its time. A run
+    of tests builds nothing, and its database may not be there. -#}
 {% macro create_bookkeeping() %}
+    {%- if execute and flags.WHICH != 'test' -%}
     {% do run_query("
         create table if not exists " ~ load_applications() ~ cluster_clause() ~ "
         (
@@ -44,30 +46,39 @@
         order by table_uuid
         comment 'Tables whose bookkeeping goes on under another UUID'
     ") %}
+    {%- endif -%}
 {% endmacro %}
 
 {#- The UUID of a table. -#}
 {% macro table_uuid(relation) %}
-    {%- set rows = run_query(
-        "select toString(uuid) from system.tables where database = '" ~ relation.schema
-        ~ "' and name = '" ~ relation.identifier ~ "'"
-    ).rows -%}
+    {{ return(only_uuid(relation, 'select toString(uuid) from (' ~ uuid_of(relation) ~ ')')) }}
+{% endmacro %}
+
+{#- The UUID that the bookkeeping of a table is kept under: its own, or that of the table which it
+    continues. -#}
+{% macro bookkeeping_uuid(relation) %}
+    {{ return(only_uuid(relation, "
+        select toString(if(empty(continued.kept_under), named.uuid, continued.kept_under))
+        from (" ~ uuid_of(relation) ~ ") as named
+        left join " ~ continued_tables() ~ " as continued on named.uuid = continued.table_uuid
+    ")) }}
+{% endmacro %}
+
+{#- The same as a select, which has no row where there is no such table. -#}
+{% macro uuid_of(relation) -%}
+    select uuid from system.tables
+    where database = '{{ relation.schema }}' and name = '{{ relation.identifier }}'
+{%- endmacro %}
+
+{#- The answer to a question for a UUID of a table. -#}
+{% macro only_uuid(relation, question) %}
+    {%- set rows = run_query(question).rows -%}
     {%- if not rows -%}
         {{ exceptions.raise_compiler_error(
             'table ' ~ relation ~ ' does not exist; build it first: dbt build --project-dir dbt_project'
         ) }}
     {%- endif -%}
     {{ return(rows[0][0]) }}
-{% endmacro %}
-
-{#- The UUID that the bookkeeping of a table is kept under: its own, or that of the table which it
-    continues. -#}
-{% macro bookkeeping_uuid(relation) %}
-    {%- set uuid = table_uuid(relation) -%}
-    {%- set continued = run_query(
-        'select toString(kept_under) from ' ~ continued_tables() ~ " where table_uuid = '" ~ uuid ~ "'"
-    ).rows -%}
-    {{ return(continued[0][0] if continued else uuid) }}
 {% endmacro %}
 
 {#- Say that a new table holds the loads of the one that it is about to take the place of. -#}

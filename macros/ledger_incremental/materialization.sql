@@ -5,7 +5,7 @@
     Config: `order_by`, `partition_by`, `engine` as in dbt-clickhouse, and
       row_key     what one row is, e.g. 'event_id'; a row whose key the table holds is left out
       key_scope   columns or expressions equal for rows of equal key; they tell which part of the
-                  table has to be searched for it, e.g. ['section_id', 'toYYYYMM(timestamp)']
+                  table has to be searched for it, e.g. ['section_id', 'timestamp']
       loads_from  'ledger', or the name of the model whose applied loads are the ones to apply
 
     Whatever ends a run half-way, the next one completes it: loads are recorded after their rows
@@ -33,7 +33,6 @@
         {%- endif -%}
         {%- set outcome = 'EMPTY' -%}
     {%- else -%}
-        {% do create_bookkeeping() %}
         {%- if config.require('loads_from') != 'ledger' -%}
             {% do apply_new_loads_upstream(config.require('loads_from')) %}
         {%- endif -%}
@@ -174,7 +173,7 @@
     {%- for column in key_scope -%}
         {{ 'and ' if not loop.first }}{{ column }} in (
             {{ loads if column == 'load_id' else
-                'select distinct ' ~ column ~ ' from (' ~ rows ~ ') as candidates where load_id in (' ~ loads ~ ')' }}
+                'select ' ~ column ~ ' from (' ~ rows ~ ') as candidates where load_id in (' ~ loads ~ ')' }}
         )
     {% endfor -%}
 {%- endmacro %}
