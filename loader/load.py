@@ -111,9 +111,7 @@ def pieces(
     for item in items:
         name = _name_bytes(item)
         if piece and (
-            len(piece) == most
-            or names + name > MOST_NAME_BYTES
-            or size + item.size > most_bytes
+            len(piece) == most or names + name > MOST_NAME_BYTES or size + item.size > most_bytes
         ):
             yield piece
             piece, names, size = [], 0, 0

@@ -277,8 +277,9 @@ class _Tally:
         for item in message.objects:
             outcome = self._by_path.get(item.path)
             if outcome is None:
-                # It was not tried: that says nothing against it, so it may come again.
-                verdict.reasons.append(f"{item.uri} was not tried: {error}")
+                # It was not tried, or not to its end: that says nothing against it, so it may come
+                # again.
+                verdict.reasons.append(f"{item.uri} was not loaded: {error}")
                 verdict.retryable = True
             elif outcome.outcome in ("failed", "unknown"):
                 verdict.reasons.append(outcome.error)
