@@ -134,6 +134,11 @@ def tables(found: dict[str, list[Row]]) -> str:
     return "".join(parts)
 
 
+def figure(value: float) -> str:
+    """Three significant digits, and never fewer than the whole part."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def _verdict(found: dict[str, list[Row]], failed: list[str]) -> str:
     judged = [row for rows in found.values() for row in rows if row.met is not None]
     missed = [_named(row) for row in judged if not row.met]
@@ -157,12 +162,12 @@ def _line(row: Row) -> str:
         target = f"≤ {row.at_most:g}" + (f" {row.unit}" if row.ratio is None else "")
     cells = [
         row.what,
-        f"{_figure(row.ours)} {row.unit}",
-        "" if row.reference is None else f"{_figure(row.reference)} {row.unit}",
-        "" if row.ratio is None else _figure(row.ratio),
+        f"{figure(row.ours)} {row.unit}",
+        "" if row.reference is None else f"{figure(row.reference)} {row.unit}",
+        "" if row.ratio is None else figure(row.ratio),
         target,
         {True: "yes", False: "**no**", None: ""}[row.met],
-        "" if row.ceiling is None else _figure(row.ceiling),
+        "" if row.ceiling is None else figure(row.ceiling),
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -179,11 +184,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(f"`{one}`" for one in value)
     return f"{value:,}" if isinstance(value, int | float) else str(value)
-
-
-def _figure(value: float) -> str:
-    """Three significant digits, and never fewer than the whole part."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _processor() -> str:
