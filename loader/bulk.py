@@ -9,7 +9,7 @@ from typing import Any
 from loader.errors import LoaderError, PermanentError, SettingsError, UnknownOutcomeError
 from loader.events import Bulk
 from loader.ledger import Outcome
-from loader.load import MOST_BYTES, load, pieces
+from loader.load import load, pieces
 from loader.objects import S3Object
 from loader.settings import Settings
 from loader.warehouse import Warehouse
@@ -160,7 +160,7 @@ class _Run:
                 "one section or a longer prefix"
             ) from None
         self._left = rows[0]["left"] if rows else 0
-        for group in pieces((_listed(self._bucket, row) for row in rows), most_bytes=MOST_BYTES):
+        for group in pieces(_listed(self._bucket, row) for row in rows):
             if not self._has_time():
                 return
             self._load(group)

@@ -86,7 +86,8 @@ def load(
     items = list(items)
     source = source or source_for(warehouse, settings, items)
     # What is loaded on request takes the place of what the ledger holds of the key.
-    attempt = _Attempt(warehouse, source, mode, "force" if force else policy, clock, new_id)
+    policy = "force" if force else policy
+    attempt = _Attempt(warehouse, source, mode, policy, most_bytes, clock, new_id)
     fit, refused = _refuse(source, items)
     for batch in _failed_by_bucket(refused):
         attempt.record(batch, new_id(), clock())
@@ -149,11 +150,14 @@ def answers(source: Source, item: S3Object) -> bool:
 class _Attempt:
     """What the steps of a load share."""
 
-    def __init__(self, warehouse, source: Source, mode: str, policy: str, clock, new_id):
+    def __init__(
+        self, warehouse, source: Source, mode: str, policy: str, most_bytes: int, clock, new_id
+    ):
         self._warehouse = warehouse
         self._source = source
         self._mode = mode
         self._policy = policy
+        self._most_bytes = most_bytes
         self._clock = clock
         self._new_id = new_id
 
@@ -166,8 +170,9 @@ class _Attempt:
         fresh, settled = self._not_committed(known, force)
         if settled:
             yield settled
-        if fresh:
-            yield from self._load_or_split(fresh)
+        # Of objects that came without a size it is known only now.
+        for piece in pieces(fresh, most_bytes=self._most_bytes):
+            yield from self._load_or_split(piece)
 
     def record(self, outcomes: list[Outcome], load_id: UUID, started: datetime) -> None:
         """Write the ledger rows of an attempt; last and in one insert, those that commit."""

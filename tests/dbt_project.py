@@ -1,6 +1,5 @@
 """Run dbt as a person would: its command line, from the root of the project."""
 
-import functools
 import hashlib
 import os
 import shutil
@@ -11,6 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PARSED = "partial_parse.msgpack"
+
+# What all calls of this process share; it goes away with the process.
+_SHARED = tempfile.TemporaryDirectory(prefix="xapi-tests-")
 
 
 def run_dbt(*arguments: str, folder: Path, fails: bool = False) -> str:
@@ -30,8 +32,9 @@ def run_dbt(*arguments: str, folder: Path, fails: bool = False) -> str:
     command = [str(Path(sys.executable).with_name("dbt")), *arguments]
     command += ["--project-dir", "dbt_project", "--no-use-colors"]
     command += ["--target-path", str(folder / "target"), "--log-path", str(folder / "logs")]
-    env = _with_a_path_that_stays(os.environ)
-    kept, parsed = _shared() / _what_a_parse_depends_on(arguments, env), folder / "target" / PARSED
+    env = _with_a_path_that_stays()
+    kept = Path(_SHARED.name) / _what_a_parse_depends_on(arguments, env)
+    parsed = folder / "target" / PARSED
     if kept.exists():
         parsed.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept, parsed)
@@ -42,13 +45,13 @@ def run_dbt(*arguments: str, folder: Path, fails: bool = False) -> str:
     return done.stdout
 
 
-def _with_a_path_that_stays(environment: os._Environ) -> dict[str, str]:
+def _with_a_path_that_stays() -> dict[str, str]:
     """The environment with a link in the place of the database's path: dbt parses the whole
     project anew when its profile names another one."""
-    env = dict(environment)
+    env = dict(os.environ)
     if path := env.get("XAPI_CHDB_PATH"):
         Path(path).mkdir(parents=True, exist_ok=True)
-        link = _shared() / "clickhouse"
+        link = Path(_SHARED.name) / "clickhouse"
         link.unlink(missing_ok=True)
         link.symlink_to(Path(path).resolve())
         env["XAPI_CHDB_PATH"] = str(link)
@@ -60,14 +63,3 @@ def _what_a_parse_depends_on(arguments: tuple[str, ...], env: dict[str, str]) ->
     variables = arguments[arguments.index("--vars") + 1] if "--vars" in arguments else ""
     settings = sorted(item for item in env.items() if item[0].startswith(("XAPI_", "CLICKHOUSE_")))
     return hashlib.sha256(repr((variables, settings)).encode()).hexdigest()
-
-
-@functools.cache
-def _temporary() -> tempfile.TemporaryDirectory:
-    """Goes away with this process."""
-    return tempfile.TemporaryDirectory(prefix="xapi-tests-")
-
-
-def _shared() -> Path:
-    """What all calls of this process share."""
-    return Path(_temporary().name)

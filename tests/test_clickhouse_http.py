@@ -19,6 +19,7 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from clickhouse_http import ClickHouseHttp
+from clickhouse_process import start_process
 
 SQL_COUNT = "SELECT count() FROM lines"
 
@@ -309,15 +310,8 @@ def test_an_insert_of_rows_is_sent_again_after_a_lost_answer(server: ClickHouseH
 
 def start(path: Path, *options: str) -> tuple[subprocess.Popen, ClickHouseHttp]:
     """A server in its own process, and where it listens."""
-    program = [sys.executable, str(Path(__file__).with_name("clickhouse_http.py"))]
-    process = subprocess.Popen(
-        [*program, "--path", str(path), "--password", "secret", *options],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    line = process.stdout.readline() if process.stdout else ""
-    assert line.startswith("listening on ")
-    return process, ClickHouseHttp(path, port=int(line.split()[-1]))
+    process, port = start_process("--path", str(path), "--password", "secret", *options)
+    return process, ClickHouseHttp(path, port=port)
 
 
 def test_a_killed_process_leaves_its_rows_to_the_next(tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ def test_an_increment_reads_its_moments_and_not_a_large_month(past, tmp_path):
         family=history.VIDEO_ONLY,
     )  # fmt: skip
     load_lines(past, tmp_path / "hour.jsonl", an_hour_of_it)
-    # What repeats another line has its section and time. The new lines themselves are read once
-    # for each condition on them, and the ledger's objects are not.
+    # What repeats another line has its section and time, so of the month a granule or two are read;
+    # the new lines themselves are read once for each condition on them.
     read = rows_read(past, *VIDEO)["into video_events"]
     assert NEW <= read <= 10 * NEW + 3 * GRANULE < HISTORY
 

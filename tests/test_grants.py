@@ -1,13 +1,11 @@
 """The rights that docs/deploy.md grants are enough for the loader and for dbt, and are no more."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
+from clickhouse_process import start_process
 from conftest import ROOT
 
 from dbt_project import run_dbt
@@ -66,21 +64,13 @@ def server_of(bucket, tmp_path, monkeypatch) -> Callable:
         directory = DIRECTORY.format(tmp_path / "users.xml")
         config = config.replace("</clickhouse>", f"{directory}</clickhouse>")
         (tmp_path / "config.xml").write_text(config)
-        script = Path(__file__).with_name("clickhouse_http.py")
-        server = subprocess.Popen(
-            [
-                *(sys.executable, str(script)),
-                *("--path", str(database), "--config-file", str(tmp_path / "config.xml")),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
+        server, port = start_process(
+            "--path", str(database), "--config-file", str(tmp_path / "config.xml")
         )
         try:
-            port = server.stdout.readline().removeprefix("listening on ").strip()
             monkeypatch.setenv("XAPI_TARGET", "server")
             monkeypatch.setenv("CLICKHOUSE_HOST", "127.0.0.1")
-            monkeypatch.setenv("CLICKHOUSE_PORT", port)
+            monkeypatch.setenv("CLICKHOUSE_PORT", str(port))
             yield Settings.from_env()
         finally:
             monkeypatch.delenv("XAPI_TARGET", raising=False)

@@ -166,6 +166,15 @@ def test_many_objects_load_in_one_insert(warehouse, put, bucket):
     assert parts == [{"parts": 1}]
 
 
+def test_objects_of_unknown_size_are_bounded_too(warehouse, put, bucket):
+    items = [S3Object(bucket, f"section/{number}/video/x.jsonl") for number in range(5)]
+    for item in items:
+        put(item.key, LINE)
+    outcomes = load_all(warehouse, items, most_bytes=2 * len(LINE)).values()
+    assert {outcome.outcome for outcome in outcomes} == {"committed"}
+    assert sorted(Counter(outcome.load_id for outcome in outcomes).values()) == [1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("megabytes", "at_a_time"), [(0, 16), (0.02, 16), (16, 16), (32, 8), (48, 5), (5000, 4)]
 )

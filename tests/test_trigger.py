@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from loader import schema
 from loader.errors import PermanentError, RetryableError, SettingsError
 from loader.events import Message, UnknownEventError
 from loader.http_warehouse import HttpWarehouse
+from loader.load import pieces
 from loader.log import Log
 from loader.queue import QueueError
 from loader.settings import Settings
@@ -474,7 +476,7 @@ def test_bulk_loads_what_it_is_asked_for_once(stage, lake, fields, count):
 
 
 def test_bulk_stops_in_time_and_goes_on_where_it_stopped(stage, lake, server, monkeypatch):
-    monkeypatch.setattr("loader.bulk.MOST_BYTES", 3 * len(LINE))
+    monkeypatch.setattr("loader.bulk.pieces", partial(pieces, most_bytes=3 * len(LINE)))
     server.fault = lambda sql: ("delay", 0.8) if INSERT.match(sql) else None
     event, answers = {"mode": "bulk", "section_ids": [1, 2]}, []
     while event and len(answers) < 9:

@@ -64,7 +64,7 @@
     ")) }}
 {% endmacro %}
 
-{#- The same as a select, which has no row where there is no such table. -#}
+{#- The UUID of a table as a select, which has no row where there is no such table. -#}
 {% macro uuid_of(relation) -%}
     select uuid from system.tables
     where database = '{{ relation.schema }}' and name = '{{ relation.identifier }}'

@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ministack import ROOT, MiniStack, free_port, wait_until
+from clickhouse_process import start_process
+from ministack import MiniStack, free_port, wait_until
 
 from loader.http_warehouse import HttpWarehouse
 from loader.settings import Settings
@@ -74,17 +75,11 @@ class ClickHouse:
 
     def start(self) -> None:
         """Start it, on the data it had before."""
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, ROOT / "tests" / "clickhouse_http.py"),
-                *("--path", self._folder / "clickhouse", "--config-file", self._config),
-                *("--port", str(self.port), "--password", self.password),
-                *("--fault-file", self._faults),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
+        self._process, _ = start_process(
+            *("--path", str(self._folder / "clickhouse"), "--config-file", str(self._config)),
+            *("--port", str(self.port), "--password", self.password),
+            *("--fault-file", str(self._faults)),
         )
-        assert self._process.stdout.readline().startswith("listening")
 
     def kill(self) -> None:
         """End it at once, whatever it is doing."""
