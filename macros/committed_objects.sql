@@ -1,113 +1,122 @@
-{#- The object versions that readers may see, each with the load that holds it: of several
-    commits of one version the earliest wins, for ever. Reads the ledger in the order of its
-    key. -#}
+{#- The object versions that readers may see, each with the load that holds it: all committed ones
+    but the unseen. A condition on (bucket, key) reaches the ledger's key through all of this. -#}
 {% macro committed_objects() %}
     select
-        load_id,
-        bucket,
-        key,
-        committed_at
+        loads.load_id as load_id,
+        loads.bucket as bucket,
+        loads.key as key,
+        loads.committed_at as committed_at
 
-    from {{ source('xapi_raw', 'loads').render() }}
+    from {{ source('xapi_raw', 'loads').render() }} as loads
 
-    where outcome = 'committed'
-        and (bucket, key, load_id) not in ({{ superseded_objects() }})
+    left anti join (
+        {{ unseen_objects() }}
+    ) as unseen
+        on loads.bucket = unseen.bucket
+        and loads.key = unseen.key
+        and loads.load_id = unseen.load_id
+        and loads.committed_at = unseen.committed_at
 
-    order by bucket, key, etag, committed_at, load_id
-
-    limit 1 by bucket, key, etag
+    where loads.outcome = 'committed'
 {% endmacro %}
 
-{#- Committed objects that a later load took the place of: one with policy 'replace' that brought
-    another version of the key, or one that was forced. Only keys with such a load are looked at.
-    With `held`, a select of load ids: as if the ledger held no other loads. -#}
-{% macro superseded_objects(held=none) %}
+{#- Committed rows of the ledger that no reader may see.
+
+    is_superseded   a later load took the object's place: one with policy 'replace' that brought
+                    another version of the key, or one that was forced
+    is_repeated     of several loads of one version the one that was committed first counts, for
+                    ever; where a later one was in sight first (a server whose clock is behind, an
+                    insert that took long), tables hold that
+    is_duplicate    the load has an earlier row for the object: its insert arrived twice
+
+    Only keys with several rows are looked at. With `held`, a select of load ids: as if the ledger
+    held no other loads. With `objects`, a select of bucket and key: only of these. -#}
+{% macro unseen_objects(held=none, objects=none) %}
     select
         bucket,
         key,
-        load_id
+        load_id,
+        committed_at,
+        is_superseded,
+        (first_at, load_id) > first_of_version as is_repeated,
+        committed_at > first_at as is_duplicate
 
     from (
         select
             *,
-            maxIf((committed_at, load_id), opens_version) over (partition by bucket, key) as opened
+            min((first_at, load_id)) over (
+                partition by bucket, key, etag, is_superseded
+            ) as first_of_version
 
         from (
             select
-                bucket,
-                key,
-                load_id,
-                committed_at,
-                policy = 'force'
-                or (
-                    policy = 'replace'
-                    and etag != lagInFrame(etag) over (
-                        partition by bucket, key
-                        order by committed_at, load_id
-                        rows between unbounded preceding and current row
-                    )
-                ) as opens_version
+                *,
+                (first_at, load_id) < maxIf((first_at, load_id), opens_version) over (
+                    partition by bucket, key
+                ) as is_superseded
 
-            from {{ source('xapi_raw', 'loads').render() }}
+            from (
+                select
+                    *,
+                    policy = 'force'
+                    or (
+                        policy = 'replace'
+                        and etag != lagInFrame(etag) over (
+                            partition by bucket, key
+                            order by first_at, load_id
+                            rows between unbounded preceding and current row
+                        )
+                    ) as opens_version
 
-            where {{ is_committed(held) }}
-                and (bucket, key) in (
-                    select bucket, key
-                    from {{ source('xapi_raw', 'loads').render() }}
-                    where {{ is_committed(held) }} and policy in ('replace', 'force')
+                from (
+                    select
+                        commits.bucket as bucket,
+                        commits.key as key,
+                        commits.etag as etag,
+                        commits.load_id as load_id,
+                        commits.committed_at as committed_at,
+                        commits.policy as policy,
+                        min(commits.committed_at) over (
+                            partition by commits.bucket, commits.key, commits.load_id
+                        ) as first_at
+
+                    from ({{ commits(held, objects) }}) as commits
+
+                    inner join (
+                        select
+                            bucket,
+                            key
+                        from ({{ commits(held, objects) }})
+                        group by bucket, key
+                        having count() > 1
+                    ) as several
+                        on commits.bucket = several.bucket
+                        and commits.key = several.key
                 )
+            )
         )
     )
 
-    where (committed_at, load_id) < opened
+    where is_superseded or is_repeated or is_duplicate
 {% endmacro %}
 
-{#- Committed objects whose version another load had committed before, by the time in the ledger.
-    Where a later one was in sight first (a server whose clock is behind, an insert that took
-    long), tables hold it. Only versions with several commits are looked at; `held` as above. -#}
-{% macro repeated_objects(held=none) %}
+{#- Committed rows of the ledger; `held` and `objects` as above. -#}
+{% macro commits(held=none, objects=none) %}
     select
         bucket,
         key,
-        load_id
+        etag,
+        load_id,
+        committed_at,
+        policy
 
-    from (
-        select
-            bucket,
-            key,
-            load_id,
-            first_value(load_id) over (
-                partition by bucket, key, etag
-                order by committed_at, load_id
-            ) as first_load
+    from {{ source('xapi_raw', 'loads').render() }}
 
-        from {{ source('xapi_raw', 'loads').render() }}
-
-        where {{ is_committed(held) }}
-            and (bucket, key, load_id) not in ({{ superseded_objects(held) }})
-            and (bucket, key, etag) in (
-                select
-                    bucket,
-                    key,
-                    etag
-                from {{ source('xapi_raw', 'loads').render() }}
-                where {{ is_committed(held) }}
-                order by bucket, key, etag, committed_at, load_id
-                limit 1 offset 1 by bucket, key, etag
-            )
-    )
-
-    where load_id != first_load
+    where outcome = 'committed'
+        {%- if held %}
+        and load_id in ({{ held }})
+        {%- endif %}
+        {%- if objects %}
+        and (bucket, key) in ({{ objects }})
+        {%- endif %}
 {% endmacro %}
-
-{#- Committed objects that no reader may see; `held` as above. -#}
-{% macro unseen_objects(held=none) %}
-    select * from ({{ superseded_objects(held) }})
-    union all
-    select * from ({{ repeated_objects(held) }})
-{% endmacro %}
-
-{#- Condition on rows of the ledger: committed, and of these loads. -#}
-{% macro is_committed(held=none) -%}
-    outcome = 'committed'{{ ' and load_id in (' ~ held ~ ')' if held }}
-{%- endmacro %}

@@ -21,13 +21,7 @@
         select count()
         from (
             select bucket, key
-            from " ~ source('xapi_raw', 'loads') ~ "
-            where " ~ is_committed(held) ~ "
-                and (bucket, key) in (
-                    select bucket, key
-                    from " ~ source('xapi_raw', 'loads') ~ "
-                    where load_id in (" ~ held ~ ' and (run_id, slice) in (' ~ slices | join(', ') ~ "))
-                )
+            from (" ~ commits(held, objects_of_slices(table, uuid, slices)) ~ ")
             group by bucket, key
             having count() > 1
                 and (countIf(policy in ('replace', 'force')) > 0 or count() > uniqExact(etag))
@@ -35,24 +29,45 @@
     ").rows[0][0] | int > 0) }}
 {% endmacro %}
 
-{#- Loads of the table with superseded objects that it has not given up yet. A load is looked at
-    again when more of its objects are superseded than last time. -#}
-{% macro loads_to_withdraw(table, uuid) %}
+{#- The keys of the objects of some loads, as a select. -#}
+{% macro objects_of_loads(loads) -%}
+    select bucket, key from {{ source('xapi_raw', 'loads') }} where load_id in ({{ loads }})
+{%- endmacro %}
+
+{#- The keys of the objects that slices of a table brought, as a select. -#}
+{% macro objects_of_slices(table, uuid, slices) -%}
+    {{ objects_of_loads(applied_loads(table, uuid) ~ ' and (run_id, slice) in (' ~ slices | join(', ') ~ ')') }}
+{%- endmacro %}
+
+{#- What the table must not hold of the loads that it holds (of these objects only, if given), as a
+    select. -#}
+{% macro objects_to_give_up(table, uuid, objects=none) %}
+    select distinct bucket, key, load_id
+    from ({{ unseen_objects(applied_loads(table, uuid), objects) }})
+    where is_superseded or is_repeated
+{% endmacro %}
+
+{#- Loads of the table with superseded objects that it has not given up yet, of those whose objects
+    these slices brought anew (none: of all). A load is looked at again when more of its objects are
+    superseded than last time, so all of its objects are counted. -#}
+{% macro loads_to_withdraw(table, uuid, slices) %}
+    {%- set affected = 'select load_id from ('
+        ~ objects_to_give_up(table, uuid, objects_of_slices(table, uuid, slices)) ~ ')' -%}
     select
         load_id,
         count() as objects
-    from ({{ unseen_objects(applied_loads(table, uuid)) }})
+    from ({{ objects_to_give_up(table, uuid, objects_of_loads(affected) if slices) }})
     group by load_id
     having (load_id, objects) not in (
         select load_id, lines from {{ load_applications() }} where {{ of_table(table, uuid, 'withdrawn') }}
     )
 {% endmacro %}
 
-{#- Condition on rows: their line belongs to an object that was superseded. -#}
-{% macro is_superseded(table, uuid) -%}
+{#- Condition on rows: their line belongs to an object of these loads that was superseded. -#}
+{% macro is_superseded(table, uuid, loads) -%}
     (load_id, source_path) in (
         select load_id, if(bucket = '', key, concat(bucket, '/', key))
-        from ({{ unseen_objects(applied_loads(table, uuid)) }})
+        from ({{ objects_to_give_up(table, uuid, objects_of_loads(loads)) }})
     )
 {%- endmacro %}
 
@@ -74,7 +89,9 @@
     {%- set done = '' -%}
     {#- Of more (the first run that records this) all objects are looked at. -#}
     {%- if slices | length > most or may_supersede(table, uuid, slices) -%}
-        {%- set done = give_up_superseded(table, uuid, rows, row_key, partition) -%}
+        {%- set done = give_up_superseded(
+            table, uuid, slices if slices | length <= most, rows, row_key, partition
+        ) -%}
     {%- endif -%}
     {%- for part in slices | batch(most) -%}
         {% do run_query("
@@ -86,10 +103,11 @@
     {{ return(done) }}
 {% endmacro %}
 
-{#- The same for a table of which it is known that it may hold some. -#}
-{% macro give_up_superseded(table, uuid, rows, row_key, partition) %}
+{#- The same for a table of which it is known that it may hold some, brought up by these slices
+    (none: by any). -#}
+{% macro give_up_superseded(table, uuid, slices, rows, row_key, partition) %}
     {#- Which they are is fixed first: one superseded meanwhile is left to the next run. -#}
-    {% do record_withdrawal(table, uuid, 'withdrawing', loads_to_withdraw(table, uuid)) %}
+    {% do record_withdrawal(table, uuid, 'withdrawing', loads_to_withdraw(table, uuid, slices)) %}
     {%- set of_this_run = of_table(table, uuid, 'withdrawing') ~ " and run_id = '" ~ invocation_id ~ "'" -%}
     {%- set loads = 'select load_id, max(lines) as objects from ' ~ load_applications()
         ~ ' where ' ~ of_this_run ~ ' group by load_id' -%}
@@ -97,12 +115,15 @@
     {%- if not waiting -%}
         {{ return('') }}
     {%- endif -%}
+    {%- set superseded = is_superseded(
+        table, uuid, 'select load_id from ' ~ load_applications() ~ ' where ' ~ of_this_run
+    ) -%}
     {%- if 'source_line' in row_key -%}
-        {% do run_query('delete from ' ~ table ~ ' where ' ~ is_superseded(table, uuid)) %}
+        {% do run_query('delete from ' ~ table ~ ' where ' ~ superseded) %}
     {%- else -%}
-        {%- set scope = row_key ~ ' in (select ' ~ row_key ~ ' from ' ~ table ~ ' where ' ~ is_superseded(table, uuid) ~ ')' -%}
+        {%- set scope = row_key ~ ' in (select ' ~ row_key ~ ' from ' ~ table ~ ' where ' ~ superseded ~ ')' -%}
         {%- set partitions = run_query(
-            'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ is_superseded(table, uuid)
+            'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ superseded
         ).rows | map(attribute=0) | list -%}
         {%- if partitions -%}
             {% do replace_rows(table, rows, scope, scope, row_key, partition, partitions) %}

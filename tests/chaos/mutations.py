@@ -138,15 +138,8 @@ MUTATIONS = (
         (
             (
                 "macros/committed_objects.sql",
-                "    order by bucket, key, etag, committed_at, load_id\n\n"
-                "    limit 1 by bucket, key, etag\n",
-                "",
-            ),
-            # What takes the second one back where it was seen all the same.
-            (
-                "macros/committed_objects.sql",
-                "    union all\n    select * from ({{ repeated_objects(held) }})\n",
-                "",
+                "(first_at, load_id) > first_of_version as is_repeated",
+                "false as is_repeated",
             ),
         ),
     ),

@@ -13,4 +13,4 @@
     },
 ) }}
 
-select * from {{ ref('stg_xapi__statements') }}
+{{ stored_lines(ref('stg_xapi__statements')) }}

@@ -6,55 +6,46 @@ ledger as (
 
 ),
 
-committed as (
+unseen as (
 
-    {{ committed_objects() }}
-
-),
-
-superseded as (
-
-    {{ superseded_objects() }}
-
-),
-
-visible as (
-
-    select
-        load_id,
-        bucket,
-        key
-
-    from committed
+    {{ unseen_objects() }}
 
 ),
 
 objects as (
 
     select
-        load_id,
-        bucket,
-        key,
-        etag,
-        if(bucket = '', key, concat(bucket, '/', key)) as source_path,
+        ledger.load_id as load_id,
+        ledger.bucket as bucket,
+        ledger.key as key,
+        ledger.etag as etag,
+        if(
+            ledger.bucket = '', ledger.key, concat(ledger.bucket, '/', ledger.key)
+        ) as source_path,
         multiIf(
-            outcome != 'committed', toString(outcome),
-            (load_id, bucket, key) in (select * from visible), 'visible',
-            (bucket, key, load_id) in (select * from superseded), 'superseded',
-            'repeated'
+            ledger.outcome != 'committed', toString(ledger.outcome),
+            unseen.is_superseded = 1, 'superseded',
+            unseen.is_repeated = 1 or unseen.is_duplicate = 1, 'repeated',
+            'visible'
         ) as status,
-        error,
-        mode,
-        policy,
-        size as bytes,
-        `rows` as lines,
-        last_modified,
-        event_time,
-        started_at,
-        committed_at,
-        duration_ms
+        ledger.error as error,
+        ledger.mode as mode,
+        ledger.policy as policy,
+        ledger.size as bytes,
+        ledger.`rows` as lines,
+        ledger.last_modified as last_modified,
+        ledger.event_time as event_time,
+        ledger.started_at as started_at,
+        ledger.committed_at as committed_at,
+        ledger.duration_ms as duration_ms
 
     from ledger
+
+    left any join unseen
+        on ledger.bucket = unseen.bucket
+        and ledger.key = unseen.key
+        and ledger.load_id = unseen.load_id
+        and ledger.committed_at = unseen.committed_at
 
 )
 

@@ -13,6 +13,8 @@ lines as (
 
     select
         statements.load_id as load_id,
+        committed.bucket as bucket,
+        committed.key as key,
         if(
             statements.bucket = '',
             toString(statements.key),
@@ -24,7 +26,8 @@ lines as (
 
     from {{ source('xapi_raw', 'statements').render() }} as statements
 
-    inner join committed
+    -- Semi: a row of the ledger that arrived twice doubles no line.
+    left semi join committed
         on statements.load_id = committed.load_id
         and statements.bucket = committed.bucket
         and statements.key = committed.key
@@ -120,6 +123,8 @@ select
         {{ hash_id(statement_content()) }}
     ) as event_id,
     load_id,
+    bucket,
+    key,
     source_path,
     source_line,
     {{ member('id') }} as statement_id,
