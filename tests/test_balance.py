@@ -123,6 +123,29 @@ def test_a_lost_raw_line_is_missed(database):
     assert failing(database) == {RAW}
 
 
+def test_lines_that_lie_under_another_object_of_their_load_are_seen(database):
+    """The load as a whole has as many lines as the ledger says."""
+    of_a, of_b = (f"toUUID('00000000-0000-0000-0000-0000000003{end}')" for end in ("e9", "ea"))
+    raw, store = "xapi_raw.statements", "xapi.int_xapi__statements"
+    for table in ("xapi_raw.loads", raw, store):
+        move(database, table, f"{of_a} as load_id", f"load_id = {of_b}")
+    assert not database.data_test(RAW) and not database.data_test(STORE)
+
+    for table, column in ((raw, "key"), (store, "source_path")):
+        of_object = f"load_id = {of_a} and endsWith({column}, '/a.jsonl')"
+        to_object = f"replaceOne({column}, '/a.jsonl', '/b.jsonl') as {column}, 9 as source_line"
+        move(database, table, to_object, f"{of_object} and source_line = 2")
+    for test in (RAW, STORE):
+        assert len(database.data_test(test)) == 2  # one object has too few, one too many
+
+
+def move(database: SmallDatabase, table: str, changed: str, where: str) -> None:
+    """Give other values to some rows of a table."""
+    rows = f"(select * from {table} where {where})"
+    database.change(f"insert into {table} select * replace({changed}) from {rows}")
+    database.change(f"delete from {table} where {where}")
+
+
 def test_a_load_that_two_runs_applied_is_seen(database):
     database.change(
         """

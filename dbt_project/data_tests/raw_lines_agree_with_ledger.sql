@@ -12,21 +12,85 @@ with
 
 objects as (
 
-    select
-        load_id,
-        bucket,
-        key,
-        lines
-
-    from {{ ref('ops_objects') }}
-
-    where status = 'visible'
+    select * from {{ ref('ops_objects') }}
 
 ),
 
 raw_statements as (
 
     select * from {{ source('xapi_raw', 'statements') }}
+
+),
+
+visible as (
+
+    select
+        load_id,
+        bucket,
+        key,
+        lines
+
+    from objects
+
+    where status = 'visible'
+
+),
+
+not_visible as (
+
+    select
+        load_id,
+        bucket,
+        key
+
+    from objects
+
+    where status != 'visible'
+
+),
+
+-- Loads are compared first, whose objects are many: each line weighs the hash of its object.
+weights as (
+
+    select
+        load_id,
+        sum(lines) as committed_lines,
+        sum(lines * cityHash64(bucket, key)) as committed_weight,
+        0 as raw_lines,
+        0 as raw_weight
+
+    from visible
+
+    group by load_id
+
+    union all
+
+    select
+        load_id,
+        0 as committed_lines,
+        0 as committed_weight,
+        count() as raw_lines,
+        sum(cityHash64(bucket, key)) as raw_weight
+
+    from raw_statements
+
+    where (load_id, bucket, key) not in (select * from not_visible)
+
+    group by load_id
+
+),
+
+suspects as (
+
+    select load_id
+
+    from weights
+
+    group by load_id
+
+    having
+        sum(committed_lines) != sum(raw_lines)
+        or sum(committed_weight) != sum(raw_weight)
 
 ),
 
@@ -40,7 +104,7 @@ counts as (
         0 as raw_lines,
         1 as is_committed
 
-    from objects
+    from visible
 
     union all
 
@@ -72,6 +136,8 @@ disagreements as (
         sum(is_committed) as times_committed
 
     from counts
+
+    where load_id in (select * from suspects)
 
     group by
         load_id,

@@ -26,9 +26,85 @@ stored_loads as (
 
 ),
 
+superseded as (
+
+    select
+        load_id,
+        source_path
+
+    from objects
+
+    where status = 'superseded'
+
+),
+
+visible as (
+
+    select
+        load_id,
+        source_path,
+        lines
+
+    from objects
+
+    where
+        status = 'visible'
+        and load_id in (select * from stored_loads)
+
+),
+
 statements as (
 
-    select * from {{ ref('int_xapi__statements') }}
+    select *
+
+    from {{ ref('int_xapi__statements') }}
+
+    where
+        load_id in (select * from stored_loads)
+        and (load_id, source_path) not in (select * from superseded)
+
+),
+
+-- Loads are compared first, whose objects are many: each line weighs the hash of its object.
+weights as (
+
+    select
+        load_id,
+        sum(lines) as committed_lines,
+        sum(lines * cityHash64(source_path)) as committed_weight,
+        0 as stored_lines,
+        0 as stored_weight
+
+    from visible
+
+    group by load_id
+
+    union all
+
+    select
+        load_id,
+        0 as committed_lines,
+        0 as committed_weight,
+        count() as stored_lines,
+        sum(cityHash64(source_path)) as stored_weight
+
+    from statements
+
+    group by load_id
+
+),
+
+suspects as (
+
+    select load_id
+
+    from weights
+
+    group by load_id
+
+    having
+        sum(committed_lines) != sum(stored_lines)
+        or sum(committed_weight) != sum(stored_weight)
 
 ),
 
@@ -40,9 +116,7 @@ counts as (
         toInt64(lines) as committed_lines,
         0 as stored_lines
 
-    from objects
-
-    where status = 'visible'
+    from visible
 
     union all
 
@@ -60,18 +134,6 @@ counts as (
 
 ),
 
-superseded as (
-
-    select
-        load_id,
-        source_path
-
-    from objects
-
-    where status = 'superseded'
-
-),
-
 disagreements as (
 
     select
@@ -82,9 +144,7 @@ disagreements as (
 
     from counts
 
-    where
-        load_id in (select * from stored_loads)
-        and (load_id, source_path) not in (select * from superseded)
+    where load_id in (select * from suspects)
 
     group by
         load_id,

@@ -184,8 +184,8 @@
 
 {#- An insert may touch any number of months; it reads blocks of 8 MiB, since each block costs a
     millisecond for the many columns; it writes blocks of 32 MiB while it still reads, not one large
-    one at the end; it sorts on disk what would take more than half a gigabyte, and groups what lies
-    in order as it comes (all keys of the ledger in a rebuild); it leaves room on the disk; its rows are unique by what it selects, so they are not compared again while parts are
+    one at the end; it sorts on disk what would take more than half a gigabyte; it leaves room on
+    the disk; its rows are unique by what it selects, so they are not compared again while parts are
     written; and it runs with what the parse needs: with short-circuit evaluation ClickHouse reads
     the JSON anew for every branch. -#}
 {% macro insert_settings() -%}
@@ -193,7 +193,6 @@
     preferred_block_size_bytes = 8388608,
     min_insert_block_size_bytes = 33554432,
     max_bytes_before_external_sort = 500000000,
-    optimize_aggregation_in_order = 1,
     optimize_on_insert = 0,
     min_free_disk_bytes_to_perform_insert = {{ least_room() }},
     short_circuit_function_evaluation = 'disable'
