@@ -48,15 +48,18 @@
 {% endmacro %}
 
 {#- Loads of the table with superseded objects that it has not given up yet, of those whose objects
-    these slices brought anew (none: of all). A load is looked at again when more of its objects are
+    these slices brought anew (no slices: of all). A load is looked at again when more of its objects are
     superseded than last time, so all of its objects are counted. -#}
 {% macro loads_to_withdraw(table, uuid, slices) %}
-    {%- set affected = 'select load_id from ('
-        ~ objects_to_give_up(table, uuid, objects_of_slices(table, uuid, slices)) ~ ')' -%}
+    {%- set objects = none -%}
+    {%- if slices -%}
+        {%- set brought = objects_to_give_up(table, uuid, objects_of_slices(table, uuid, slices)) -%}
+        {%- set objects = objects_of_loads('select load_id from (' ~ brought ~ ')') -%}
+    {%- endif -%}
     select
         load_id,
         count() as objects
-    from ({{ objects_to_give_up(table, uuid, objects_of_loads(affected) if slices) }})
+    from ({{ objects_to_give_up(table, uuid, objects) }})
     group by load_id
     having (load_id, objects) not in (
         select load_id, lines from {{ load_applications() }} where {{ of_table(table, uuid, 'withdrawn') }}
@@ -90,7 +93,7 @@
     {#- Of more (the first run that records this) all objects are looked at. -#}
     {%- if slices | length > most or may_supersede(table, uuid, slices) -%}
         {%- set done = give_up_superseded(
-            table, uuid, slices if slices | length <= most, rows, row_key, partition
+            table, uuid, slices if slices | length <= most else [], rows, row_key, partition
         ) -%}
     {%- endif -%}
     {%- for part in slices | batch(most) -%}
@@ -104,7 +107,7 @@
 {% endmacro %}
 
 {#- The same for a table of which it is known that it may hold some, brought up by these slices
-    (none: by any). -#}
+    (no slices: by any). -#}
 {% macro give_up_superseded(table, uuid, slices, rows, row_key, partition) %}
     {#- Which they are is fixed first: one superseded meanwhile is left to the next run. -#}
     {% do record_withdrawal(table, uuid, 'withdrawing', loads_to_withdraw(table, uuid, slices)) %}
