@@ -198,6 +198,19 @@ def test_rows_of_a_replaced_object_are_outdated_until_the_next_run(database):
     assert VISIBILITY in failing(database)
 
 
+@pytest.mark.parametrize("model", ["video_events", "int_xapi__statements"])
+def test_a_view_of_an_earlier_version_stops_the_run_of_one_table(database, model):
+    database.load(Attempt(8, "section/2161/video/new.jsonl", [statement(minute=8)]))
+    database.change(
+        "create or replace view xapi.stg_xapi__statements as "
+        "select * from xapi.int_xapi__statements"
+    )
+    output = database.dbt("run", "--select", model, fails=True)
+    assert "earlier version" in output and "--select stg_xapi__statements" in output
+    database.dbt("run", "--select", f"+{model}")
+    assert database.query("select count() as n from xapi.int_xapi__statements") == [{"n": 16}]
+
+
 def waiting(database: SmallDatabase) -> dict[str, int]:
     """Loads and lines that tables do not have yet, as the ops_ models tell it."""
     return database.query(

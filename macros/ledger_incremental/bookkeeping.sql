@@ -208,12 +208,26 @@
     {%- endif %}
 {% endmacro %}
 
+{#- Stop when the view that it reads is of an earlier version of the project: a run of one table
+    does not make it anew. -#}
+{% macro check_staging_view() %}
+    {%- set view = model_relation('stg_xapi__statements') -%}
+    {%- set columns = adapter.get_columns_in_relation(view) | map(attribute='name') | list -%}
+    {%- if 'bucket' not in columns or 'key' not in columns -%}
+        {{ exceptions.raise_compiler_error(
+            view ~ ' is missing or of an earlier version of the project; make it anew: '
+            ~ 'dbt run --project-dir dbt_project --select stg_xapi__statements'
+        ) }}
+    {%- endif -%}
+{% endmacro %}
+
 {#- Bring the model that others take their loads from up to date, so that one of them run alone
     (`dbt run --select video_events`) sees every committed load. -#}
 {% macro apply_new_loads_upstream(name) %}
     {%- set node = model_node(name) -%}
     {%- set relation = model_relation(name) -%}
     {%- if loads_waiting(relation) -%}
+        {% do check_staging_view() %}
         {% do acquire_lock(relation) %}
         {#- Another model of this run may have done it meanwhile. -#}
         {%- if loads_waiting(relation) -%}

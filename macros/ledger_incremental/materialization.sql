@@ -35,6 +35,8 @@
     {%- else -%}
         {%- if config.require('loads_from') != 'ledger' -%}
             {% do apply_new_loads_upstream(config.require('loads_from')) %}
+        {%- else -%}
+            {% do check_staging_view() %}
         {%- endif -%}
         {%- if not full -%}
             {% do check_columns(target_table) %}
