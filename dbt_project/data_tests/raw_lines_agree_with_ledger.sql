@@ -49,48 +49,17 @@ not_visible as (
 
 ),
 
--- Loads are compared first, whose objects are many: each line weighs the hash of its object.
-weights as (
+lines_that_count as (
 
-    select
-        load_id,
-        sum(lines) as committed_lines,
-        sum(lines * cityHash64(bucket, key)) as committed_weight,
-        0 as raw_lines,
-        0 as raw_weight
-
-    from visible
-
-    group by load_id
-
-    union all
-
-    select
-        load_id,
-        0 as committed_lines,
-        0 as committed_weight,
-        count() as raw_lines,
-        sum(cityHash64(bucket, key)) as raw_weight
-
-    from raw_statements
+    select * from raw_statements
 
     where (load_id, bucket, key) not in (select * from not_visible)
-
-    group by load_id
 
 ),
 
 suspects as (
 
-    select load_id
-
-    from weights
-
-    group by load_id
-
-    having
-        sum(committed_lines) != sum(raw_lines)
-        or sum(committed_weight) != sum(raw_weight)
+    {{ loads_that_differ('visible', 'lines_that_count', 'bucket, key') }}
 
 ),
 

@@ -65,46 +65,9 @@ statements as (
 
 ),
 
--- Loads are compared first, whose objects are many: each line weighs the hash of its object.
-weights as (
-
-    select
-        load_id,
-        sum(lines) as committed_lines,
-        sum(lines * cityHash64(source_path)) as committed_weight,
-        0 as stored_lines,
-        0 as stored_weight
-
-    from visible
-
-    group by load_id
-
-    union all
-
-    select
-        load_id,
-        0 as committed_lines,
-        0 as committed_weight,
-        count() as stored_lines,
-        sum(cityHash64(source_path)) as stored_weight
-
-    from statements
-
-    group by load_id
-
-),
-
 suspects as (
 
-    select load_id
-
-    from weights
-
-    group by load_id
-
-    having
-        sum(committed_lines) != sum(stored_lines)
-        or sum(committed_weight) != sum(stored_weight)
+    {{ loads_that_differ('visible', 'statements', 'source_path') }}
 
 ),
 

@@ -197,7 +197,7 @@
 
 {#- What that model holds of the staging view: of all committed objects, or of those of some loads.
     The view passes over the whole ledger unless it is asked for objects by name; asked for loads
-    alone, it takes 0.2 s for a million objects of other loads. -#}
+    alone, it takes 0.3 s for a million objects of other loads. -#}
 {% macro stored_lines(view, loads=none) %}
     select * except (bucket, key)
     from {{ view }}

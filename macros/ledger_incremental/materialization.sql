@@ -110,7 +110,8 @@
 
     table  the relation to fill
     place  the relation whose bookkeeping this is: the same, or what a new table will replace
-    rows   select with load_id, loaded_at, source_path and source_line besides its columns
+    rows   select with load_id, loaded_at, source_path and source_line besides its columns; from the
+           ledger it is `stored_lines`, asked anew for the loads of each slice
     Returns what was done, in words.
 -#}
 {% macro apply_new_loads(table, place, rows, row_key, key_scope, loads_from) %}
