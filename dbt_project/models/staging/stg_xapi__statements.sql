@@ -71,7 +71,8 @@ classified as (
         *,
 
         -- JSONExtract reads an array by position, so a line must be seen to be an object.
-        match(line, '^\\x{FEFF}?\\s*\\{') as is_object,
+        startsWith(line, '{')
+        or match(if(startsWith(line, '{'), '', line), '^\\x{FEFF}?\\s*\\{') as is_object,
         isValidUTF8(line) as is_text,
         occurred_at >= toDateTime64('1970-01-01', 6, 'UTC')
         and occurred_at < toDateTime64('2200-01-01', 6, 'UTC') as is_timed,
