@@ -25,16 +25,17 @@ def measure(site: Site) -> list[Row]:
         database.restore()
         return database.dbt("run", *selection)
 
-    video, five, parse, insert, idle, idle_five = interleaved(
+    video, five, parse, stage, insert, idle, idle_five = interleaved(
         site.size.repeats,
         lambda: run(*VIDEO),
         lambda: run(*FIVE),
         lambda: _timed(database, lambda warehouse: bare.parse(warehouse, database)),
+        lambda: _timed(database, bare.stage),
         lambda: _timed(database, bare.insert_events),
         lambda: database.dbt("run", *VIDEO),
         lambda: database.dbt("run", *FIVE),
     )
-    return _rows(lines, video, five, idle, idle_five, parse, insert)
+    return _rows(lines, video, five, idle, idle_five, parse, stage, insert)
 
 
 def _timed(database: Database, work: Callable[[Warehouse], None]) -> Time:
@@ -49,6 +50,7 @@ def _rows(
     idle: Time,
     idle_all: Time,
     parse: Time,
+    stage: Time,
     insert: Time,
 ) -> list[Row]:
     alone, five = video.wall - idle.wall, all_families.wall - idle_all.wall
@@ -67,6 +69,7 @@ def _rows(
                 "dbt run, s": round(video.wall, 2),
                 "dbt run with nothing to do (start-up), s": round(idle.wall, 2),
                 "reference, s": round(parse.wall, 2),
+                "staging view into a Null table, s": round(stage.wall, 2),
                 "INSERT of the finished events, s": round(insert.wall, 2),
                 "CPU s": round(video.cpu - idle.cpu, 2),
                 "CPU s of the reference": round(parse.cpu, 2),
