@@ -11,6 +11,8 @@ import build
 import deploy
 import pytest
 import yaml
+from console import DeployError
+from stack import check_deployable, stack_parameters
 
 from loader.settings import Settings
 
@@ -410,7 +412,7 @@ def test_update_keeps_the_parameters_nobody_names():
     """Those the template no longer has are dropped."""
     stack = {"Parameters": [{"ParameterKey": "ClickHouseHost"}, {"ParameterKey": "Gone"}]}
     known = {"ClickHouseHost", "BatchSize"}
-    assert deploy.stack_parameters(known, stack, {"BatchSize": "200"}) == [
+    assert stack_parameters(known, stack, {"BatchSize": "200"}) == [
         {"ParameterKey": "BatchSize", "ParameterValue": "200"},
         {"ParameterKey": "ClickHouseHost", "UsePreviousValue": True},
     ]
@@ -418,8 +420,8 @@ def test_update_keeps_the_parameters_nobody_names():
 
 def test_unknown_parameter_is_refused_with_the_known_ones():
     """Before anything is uploaded."""
-    with pytest.raises(deploy.DeployError, match="unknown parameter Batch; known are BatchSize"):
-        deploy.stack_parameters({"BatchSize"}, None, {"Batch": "1"})
+    with pytest.raises(DeployError, match="unknown parameter Batch; known are BatchSize"):
+        stack_parameters({"BatchSize"}, None, {"Batch": "1"})
 
 
 def test_environment_of_a_stack_never_changes():
@@ -428,14 +430,14 @@ def test_environment_of_a_stack_never_changes():
         "StackStatus": "CREATE_COMPLETE",
         "Parameters": [{"ParameterKey": "Environment", "ParameterValue": "prod"}],
     }
-    with pytest.raises(deploy.DeployError, match="is prod, not dev"):
-        deploy.check_deployable(stack, "xapi-elt-prod", "dev")
+    with pytest.raises(DeployError, match="is prod, not dev"):
+        check_deployable(stack, "xapi-elt-prod", "dev")
 
 
 def test_stack_name_must_fit_into_a_bucket_name():
     """S3 would say so only after half the stack is there."""
-    with pytest.raises(deploy.DeployError, match="at most 35 characters"):
-        deploy.check_deployable(None, "Upper", None)
+    with pytest.raises(DeployError, match="at most 35 characters"):
+        check_deployable(None, "Upper", None)
 
 
 def test_examples_in_the_help_parse():
