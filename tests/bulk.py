@@ -1,5 +1,6 @@
 """What the tests of bulk loads share: a lake, the command line in this process, S3's requests."""
 
+import gzip
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +8,8 @@ from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
 import boto3
+import pytest
 import werkzeug.serving
-from pytest import MonkeyPatch
 
 from loader import cli
 from loader.pipeline import Pipeline
@@ -31,11 +32,31 @@ def fill(bucket: str, bodies: dict[str, bytes]) -> None:
             pass
 
 
+@pytest.fixture
+def lake(bucket, chdb_path):
+    """Two sections, three days, and things that are not to be loaded. Returns the URI."""
+    fill(
+        bucket,
+        {
+            key_of(1, "2025-08-31"): LINE,
+            key_of(1, "2025-09-01"): LINE,
+            key_of(1, "2025-09-01", 1, ".jsonl.gz"): gzip.compress(LINE + b"\n" + LINE),
+            key_of(1, "2025-09-02"): LINE,
+            key_of(2, "2025-09-01"): LINE,
+            key_of(10, "2025-09-01"): LINE,
+            key_of(1, "2025-09-01", 2, ".json"): b"no",
+            "section/1/video/": b"",
+            "other/2025-09-01T00-00-00.000000Z_A.jsonl": LINE,
+        },
+    )
+    return f"s3://{bucket}/section/"
+
+
 def run_cli(capsys, *arguments: str, code: int = 0) -> str:
     """Run a command as `xapi-elt` would, check its exit code and return what it printed: the
     errors if it failed to do anything, else the answer."""
     capsys.readouterr()
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["xapi-elt", *arguments])
         try:
             cli.main()
@@ -76,6 +97,6 @@ def counting_requests() -> Iterator[list[tuple[str, str]]]:
         key = unquote(url.path).lstrip("/").partition("/")[2]
         seen.append((handler.command, "?" if listing else key))
 
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(werkzeug.serving.WSGIRequestHandler, "log_request", note)
         yield seen

@@ -1,0 +1,45 @@
+"""What the deployment keeps of a stack, and what it refuses before anything is uploaded."""
+
+import deploy
+import pytest
+from console import DeployError
+from stack import check_deployable, stack_parameters
+
+
+def test_update_keeps_the_parameters_nobody_names():
+    """Those the template no longer has are dropped."""
+    stack = {"Parameters": [{"ParameterKey": "ClickHouseHost"}, {"ParameterKey": "Gone"}]}
+    known = {"ClickHouseHost", "BatchSize"}
+    assert stack_parameters(known, stack, {"BatchSize": "200"}) == [
+        {"ParameterKey": "BatchSize", "ParameterValue": "200"},
+        {"ParameterKey": "ClickHouseHost", "UsePreviousValue": True},
+    ]
+
+
+def test_unknown_parameter_is_refused_with_the_known_ones():
+    """Before anything is uploaded."""
+    with pytest.raises(DeployError, match="unknown parameter Batch; known are BatchSize"):
+        stack_parameters({"BatchSize"}, None, {"Batch": "1"})
+
+
+def test_environment_of_a_stack_never_changes():
+    """`--env` forgotten or mistaken must not touch production."""
+    stack = {
+        "StackStatus": "CREATE_COMPLETE",
+        "Parameters": [{"ParameterKey": "Environment", "ParameterValue": "prod"}],
+    }
+    with pytest.raises(DeployError, match="is prod, not dev"):
+        check_deployable(stack, "xapi-elt-prod", "dev")
+
+
+def test_stack_name_must_fit_into_a_bucket_name():
+    """S3 would say so only after half the stack is there."""
+    with pytest.raises(DeployError, match="at most 35 characters"):
+        check_deployable(None, "Upper", None)
+
+
+def test_examples_in_the_help_parse():
+    """Help that cannot be typed is no help."""
+    lines = [line for line in deploy.EXAMPLES.splitlines() if "lambda/deploy.sh" in line]
+    commands = [deploy.parse(line.split()[1:]).command for line in lines]
+    assert commands == ["deploy", "deploy", "update", "outputs"]
