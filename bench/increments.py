@@ -5,12 +5,13 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+from clickhouse_http import ClickHouseHttp
+
 from bench import lake
 from bench.engine import Database, Site, Time, interleaved, load_objects, run_process, timed
 from bench.history import DAYS, START, history
 from bench.rows import Row
 from bench.statements import Lines
-from tests.clickhouse_http import ClickHouseHttp
 
 SHORT, NEW = 100_000, 10_000
 VIDEO = ("--select", "video_events")

@@ -11,6 +11,8 @@ from statistics import median
 from types import ModuleType
 from typing import Any
 
+from clickhouse_http import ClickHouseHttp
+
 from bench import data
 from bench.engine import ROOT, Site
 from bench.rows import Row
@@ -19,7 +21,6 @@ from loader.http_warehouse import HttpWarehouse
 from loader.objects import S3Object
 from loader.settings import Settings
 from loader.warehouse import embedded_config
-from tests.clickhouse_http import ClickHouseHttp
 from tests.e2e.runtime_api import PYTHON, Function, bare
 
 # Objects of an invocation and memory of the function: what the template has.
