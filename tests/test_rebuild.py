@@ -5,23 +5,19 @@
 One database is built for the module; each test works on its own copy of it.
 """
 
-import json
 import re
 import shutil
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import chdb
 import pytest
 from clickhouse_http import ClickHouseHttp
+from rebuild_lake import LINES, LOADS, files, line
 
 from dbt_project import run_dbt
 from loader.pipeline import Pipeline
-
-BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
-LOADS, LINES, DAYS = 18, 3000, 10  # loads of so many lines, each of the next ten days
-LATE = 400  # lines that were uploaded last: half of them of January, half of July
 
 TABLES = ("video_events", "page_viewed_events", "int_xapi__statements")
 MARCH = "{start_date: 2025-03-01, end_date: 2025-03-31}"
@@ -52,42 +48,6 @@ select * replace (
 from {database:Identifier}.video_events
 limit 3
 """
-
-
-def line(number: int, time: datetime) -> str:
-    """A statement: two of three are of videos, the third is of a page; three sections."""
-    extensions = {"http://oli.cmu.edu/extensions/section_id": number % 3 + 1}
-    video = number % 3 != 1
-    verb = (
-        "https://w3id.org/xapi/video/verbs/played"
-        if video
-        else ("http://id.tincanapi.com/verb/viewed")
-    )
-    page = {"id": "page", "definition": {"type": "http://oli.cmu.edu/extensions/types/page"}}
-    return json.dumps(
-        {
-            "actor": {"account": {"name": number % 50, "homePage": "https://torus"}},
-            "verb": {"id": verb},
-            "object": {"id": f"https://videos/{number % 7}"} if video else page,
-            "context": {"extensions": extensions},
-            "timestamp": time.isoformat().replace("+00:00", "Z"),
-        }
-    )
-
-
-def files() -> dict[str, str]:
-    """The lake: a file for each load; the last one is late."""
-    lake = {}
-    step = timedelta(days=DAYS) / LINES
-    for load in range(LOADS):
-        first = BEGIN + load * timedelta(days=DAYS)
-        lake[f"{load:02}/a.jsonl"] = "\n".join(
-            line(number, first + number * step) for number in range(LINES)
-        )
-    january, july = BEGIN + timedelta(days=3, seconds=1), datetime(2025, 7, 20, tzinfo=UTC)
-    late = [line(n, (january if n % 2 else july) + n * timedelta(seconds=7)) for n in range(LATE)]
-    lake["99/late.jsonl"] = "\n".join(late)
-    return lake
 
 
 @pytest.fixture(scope="module")
