@@ -17,6 +17,7 @@ class Size:
         section_rows: rows of the section queries.
         queries: runs of each section query.
         memory: statements of the two memory runs.
+        memory_runs: how often both are run.
     """
 
     repeats: int
@@ -29,12 +30,13 @@ class Size:
     section_rows: int
     queries: int
     memory: tuple[int, int]
+    memory_runs: int
 
 
 SIZES = {
-    "small": Size(1, 4, 2, 37_500, 2_000, 100, 500_000, 500_000, 11, (75_000, 150_000)),
-    "default": Size(3, 12, 8, 37_500, 10_000, 300, 500_000, 2_000_000, 31, (150_000, 450_000)),
+    "small": Size(1, 4, 2, 37_500, 2_000, 100, 500_000, 500_000, 11, (75_000, 150_000), 1),
+    "default": Size(3, 12, 8, 37_500, 10_000, 300, 500_000, 2_000_000, 31, (150_000, 450_000), 1),
     "large": Size(
-        3, 32, 8, 37_500, 10_000, 500, 10_000_000, 10_000_000, 51, (1_000_000, 5_000_000)
+        3, 32, 8, 37_500, 10_000, 500, 10_000_000, 10_000_000, 51, (1_000_000, 5_000_000), 3
     ),
 }
