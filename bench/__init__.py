@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-# Two measurements take the tests' ClickHouse; its modules know each other by their plain names.
+# Two measurements take the tests' stand-ins; their modules know each other by their plain names.
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))

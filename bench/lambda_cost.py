@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from clickhouse_http import ClickHouseHttp
+from e2e.runtime_api import PYTHON, Function, bare
 
 from bench import data
 from bench.engine import ROOT, Site
@@ -21,7 +22,6 @@ from loader.http_warehouse import HttpWarehouse
 from loader.objects import S3Object
 from loader.settings import Settings
 from loader.warehouse import embedded_config
-from tests.e2e.runtime_api import PYTHON, Function, bare
 
 # Objects of an invocation and memory of the function: what the template has.
 BATCH = 100
