@@ -4,19 +4,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STAND_IN := .venv-ministack/.ready
+ENGINES := 25.8 26.1 26.3 26.5 26.7
 
-.PHONY: demo test install lint bench e2e chaos mutations clean
+.PHONY: demo test install lint bench e2e engines chaos mutations clean
 
 demo: $(READY)
 	$(BIN)/xapi-elt demo
 
 # Two files at a time: each worker is a process with its own database and its own S3.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+		--ignore tests/e2e --ignore tests/engines $(PYTEST_ARGS)
 
 # The real template and the real zip, deployed into a local stand-in for AWS.
 e2e: $(READY) $(STAND_IN)
 	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+# The same events on older engines as on the newest: each is installed with a Python of its own.
+engines: $(READY) $(ENGINES:%=.venv-engines/%/.ready)
+	$(BIN)/python -m pytest tests/engines $(PYTEST_ARGS)
 
 # The pipeline measured beside what people use instead: bench/README.md, bench/results.json.
 bench: $(READY) $(STAND_IN)
@@ -59,6 +65,16 @@ $(STAND_IN): Makefile
 		ministack==1.5.33 boto3==1.43.106 awslambdaric==4.2.2
 	touch $@
 
+# Releases of ClickHouse by the release of chDB that has them in it.
+.venv-engines/25.8/.ready: CHDB := chdb==4.0.2
+.venv-engines/%/.ready: CHDB = chdb==4.4.0 chdb-core==$*.0
+.venv-engines/%/.ready: Makefile requirements.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock \
+		clickhouse-connect pandas pyarrow
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps $(CHDB)
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-ministack .data build target logs dbt_project/target dbt_project/logs
+	rm -rf $(VENV) .venv-ministack .venv-engines .data build target logs dbt_project/target dbt_project/logs
 	rm -rf *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ from uuid import UUID
 from loader.errors import PermanentError, SettingsError
 from loader.objects import S3Object, check_readable
 from loader.settings import Settings
-from loader.sources import INTO_STATEMENTS, LOAD_SETTINGS, UPLOAD_LINES
+from loader.sources import COUNTED, INTO_STATEMENTS, LOAD_SETTINGS, UPLOAD_LINES
 from loader.warehouse import Warehouse
 
 INSERT_LINES_OF_FILE = f"""
@@ -20,7 +20,7 @@ select
     {{etag:String}},
     {{size:UInt64}},
     fromUnixTimestamp64Milli({{modified:Int64}}),
-    _row_number + 1,
+    {COUNTED},
     line
 from file({{file:String}}, 'LineAsString', 'line String')
 settings {LOAD_SETTINGS}

@@ -19,6 +19,10 @@ RETRYABLE_CODES = {
 # Of these nobody knows whether the statement took effect.
 UNKNOWN_CODES = {159, 209, 210, 394}
 
+# What the errors of its network library are called, whatever their code: 25.8 answers 1001, an
+# exception of the standard library, where a connection to S3 broke before the headers had ended.
+NETWORK = "Poco::Net::"
+
 WRONG_PASSWORD, READ_ONLY = 516, 164
 
 
@@ -33,7 +37,7 @@ def from_answer(text: str, code: int | None = None) -> LoaderError:
     text = first_sentence(text)
     if code in UNKNOWN_CODES:
         return UnknownOutcomeError(text)
-    if code in RETRYABLE_CODES:
+    if code in RETRYABLE_CODES or NETWORK in text:
         return RetryableError(text)
     if code == READ_ONLY:
         return PermanentError(f"{text}; give CLICKHOUSE_USER a profile with readonly = 0")

@@ -128,7 +128,7 @@ def require(warehouse: "Warehouse") -> None:
 
 
 def probe(warehouse: "Warehouse") -> dict[str, dict[str, Any]]:
-    """What the engine says of each setting it knows, by name.
+    """What the engine says of each setting it knows, by name; the warehouse knows its version.
 
     Raises:
         UnsafeEngineError: a setting that hides answers cannot be overruled.
@@ -147,6 +147,7 @@ def probe(warehouse: "Warehouse") -> dict[str, dict[str, Any]]:
         ) from None
     fields = ("name", "value", "readonly", "lowest", "highest")
     about = {"version": answer[0]["version"], "user": answer[0]["user"]}
+    warehouse.version = _version(about["version"])
     found = (dict(zip(fields, one, strict=True)) for one in answer[0]["found"])
     return {row["name"]: row | about for row in found}
 
@@ -172,8 +173,8 @@ def advice(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     """What works, but should be looked at."""
     if "s3_path_filter_limit" not in rows:
         yield (
-            "this ClickHouse has no setting s3_path_filter_limit (25.12 and newer have it), so "
-            "every load lists what lies below the bucket; upgrade it"
+            "this ClickHouse has no setting s3_path_filter_limit (25.12 and newer have it): a load "
+            "of a key with other characters than A-Z a-z 0-9 . _ - = / lists the bucket; upgrade it"
         )
     for name in sorted(macro_rules()):
         row = rows.get(name)

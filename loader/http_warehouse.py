@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
-from loader import clickhouse_errors
+from loader import clickhouse_errors, guard
 from loader.errors import LoaderError, UnavailableError, UnknownOutcomeError
 from loader.settings import Settings
 
@@ -49,7 +49,10 @@ class HttpWarehouse:
 
     Attributes:
         deadline: when all must be done, on the given clock; None for no such time.
+        version: see `Warehouse`.
     """
+
+    version = guard.OLDEST_ENGINE
 
     def __init__(
         self,

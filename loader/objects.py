@@ -1,5 +1,6 @@
 """Objects and their names: what S3 tells of them, and what `s3()` can read."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,9 @@ from loader.errors import PermanentError, SettingsError
 MOST_PATHS = 1000
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
+
+# Keys that stand in a URL and in a pattern for themselves; those of Torus do.
+_PLAIN = re.compile(r"[A-Za-z0-9._/=-]+")
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,18 @@ def _place(item: S3Object) -> tuple[str, str | int]:
     return (item.bucket, item.key.count("/") if item.bucket else item.key.rpartition("/")[0])
 
 
-def pattern(batch: list[S3Object]) -> str:
+def pattern(batch: list[S3Object], named: bool = False) -> str:
     """The glob that covers a batch: 'bucket/*/*', one star per folder and one for the name.
 
     A glob is needed because `{ } * ?` in a key are read as patterns, bound or encoded alike; the
     exact paths stand in the `where`, and ClickHouse then asks for those and lists nothing.
+
+    Args:
+        batch: objects of one bucket and one depth of folders.
+        named: whether to name the keys instead, between braces, for a ClickHouse that lists all
+            that a glob covers; not if one has a character that a pattern or a URL reads.
     """
+    if named and all(_PLAIN.fullmatch(item.key) for item in batch):
+        keys = ",".join(item.key for item in batch)
+        return f"{batch[0].bucket}/{{{keys}}}" if len(batch) > 1 else batch[0].path
     return "/".join([batch[0].bucket] + ["*"] * (batch[0].key.count("/") + 1))

@@ -34,6 +34,17 @@ LOAD_SETTINGS = """
     s3_retry_attempts = 8
 """
 
+# The number of a line in its object. ClickHouse counts the lines of text itself since 26.3 (26.1
+# says NULL, 25.8 says -1). Before, they are numbered in the order they were read in: each object
+# is read by one thread, and nothing may mix the threads' blocks afterwards.
+COUNTED = "_row_number + 1"
+NUMBERED = "row_number() over (partition by _path order by rowNumberInAllBlocks())"
+COUNTED_SINCE = (26, 3)
+
+# Since then the exact paths of a `where` are asked for; before, all is listed that the glob covers
+# (there is no setting s3_path_filter_limit).
+PATHS_SINCE = (25, 12)
+
 _READ_SETTINGS = """
     use_hive_partitioning = 0,
     enable_parallel_replicas = 0,
@@ -64,14 +75,14 @@ select
     replaceAll(_etag, '"', ''),
     _size,
     _time,
-    _row_number + 1,
+    $source_line,
     line
 from $s3 filename = {{pattern:String}}, format = 'LineAsString', structure = 'line String')
 where _path in {{paths:Array(String)}}
-settings {LOAD_SETTINGS}, max_threads = $threads
+settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
 """
 
-# HEAD requests only.
+# HEAD requests only. A key between braces that is not there would be an error.
 STAT_OBJECTS = f"""
 select
     _path as path,
@@ -80,7 +91,7 @@ select
     toUnixTimestamp(_time) as last_modified
 from $s3 filename = {{pattern:String}}, format = 'One')
 where _path in {{paths:Array(String)}}
-settings {_READ_SETTINGS}
+settings {_READ_SETTINGS}, s3_ignore_file_doesnt_exist = $named
 """
 
 COUNT_LINES = f"""
@@ -99,7 +110,7 @@ select
     transform(_path, {{paths:Array(String)}}, {{etags:Array(String)}}, ''),
     assumeNotNull(_size),
     assumeNotNull(_time),
-    _row_number + 1,
+    {COUNTED},
     line
 from file({{pattern:String}}, 'LineAsString', 'line String')
 where _path in {{paths:Array(String)}}
@@ -150,6 +161,8 @@ class S3Source:
             if settings.target == "cluster"
             else "s3({collection:Identifier},"
         )
+        self._counts = warehouse.version >= COUNTED_SINCE
+        self._lists = warehouse.version < PATHS_SINCE
 
     def check(self, item: S3Object) -> None:
         """See `Source.check`."""
@@ -157,7 +170,9 @@ class S3Source:
 
     def stat(self, batch: list[S3Object]) -> dict[str, S3Object]:
         """See `Source.stat`."""
-        rows = self._warehouse.query(self._sql(STAT_OBJECTS), **_addresses(batch))
+        rows = self._warehouse.query(
+            self._sql(STAT_OBJECTS, named=int(self._lists)), **self._addresses(batch)
+        )
         known = {item.path: item for item in batch}
         return {
             row["path"]: S3Object(
@@ -174,18 +189,27 @@ class S3Source:
     def insert(self, batch: list[S3Object], load_id: UUID) -> None:
         """See `Source.insert`."""
         self._warehouse.command(
-            self._sql(INSERT_OBJECTS, threads=threads(batch)),
+            self._sql(
+                INSERT_OBJECTS,
+                source_line=COUNTED if self._counts else NUMBERED,
+                mixed=int(self._counts),
+                threads=threads(batch),
+            ),
             load_id=str(load_id),
             bucket=batch[0].bucket,
-            **_addresses(batch),
+            **self._addresses(batch),
         )
 
     def count_lines(self, item: S3Object) -> int:
         """See `Source.count_lines`."""
-        return self._warehouse.query(self._sql(COUNT_LINES), **_addresses([item]))[0]["lines"]
+        return self._warehouse.query(self._sql(COUNT_LINES), **self._addresses([item]))[0]["lines"]
 
-    def _sql(self, text: str, **numbers: int) -> str:
-        return Template(text).substitute(s3=self._s3, **numbers)
+    def _sql(self, text: str, **more: str | int) -> str:
+        return Template(text).substitute(s3=self._s3, **more)
+
+    def _addresses(self, batch: list[S3Object]) -> dict[str, object]:
+        paths = [item.path for item in batch]
+        return {"pattern": pattern(batch, named=self._lists), "paths": paths}
 
 
 def threads(batch: list[S3Object]) -> int:
@@ -261,10 +285,6 @@ def local_objects(target: Path) -> list[S3Object]:
         accepted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         raise SettingsError(f"{target}: no such file, or a folder without {accepted}")
     return [S3Object("", str(path)) for path in found]
-
-
-def _addresses(batch: list[S3Object]) -> dict[str, object]:
-    return {"pattern": pattern(batch), "paths": [item.path for item in batch]}
 
 
 def _folder_pattern(batch: list[S3Object]) -> str:

@@ -29,7 +29,12 @@ class Warehouse(Protocol):
     """What the loader needs of ClickHouse.
 
     Values travel as server-side parameters (`{name:Type}`), never in the SQL text.
+
+    Attributes:
+        version: year and month of the release; the oldest that is accepted until `guard` asked.
     """
+
+    version: tuple[int, ...]
 
     def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """Rows of a select: numbers, text, lists; times as text."""
@@ -46,6 +51,8 @@ class Warehouse(Protocol):
 
 class ConnectedWarehouse:
     """ClickHouse through clickhouse-connect: the same calls over HTTP and in process."""
+
+    version = guard.OLDEST_ENGINE
 
     def __init__(self, client: Any, settings: Settings):
         self._client = client

@@ -157,9 +157,9 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             if fault == "lose_answer":  # with the session free again: clients retry at once
                 self.hang_up()
-        counts = {
-            "read_rows": result.storage_rows_read(),
-            "written_rows": result.rows_written(),
+        counts = {  # an older chDB tells neither of the first
+            "read_rows": getattr(result, "storage_rows_read", int)(),
+            "written_rows": getattr(result, "rows_written", int)(),
             "result_rows": result.rows_read() if statement.reads else 0,
             "elapsed_ns": time.monotonic_ns() - started,
         }

@@ -20,6 +20,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import chdb
+import clickhouse_collections
 from clickhouse_failure import Failure
 from clickhouse_handler import Handler
 from clickhouse_session import Session
@@ -42,6 +43,7 @@ class ClickHouseHttp:
     ) -> None:
         """Say where the data lies and who may ask; the port is taken on entering."""
         self.location = f"{path}?config-file={config_file}" if config_file else str(path)
+        self.config_file = config_file
         self.port, self.user, self.password = port, user, password
         self.fault: Callable[[str], Fault] | None = None
         self.queries: list[str] = []
@@ -49,6 +51,7 @@ class ClickHouseHttp:
         self.sockets: set[socket.socket] = set()
         self.closing = threading.Event()
         self._sessions: dict[str, Session] = {}
+        self._collections: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -64,6 +67,9 @@ class ClickHouseHttp:
         about = f"SELECT version(), timezone() SETTINGS {hidden}_handling = 'ignore'"
         about = self._engine.query(about, "TSV").bytes().decode()
         self.version, self.timezone = about.split()
+        release = tuple(map(int, self.version.split(".")[:2]))
+        if self.config_file and release < clickhouse_collections.READS_ITS_OWN:
+            self._collections = clickhouse_collections.read(self.config_file)
         self._http = _Server(("127.0.0.1", self.port), type("Handler", (Handler,), {"of": self}))
         self.port = self._http.server_port
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
@@ -85,7 +91,7 @@ class ClickHouseHttp:
     def session(self, name: str, timeout: float) -> Iterator[Session]:
         """The named session, or without a name one for this request."""
         if not name:
-            session = Session(chdb.connect(self.location))
+            session = Session(chdb.connect(self.location), collections=self._collections)
             try:
                 yield session
             finally:
@@ -96,7 +102,9 @@ class ClickHouseHttp:
                 if session.ends < time.monotonic() and session.busy.acquire(blocking=False):
                     self._sessions.pop(old).connection.close()
             if name not in self._sessions:
-                self._sessions[name] = Session(chdb.connect(self.location), lasts=True)
+                self._sessions[name] = Session(
+                    chdb.connect(self.location), lasts=True, collections=self._collections
+                )
             session = self._sessions[name]
             if not session.busy.acquire(blocking=False):
                 raise Failure(373, f"Session {name} is locked (SESSION_IS_LOCKED)")

@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 
-def start_process(*options: str) -> tuple[subprocess.Popen, int]:
-    """Start a server with these options; the process, and the port that it listens on."""
-    command = [sys.executable, str(Path(__file__).with_name("clickhouse_http.py")), *options]
+def start_process(
+    *options: str, python: Path = Path(sys.executable)
+) -> tuple[subprocess.Popen, int]:
+    """Start a server with these options, with the engine that is installed beside this Python;
+    the process, and the port that it listens on."""
+    command = [str(python), str(Path(__file__).with_name("clickhouse_http.py")), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     assert line.startswith("listening on "), "the server did not start"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from clickhouse_collections import write_out
 from clickhouse_failure import Failure
 from clickhouse_statement import Statement, quote
 
@@ -21,6 +22,7 @@ class Session:
     current: str = "default"
     known: dict[str, str] = field(default_factory=dict)
     ends: float = 0.0
+    collections: dict = field(default_factory=dict)  # what the engine does not know by itself
     busy: Any = field(default_factory=threading.Lock)
 
     def run(self, sql: str | bytes, output: str = "TSV", **parameters: str) -> Any:
@@ -47,7 +49,8 @@ class Session:
             if settings:
                 self.run("SET " + ", ".join(f"{k} = {quote(v)}" for k, v in settings.items()))
             if not statement.data:
-                result = self.run(statement.text, output, **parameters)
+                text = write_out(statement.text, parameters, self.collections)
+                result = self.run(text, output, **parameters)
             else:
                 with tempfile.NamedTemporaryFile(suffix=".data") as file:
                     file.write(statement.text[statement.data.end() :])
