@@ -21,6 +21,7 @@ e2e: $(READY) $(STAND_IN)
 	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 # The same events on older engines as on the newest: each is installed with a Python of its own.
+# The faults beside one of them: XAPI_TEST_ENGINE=25.8 make chaos CHAOS_ARGS="--only server".
 engines: $(READY) $(ENGINES:%=.venv-engines/%/.ready)
 	$(BIN)/python -m pytest tests/engines $(PYTEST_ARGS)
 

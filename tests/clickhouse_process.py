@@ -1,16 +1,22 @@
 """ClickHouse's stand-in (clickhouse_http.py) as a process of its own, which can be killed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+SERVER = Path(__file__).with_name("clickhouse_http.py")
+ENGINES = Path(__file__).resolve().parent.parent / ".venv-engines"
 
-def start_process(
-    *options: str, python: Path = Path(sys.executable)
-) -> tuple[subprocess.Popen, int]:
-    """Start a server with these options, with the engine that is installed beside this Python;
-    the process, and the port that it listens on."""
-    command = [str(python), str(Path(__file__).with_name("clickhouse_http.py")), *options]
+# The engine comes with the Python beside which it is installed: an older one (`make engines`) if
+# XAPI_TEST_ENGINE names its release, e.g. 25.8.
+_RELEASE = os.environ.get("XAPI_TEST_ENGINE")
+PYTHON = ENGINES / _RELEASE / "bin" / "python" if _RELEASE else Path(sys.executable)
+
+
+def start_process(*options: str, python: Path = PYTHON) -> tuple[subprocess.Popen, int]:
+    """Start a server with these options; the process, and the port that it listens on."""
+    command = [str(python), str(SERVER), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     assert line.startswith("listening on "), "the server did not start"

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +14,7 @@ from hashlib import md5
 from pathlib import Path
 
 import boto3
+from clickhouse_process import PYTHON, SERVER
 from judge import Bodies, Verdict, judge
 from lakes import lake
 from moto.server import ThreadedMotoServer
@@ -293,7 +293,7 @@ class World:
         config = embedded_config(Settings.from_env(self.env))
         port = self.env.get("CLICKHOUSE_PORT", "0")
         collection = {k: v for k, v in os.environ.items() if k.startswith("XAPI_EMBEDDED_")}
-        command = [sys.executable, str(ROOT / "tests" / "clickhouse_http.py")]
+        command = [str(PYTHON), str(SERVER)]
         command += ["--path", self.env["XAPI_CHDB_PATH"], "--config-file", str(config)]
         command += ["--port", port, "--password", PASSWORD]
         command += ["--fault-file", str(self.folder / "fault.json")]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from bulk import fill, run_cli
-from clickhouse_process import start_process
+from clickhouse_process import ENGINES, start_process
 from compare import TABLES, differences, readings
 
-from dbt_project import ROOT, run_dbt
+from dbt_project import run_dbt
 from loader import schema
 from loader.load import load
 from loader.objects import S3Object
@@ -23,7 +23,7 @@ from loader.settings import Settings
 from loader.sources import local_objects
 from loader.warehouse import Warehouse, embedded_config, open_warehouse
 
-PYTHONS = sorted((ROOT / ".venv-engines").glob("*/bin/python"))
+PYTHONS = sorted(ENGINES.glob("*/bin/python"))
 PLAN = SamplePlan(sections=2, months=1)
 ODD = "section/{7} it's odd/video/100% ?.jsonl"
 RANGE = "{start_date: 2025-09-08, end_date: 2025-09-21}"
