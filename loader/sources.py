@@ -82,8 +82,8 @@ where _path in {{paths:Array(String)}}
 settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
 """
 
-# HEAD requests only (25.8 sends a GET each, too). A key between braces that is not there would be
-# an error.
+# HEAD requests only (before 26.3 a GET each, too). A key between braces that is not there would
+# be an error.
 STAT_OBJECTS = f"""
 select
     _path as path,
