@@ -45,6 +45,7 @@ class Redirected:
 
     def __init__(self, warehouse: Warehouse, table: str):
         self._warehouse = warehouse
+        self.version = warehouse.version
         self._table = table
         _create(warehouse, table)
 

@@ -47,6 +47,7 @@ class Counting:
 
     def __init__(self, warehouse: Any):
         self._warehouse = warehouse
+        self.version = warehouse.version
         self.sent: list[str] = []
 
     def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
