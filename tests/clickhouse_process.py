@@ -12,6 +12,8 @@ ENGINES = Path(__file__).resolve().parent.parent / ".venv-engines"
 # XAPI_TEST_ENGINE names its release, e.g. 25.8.
 _RELEASE = os.environ.get("XAPI_TEST_ENGINE")
 PYTHON = ENGINES / _RELEASE / "bin" / "python" if _RELEASE else Path(sys.executable)
+if not PYTHON.exists():
+    raise SystemExit(f"XAPI_TEST_ENGINE is {_RELEASE!r}, which is not installed: make engines")
 
 
 def start_process(*options: str, python: Path = PYTHON) -> tuple[subprocess.Popen, int]:

@@ -22,7 +22,8 @@ class Session:
     current: str = "default"
     known: dict[str, str] = field(default_factory=dict)
     ends: float = 0.0
-    collections: dict = field(default_factory=dict)  # what the engine does not know by itself
+    # Named collections that the engine does not know by itself.
+    collections: dict[str, dict[str, str]] = field(default_factory=dict)
     busy: Any = field(default_factory=threading.Lock)
 
     def run(self, sql: str | bytes, output: str = "TSV", **parameters: str) -> Any:
