@@ -1,14 +1,15 @@
 """Run dbt as a person would: its command line, from the root of the project."""
 
+import atexit
+import functools
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from processes import Forks
+
 PARSED = "partial_parse.msgpack"
 
 # What all calls of this process share; it goes away with the process.
@@ -18,8 +19,9 @@ _SHARED = tempfile.TemporaryDirectory(prefix="xapi-tests-")
 def run_dbt(*arguments: str, folder: Path, fails: bool = False) -> str:
     """Run a dbt command against the database of the environment, which must not be open here.
 
-    dbt takes three seconds to parse the project, so it finds here what it parsed for another
-    test; it sees by itself whether that still holds.
+    dbt takes longer to be imported and to parse the project than to work on a few lines: it is
+    a fork of a process that has imported it, and finds here what it parsed for another test; it
+    sees by itself whether that still holds.
 
     Args:
         arguments: e.g. 'run', '--select', 'video_events'.
@@ -29,8 +31,7 @@ def run_dbt(*arguments: str, folder: Path, fails: bool = False) -> str:
     Returns:
         What it printed.
     """
-    command = [str(Path(sys.executable).with_name("dbt")), *arguments]
-    command += ["--project-dir", "dbt_project", "--no-use-colors"]
+    command = ["dbt", *arguments, "--project-dir", "dbt_project", "--no-use-colors"]
     command += ["--target-path", str(folder / "target"), "--log-path", str(folder / "logs")]
     env = _with_a_path_that_stays()
     kept = Path(_SHARED.name) / _what_a_parse_depends_on(arguments, env)
@@ -38,11 +39,19 @@ def run_dbt(*arguments: str, folder: Path, fails: bool = False) -> str:
     if kept.exists():
         parsed.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept, parsed)
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    folder.mkdir(parents=True, exist_ok=True)
+    process = _forks().start(command, env, folder)
+    assert (process.wait(600) != 0) == fails, process.output
     if parsed.exists() and not kept.exists():
         shutil.copyfile(parsed, kept)
-    return done.stdout
+    return process.output
+
+
+@functools.cache
+def _forks() -> Forks:
+    forks = Forks()
+    atexit.register(forks.close)
+    return forks
 
 
 def _with_a_path_that_stays() -> dict[str, str]:

@@ -5,9 +5,8 @@ import json
 import re
 
 import pytest
+from processes import ROOT
 from small_database import SmallDatabase, built_database
-
-from dbt_project import ROOT
 
 __all__ = ["built_database"]
 

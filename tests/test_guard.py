@@ -11,8 +11,9 @@ from xml.sax.saxutils import escape
 
 import pytest
 from clickhouse_http import ClickHouseHttp
+from processes import ROOT
 
-from dbt_project import ROOT, run_dbt
+from dbt_project import run_dbt
 from loader import doctor, guard, schema
 from loader.errors import LoaderError
 from loader.guard import RULES, UnsafeEngineError

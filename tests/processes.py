@@ -18,7 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Forks:
@@ -36,7 +36,7 @@ class Forks:
         self._told = threading.Condition()
         # Its own process group: an interrupt of the terminal is ours to handle.
         self._parent = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), str(root)],
+            [sys.executable, "-P", str(Path(__file__).resolve()), str(root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
