@@ -13,7 +13,7 @@ demo: $(READY)
 
 # Two files at a time: each worker is a process with its own database and its own S3.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		--ignore tests/e2e --ignore tests/engines $(PYTEST_ARGS)
 
 # The real template and the real zip, deployed into a local stand-in for AWS.

@@ -17,6 +17,28 @@ from loader.warehouse import open_warehouse
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("XAPI_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
+# The files that take longest, which go first: begun last, one worker would be alone with it.
+LONG = {
+    f"test_{name}.py"
+    for name in (
+        "balance",
+        "chaos",
+        "demo",
+        "exact_counts",
+        "families",
+        "network",
+        "policies",
+        "rebuild",
+        "server_target",
+        "video_events",
+    )
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort tests; with --no-loadscope-reorder two workers keep to this order."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> Iterator[None]:

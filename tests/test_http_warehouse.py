@@ -183,12 +183,11 @@ def test_no_server_is_named_with_host_and_port(settings):
 
 
 def test_a_slow_answer_is_unknown_and_comes_within_the_deadline(warehouse, server):
-    server.fault = lambda sql: ("delay", 5)
-    warehouse.deadline = time.monotonic() + 1
-    started = time.monotonic()
+    server.fault = lambda sql: ("delay", 30)
+    warehouse.deadline = time.monotonic() + 2
     with pytest.raises(UnknownOutcomeError, match="in time"):
         warehouse.query("select 1")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() < warehouse.deadline
     server.fault = None
 
 
