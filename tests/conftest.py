@@ -18,21 +18,18 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("XAPI_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 # The files that take longest, which go first: begun last, one worker would be alone with it.
-LONG = {
-    f"test_{name}.py"
-    for name in (
-        "balance",
-        "chaos",
-        "demo",
-        "exact_counts",
-        "families",
-        "network",
-        "policies",
-        "rebuild",
-        "server_target",
-        "video_events",
-    )
-}
+LONG = (
+    "test_balance.py",
+    "test_chaos.py",
+    "test_demo.py",
+    "test_exact_counts.py",
+    "test_families.py",
+    "test_network.py",
+    "test_policies.py",
+    "test_rebuild.py",
+    "test_server_target.py",
+    "test_video_events.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,7 +34,8 @@ class Forks:
         self._started: list[int] = []
         self._codes: dict[int, int] = {}
         self._told = threading.Condition()
-        # Its own process group: an interrupt of the terminal is ours to handle.
+        # Its own process group: an interrupt of the terminal is ours to handle. -P: the commands
+        # find no modules of this folder.
         self._parent = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).resolve()), str(root)],
             stdin=subprocess.PIPE,
