@@ -16,23 +16,25 @@ PARSED = "partial_parse.msgpack"
 _SHARED = tempfile.TemporaryDirectory(prefix="xapi-tests-")
 
 
-def run_dbt(*arguments: str, folder: Path, fails: bool = False) -> str:
+def run_dbt(*arguments: str, folder: Path, fails: bool = False, artifacts: bool = False) -> str:
     """Run a dbt command against the database of the environment, which must not be open here.
 
     dbt takes longer to be imported and to parse the project than to work on a few lines: it is
-    a fork of a process that has imported it, and finds here what it parsed for another test; it
-    sees by itself whether that still holds.
+    a fork of a process that has imported it (`processes`), and finds here what it parsed for
+    another test; it sees by itself whether that still holds.
 
     Args:
         arguments: e.g. 'run', '--select', 'video_events'.
         folder: where its target and log folders go.
         fails: whether it is meant to fail.
+        artifacts: whether it writes manifest.json and the like, which take it half a second.
 
     Returns:
         What it printed.
     """
     command = ["dbt", *arguments, "--project-dir", "dbt_project", "--no-use-colors"]
     command += ["--target-path", str(folder / "target"), "--log-path", str(folder / "logs")]
+    command += [] if artifacts else ["--no-write-json"]
     env = _with_a_path_that_stays()
     kept = Path(_SHARED.name) / _what_a_parse_depends_on(arguments, env)
     parsed = folder / "target" / PARSED

@@ -1,8 +1,9 @@
 """Real processes of the real commands, started by forking a parent that has imported them.
 
-Importing dbt takes three seconds, and there are hundreds of runs. The parent imports `loader.cli`
-and dbt and never opens a database; each command is a forked child, a process group of its own,
-which is killed like any other. `python processes.py ROOT` is the parent.
+Importing dbt takes three seconds, what it compiles for itself on the way to its first command two
+more, and there are hundreds of runs. The parent imports `loader.cli` and dbt, has dbt parse the
+project once and never opens a database; each command is a forked child, a process group of its
+own, which is killed like any other. `python processes.py ROOT` is the parent.
 """
 
 import contextlib
@@ -35,9 +36,13 @@ class Forks:
         self._codes: dict[int, int] = {}
         self._told = threading.Condition()
         # Its own process group: an interrupt of the terminal is ours to handle. -P: the commands
-        # find no modules of this folder.
+        # find no modules of this folder. -W: dbt's semaphores of children that were killed are
+        # no news.
         self._parent = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).resolve()), str(root)],
+            [
+                *(sys.executable, "-P", "-W", "ignore:resource_tracker"),
+                *(str(Path(__file__).resolve()), str(root)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -156,6 +161,7 @@ def serve(root: Path) -> None:
 
     if Path(loader.cli.__file__).parents[1] != root.resolve():
         raise ImportError(f"loader is {loader.cli.__file__}, not that of {root}")
+    _warm_up(dbt.cli.main.dbtRunner())
     commands = {"xapi-elt": loader.cli.main, "dbt": dbt.cli.main.cli}
     children: set[int] = set()
     woken, wake = os.pipe()
@@ -183,6 +189,18 @@ def serve(root: Path) -> None:
     for pid in children:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
+
+
+def _warm_up(runner) -> None:
+    """Have dbt parse the project. (Whether that fails is for the commands to say.) The static
+    parser stays untouched: it has threads, which no fork takes along."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(os.devnull, "w") as null,
+        contextlib.redirect_stdout(null),
+    ):
+        options = "--project-dir dbt_project --no-write-json --no-static-parser"
+        runner.invoke(["parse", *options.split(), "--target-path", folder, "--log-path", folder])
 
 
 def _fork(request: dict, commands: dict, pipes: tuple[int, int]) -> int:

@@ -64,12 +64,12 @@ class SmallDatabase:
             insert = f"insert into xapi_raw.{table} format JSONEachRow"
             self._warehouse().command(insert, data=data)
 
-    def dbt(self, *arguments: str, fails: bool = False) -> str:
-        """Run dbt on it, as a person would."""
+    def dbt(self, *arguments: str, **how: bool) -> str:
+        """Run dbt on it, as a person would (see `run_dbt`)."""
         self.close()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XAPI_CHDB_PATH", self._settings.chdb_path)
-            return run_dbt(*arguments, folder=self.folder, fails=fails)
+            return run_dbt(*arguments, folder=self.folder, **how)
 
     def data_test(self, name: str) -> list[dict[str, Any]]:
         """The rows that a data test finds fault with; `dbt test` has compiled it."""

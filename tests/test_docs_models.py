@@ -22,6 +22,7 @@ QUESTIONS = re.findall(
 @functools.cache
 def manifest(database: SmallDatabase) -> dict:
     """What dbt knows of the project."""
+    database.dbt("parse", artifacts=True)
     return json.loads((database.folder / "target" / "manifest.json").read_text())
 
 
