@@ -95,18 +95,11 @@ def stage(warehouse: Warehouse) -> None:
 
 def insert_events(warehouse: Warehouse) -> None:
     """Insert the rows of `video_events`, which lie in order there, into a table like it."""
-    _insert_again(warehouse, "video_events")
-
-
-def insert_statements(warehouse: Warehouse) -> None:
-    """Insert the rows of the statement store, which lie in order there, into a table like it."""
-    _insert_again(warehouse, "int_xapi__statements")
-
-
-def _insert_again(warehouse: Warehouse, table: str) -> None:
-    warehouse.command(f"create table xapi.same_rows as xapi.{table}")
-    warehouse.command(f"insert into xapi.same_rows select * from xapi.{table} settings {_AS_DBT}")
-    warehouse.command("drop table xapi.same_rows sync")
+    warehouse.command("create table xapi.same_events as xapi.video_events")
+    warehouse.command(
+        f"insert into xapi.same_events select * from xapi.video_events settings {_AS_DBT}"
+    )
+    warehouse.command("drop table xapi.same_events")
 
 
 def _create(warehouse: Warehouse, table: str) -> None:

@@ -25,18 +25,17 @@ def measure(site: Site) -> list[Row]:
         database.restore()
         return database.dbt("run", *selection)
 
-    video, five, parse, stage, insert, store, idle, idle_five = interleaved(
+    video, five, parse, stage, insert, idle, idle_five = interleaved(
         site.size.repeats,
         lambda: run(*VIDEO),
         lambda: run(*FIVE),
         lambda: _timed(database, lambda warehouse: bare.parse(warehouse, database)),
         lambda: _timed(database, bare.stage),
         lambda: _timed(database, bare.insert_events),
-        lambda: _timed(database, bare.insert_statements),
         lambda: database.dbt("run", *VIDEO),
         lambda: database.dbt("run", *FIVE),
     )
-    return _rows(lines, video, five, idle, idle_five, parse, stage, insert, store)
+    return _rows(lines, video, five, idle, idle_five, parse, stage, insert)
 
 
 def _timed(database: Database, work: Callable[[Warehouse], None]) -> Time:
@@ -53,7 +52,6 @@ def _rows(
     parse: Time,
     stage: Time,
     insert: Time,
-    store: Time,
 ) -> list[Row]:
     alone, five = video.wall - idle.wall, all_families.wall - idle_all.wall
     return [
@@ -73,8 +71,6 @@ def _rows(
                 "reference, s": round(parse.wall, 2),
                 "staging view into a Null table, s": round(stage.wall, 2),
                 "INSERT of the finished events, s": round(insert.wall, 2),
-                "INSERT of the statement store's rows, s": round(store.wall, 2),
-                "ceiling with that": round(parse.wall / (parse.wall + insert.wall + store.wall), 3),
                 "CPU s": round(video.cpu - idle.cpu, 2),
                 "CPU s of the reference": round(parse.cpu, 2),
             },
