@@ -65,7 +65,8 @@ class Forks:
             self._parent.stdin.write(json.dumps(request) + "\n")
             self._parent.stdin.flush()
             with self._told:
-                if not self._told.wait_for(lambda: self._started or self._gone(), 60):
+                # The first waits until the parent has imported and parsed.
+                if not self._told.wait_for(lambda: self._started or self._gone(), 300):
                     raise TimeoutError(f"{command} was not started")
                 if not self._started:
                     raise RuntimeError("the parent of the commands has ended")
