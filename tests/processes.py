@@ -36,13 +36,10 @@ class Forks:
         self._codes: dict[int, int] = {}
         self._told = threading.Condition()
         # Its own process group: an interrupt of the terminal is ours to handle. -P: the commands
-        # find no modules of this folder. -W: dbt's semaphores of children that were killed are
-        # no news.
+        # find no modules of this folder. -W: semaphores of children, which end without tidying
+        # up or are killed, are no news; Python takes them away in the end.
         self._parent = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-W", "ignore:resource_tracker"),
-                *(str(Path(__file__).resolve()), str(root)),
-            ],
+            [sys.executable, "-P", "-W", "ignore:resource_tracker", __file__, str(root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -14,20 +14,13 @@ from pathlib import Path
 import chdb
 import pytest
 from clickhouse_http import ClickHouseHttp
-from rebuild_lake import LINES, LOADS, files, line
+from rebuild_lake import LINES, LOADS, MARCH, checksum, files, line, rebuild
 
 from dbt_project import run_dbt
 from loader.pipeline import Pipeline
 
 TABLES = ("video_events", "page_viewed_events", "int_xapi__statements")
-MARCH = "{start_date: 2025-03-01, end_date: 2025-03-31}"
 WINTER = "toDate(timestamp) between '2024-12-01' and '2025-01-31'"
-
-CHECKSUM = """
-select count() as n, toString(sum(cityHash64(toString(tuple(*))))) as hash
-from {database:Identifier}.{table:Identifier}
-where {condition}
-"""
 
 BY_MONTH = """
 select toString(toYYYYMM(timestamp)) as month, count() as n
@@ -73,22 +66,6 @@ def copy(built, tmp_path, monkeypatch) -> Path:
     shutil.copytree(built / "target", tmp_path / "target")
     monkeypatch.setenv("XAPI_CHDB_PATH", str(tmp_path / "clickhouse"))
     return tmp_path
-
-
-def checksum(pipeline, table="video_events", condition="1") -> tuple[int, str]:
-    """Rows of a table that meet a condition, and a hash of all their columns."""
-    sql = CHECKSUM.replace("{condition}", condition)
-    row = pipeline.warehouse.query(sql, table=table)[0]
-    return row["n"], row["hash"]
-
-
-def rebuild(
-    folder: Path, variables: str = MARCH, select: str = "video_events", fails: bool = False
-) -> str:
-    """Rebuild a range and return what dbt printed."""
-    return run_dbt(
-        "run", "--select", *select.split(), "--vars", variables, folder=folder, fails=fails
-    )
 
 
 def test_a_rebuild_with_the_same_logic_changes_nothing(copy):
