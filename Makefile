@@ -37,12 +37,12 @@ bench: $(READY) $(STAND_IN)
 # The long run of what `make test` does in small: everything fails at random moments, and nothing
 # may be lost or doubled. Options: CHAOS_ARGS="--seed 7 --runs 100 --only load".
 chaos: $(READY)
-	$(BIN)/python tests/chaos/run.py $(CHAOS_ARGS)
+	$(BIN)/python -m tests.chaos.run $(CHAOS_ARGS)
 	XAPI_CHAOS=1 $(BIN)/python -m pytest tests/chaos/test_kill_backfill.py tests/chaos/test_fuzz.py $(PYTEST_ARGS)
 
 # Copies of the project without one protection each: the faults must find it missing.
 mutations: $(READY)
-	$(BIN)/python tests/chaos/mutations.py $(CHAOS_ARGS)
+	$(BIN)/python -m tests.chaos.mutations $(CHAOS_ARGS)
 
 install: $(READY)
 
@@ -58,6 +58,7 @@ $(READY): requirements.lock pyproject.toml
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	XAPI_CHDB_PATH=build/lint $(BIN)/sqlfluff lint dbt_project/models dbt_project/data_tests
 
 $(STAND_IN): Makefile

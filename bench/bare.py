@@ -8,10 +8,10 @@ import re
 from typing import Any
 
 from bench.engine import Database
+from loader.clickhouse.connect import Warehouse
 from loader.load import pieces
 from loader.objects import S3Object, pattern
 from loader.sources import THREADS
-from loader.warehouse import Warehouse
 
 READ = f"""
 insert into {{raw:Identifier}}.nothing (line)

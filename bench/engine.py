@@ -13,11 +13,11 @@ from typing import Any
 
 from bench.lake import Lake
 from bench.sizes import Size
-from loader import schema
+from loader.clickhouse import schema
+from loader.clickhouse.connect import Warehouse, open_warehouse
 from loader.load import load
 from loader.objects import S3Object
 from loader.settings import Settings
-from loader.warehouse import Warehouse, open_warehouse
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -124,7 +124,7 @@ class Database:
         return run_process(
             str(Path(sys.executable).with_name("dbt")),
             *arguments,
-            *("--project-dir", "dbt_project", "--no-use-colors"),
+            "--no-use-colors",
             *("--target-path", str(self.folder / "target")),
             *("--log-path", str(self.folder / "logs")),
             XAPI_CHDB_PATH=str(self.path),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from bench.engine import ROOT, Database, Site, empty_database
 from bench.statements import Lines
-from loader.warehouse import Warehouse
+from loader.clickhouse.connect import Warehouse
 
 PER_OBJECT, PER_LOAD = 20, 10_000
 START, DAYS = datetime(2025, 1, 1, tzinfo=UTC), 364
@@ -85,7 +85,7 @@ def history(site: Site, rows: int) -> Database:
 def _models() -> str:
     """The state of what decides what a history looks like."""
     digest = hashlib.sha256()
-    for folder in ("macros", "dbt_project/models", "loader/sql", "bench"):
+    for folder in ("macros", "dbt_project/models", "loader/clickhouse/sql", "bench"):
         for path in sorted((ROOT / folder).rglob("*.*")):
             if path.suffix in (".sql",) or path.name in ("history.py", "statements.py"):
                 digest.update(path.read_bytes())

@@ -5,13 +5,12 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from clickhouse_http import ClickHouseHttp
-
 from bench import lake
 from bench.engine import Database, Site, Time, interleaved, load_objects, run_process, timed
 from bench.history import DAYS, START, history
 from bench.rows import Row
 from bench.statements import Lines
+from tests.helpers.clickhouse_http import ClickHouseHttp
 
 SHORT, NEW = 100_000, 10_000
 VIDEO = ("--select", "video_events")
@@ -101,7 +100,7 @@ def rows_read(database: Database, *selection: str) -> dict[str, int]:
             str(Path(sys.executable).with_name("dbt")),
             "run",
             *selection,
-            *("--project-dir", "dbt_project", "--no-use-colors"),
+            "--no-use-colors",
             *("--target-path", str(database.folder / "target-server")),
             *("--log-path", str(database.folder / "logs")),
             XAPI_TARGET="server",

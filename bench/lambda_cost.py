@@ -11,17 +11,16 @@ from statistics import median
 from types import ModuleType
 from typing import Any
 
-from clickhouse_http import ClickHouseHttp
-from e2e.runtime_api import PYTHON, Function, bare
-
 from bench import data
 from bench.engine import ROOT, Site
 from bench.rows import Row
-from loader import schema
-from loader.http_warehouse import HttpWarehouse
+from loader.clickhouse import schema
+from loader.clickhouse.embedded import engine_config
+from loader.clickhouse.http import HttpWarehouse
 from loader.objects import S3Object
 from loader.settings import Settings
-from loader.warehouse import embedded_config
+from tests.e2e.runtime_api import PYTHON, Function, bare
+from tests.helpers.clickhouse_http import ClickHouseHttp
 
 # Objects of an invocation and memory of the function: what the template has.
 BATCH = 100
@@ -38,7 +37,7 @@ def measure(site: Site) -> list[Row]:
         with Function(bare(Path(folder)), {}, PYTHON) as nothing:
             bare_start = nothing.seconds_to_start
         settings = Settings.from_env()
-        with ClickHouseHttp(Path(folder) / "db", embedded_config(settings)) as server:
+        with ClickHouseHttp(Path(folder) / "db", engine_config(settings)) as server:
             target = Settings(target="server", host="127.0.0.1", port=server.port)
             with closing(HttpWarehouse(target)) as warehouse:
                 schema.init(warehouse, target)

@@ -5,8 +5,8 @@ from uuid import UUID, uuid4
 from bench import bare, data
 from bench.engine import Database, Site, interleaved, load_objects, timed
 from bench.rows import Row
+from loader.clickhouse.connect import Warehouse
 from loader.sources import S3Source
-from loader.warehouse import Warehouse
 
 
 def measure(site: Site) -> list[Row]:

@@ -75,7 +75,7 @@ def _dbt(database: Database) -> int:
     kernel says of an ended child counts in the memory of the process that started it."""
     command = [
         str(Path(sys.executable).with_name("dbt")),
-        *("run", "--select", "marts.events", "--project-dir", "dbt_project", "--no-use-colors"),
+        *("run", "--select", "marts.events", "--no-use-colors"),
         *("--target-path", str(database.folder / "target")),
         *("--log-path", str(database.folder / "logs")),
     ]

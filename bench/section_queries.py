@@ -10,7 +10,7 @@ import chdb
 
 from bench.engine import Database, Site, empty_database
 from bench.rows import Row
-from loader.warehouse import Warehouse
+from loader.clickhouse.connect import Warehouse
 
 MONTHS = 12
 FIRST_DAY = date(2025, 1, 1)

@@ -3,7 +3,7 @@
 from bench import data
 from bench.engine import Site, empty_database, load_objects, number
 from bench.rows import Row
-from loader.warehouse import Warehouse
+from loader.clickhouse.connect import Warehouse
 
 # What each column of the tables could be stored with; '' is what the type alone gives.
 CODECS = ("LZ4", "ZSTD(1)", "ZSTD(3)", "Delta, ZSTD(1)", "DoubleDelta, ZSTD(1)", "T64, ZSTD(1)")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from bench import bare, data
 from bench.engine import Database, Site, Time, empty_database, interleaved, load_objects, timed
 from bench.rows import Row
-from loader.warehouse import Warehouse
+from loader.clickhouse.connect import Warehouse
 
 VIDEO, FIVE = ("--select", "video_events"), ("--select", "marts.events")
 

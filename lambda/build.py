@@ -19,7 +19,7 @@ OUTPUT = ROOT / "build" / "xapi-elt-lambda.zip"
 
 # What may go into the zip: the imported modules of these packages, and these data files.
 PACKAGES = ("loader",)
-DATA = ("loader/sql/*.sql",)
+DATA = ("loader/clickhouse/sql/*.sql",)
 
 # What Lambda's Python runtime brings along.
 RUNTIME = {"boto3", "botocore"}

@@ -1,9 +1,9 @@
-"""What AWS Lambda runs: unpack, call, answer. What it does is in `loader.trigger`."""
+"""What AWS Lambda runs: unpack, call, answer. What it does is in `loader.events.trigger`."""
 
 from functools import cache
 from typing import Any
 
-from loader.trigger import Trigger, for_lambda
+from loader.events.trigger import Trigger, for_lambda
 
 
 @cache

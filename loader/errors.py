@@ -1,8 +1,8 @@
-"""What can go wrong, in two families: what may pass, and what will not."""
+"""The two families of errors: retryable and permanent."""
 
 
 class LoaderError(Exception):
-    """An error whose text says what is wrong and what to do, in one line."""
+    """An error whose text says, in one line, what is wrong and what to do."""
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
@@ -13,11 +13,11 @@ class RetryableError(LoaderError):
 
 
 class UnavailableError(RetryableError):
-    """ClickHouse itself cannot be reached: nothing was done, and no other call will fare better."""
+    """ClickHouse itself cannot be reached: nothing was done, and other calls will fail as well."""
 
 
 class UnknownOutcomeError(RetryableError):
-    """No answer came in time: the statement may have run. What it wrote is invisible."""
+    """No answer came in time, so the statement may have run; what it wrote is invisible."""
 
 
 class PermanentError(LoaderError):

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from loader.clickhouse.warehouse import Warehouse
 from loader.load import LONGEST_ATTEMPT
 from loader.settings import Settings
-from loader.warehouse import Warehouse
 
 # Seconds after which nothing of an attempt can still be committed.
 SAFE_AGE = 2 * LONGEST_ATTEMPT

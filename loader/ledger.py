@@ -1,12 +1,12 @@
 """The ledger: what was committed, and the one insert that commits."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from loader.clickhouse.warehouse import Warehouse
 from loader.objects import S3Object
-from loader.warehouse import Warehouse
+from loader.outcomes import Outcome
 
 COMMITTED_VERSIONS = """
 select bucket, key, etag
@@ -15,7 +15,29 @@ where outcome = 'committed' and bucket = {bucket:String} and key in {keys:Array(
 order by committed_at, load_id
 """
 
-# One insert, one block, one partition: all of these rows are there or none.
+# For each key its loaded versions (by the rule of `loaded_versions`), and the error of the latest
+# attempt.
+LEDGER_PAGE = """
+select
+    key,
+    if(
+        countIf(outcome = 'committed' and policy = 'replace') > 0,
+        [argMaxIf(etag, committed_at, outcome = 'committed')],
+        groupUniqArrayIf(etag, outcome = 'committed')
+    ) as versions,
+    sumIf(rows, outcome = 'committed') as lines,
+    toUnixTimestamp(max(last_modified)) as modified,
+    toUnixTimestamp64Milli(minIf(committed_at, outcome = 'committed')) / 1000 as first_committed,
+    argMax(error, committed_at) as error
+from {raw:Identifier}.loads
+where bucket = {bucket:String} and startsWith(key, {prefix:String}) and key > {after:String}
+group by key
+order by key
+limit {most:UInt64}
+settings optimize_aggregation_in_order = 1
+"""
+
+# One insert, one block, one partition: all of these rows become visible, or none.
 RECORD = """
 insert into {raw:Identifier}.loads
 (
@@ -49,35 +71,18 @@ settings async_insert = 0
 """
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one object.
-
-    Attributes:
-        item: the object, with the version that was read where one was.
-        outcome: committed, skipped (this version is in the ledger already), ignored (by policy:
-            another version is), failed or unknown (no answer in time). Only committed counts.
-        rows: lines loaded.
-        error: why it failed, in one line.
-        retryable: whether another attempt may succeed.
-        load_id: the attempt; None if there was none.
-    """
-
-    item: S3Object
-    outcome: str
-    rows: int = 0
-    error: str = ""
-    retryable: bool = False
-    load_id: UUID | None = None
-
-
-def committed_versions(
-    warehouse: Warehouse, batch: Iterable[S3Object], latest: bool = False
+def loaded_versions(
+    warehouse: Warehouse, batch: Iterable[S3Object], policy: str = "append"
 ) -> dict[str, set[str]]:
-    """The etags that the ledger holds of each object of a batch (one bucket), by path.
+    """The versions (etags) of each object that are loaded, by path; they need no other load.
+
+    With policy `replace` that is only the version that was committed last: an older version that
+    comes back replaces it again.
 
     Args:
-        latest: only the one that was committed last.
+        warehouse: holds the ledger.
+        batch: objects of one bucket.
+        policy: what another version of a loaded key means.
     """
     batch = list(batch)
     versions: dict[str, set[str]] = {item.path: set() for item in batch}
@@ -86,10 +91,10 @@ def committed_versions(
             COMMITTED_VERSIONS, bucket=batch[0].bucket, keys=[item.key for item in batch]
         )
         for row in rows:
-            held = versions[S3Object(row["bucket"], row["key"]).path]
-            if latest:
-                held.clear()
-            held.add(row["etag"])
+            loaded = versions[S3Object(row["bucket"], row["key"]).path]
+            if policy == "replace":
+                loaded.clear()
+            loaded.add(row["etag"])
     return versions
 
 

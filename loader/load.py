@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from loader import ledger
+from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, RetryableError, UnavailableError, UnknownOutcomeError
-from loader.ledger import Outcome
+from loader.files import FileSource, UploadSource
 from loader.objects import MOST_PATHS, S3Object, places
+from loader.outcomes import Outcome
 from loader.settings import Settings
-from loader.sources import Source, source_for
-from loader.warehouse import Warehouse
+from loader.sources import S3Source, Source
 
 # Bytes of names that one statement takes: ClickHouse refuses a parameter above 128 KiB.
 MOST_NAME_BYTES = 128_000
@@ -147,8 +148,17 @@ def answers(source: Source, item: S3Object) -> bool:
     return True
 
 
+def source_for(warehouse: Warehouse, settings: Settings, items: Iterable[S3Object]) -> Source:
+    """The source of objects of one kind: of a bucket, or of local files."""
+    if any(item.bucket for item in items):
+        return S3Source(warehouse, settings)
+    if settings.target == "embedded":
+        return FileSource(warehouse)
+    return UploadSource(warehouse)
+
+
 class _Attempt:
-    """What the steps of a load share."""
+    """Loads batches: insert, verify, commit."""
 
     def __init__(
         self, warehouse, source: Source, mode: str, policy: str, most_bytes: int, clock, new_id
@@ -207,12 +217,7 @@ class _Attempt:
         self, batch: list[S3Object], force: bool
     ) -> tuple[list[S3Object], list[Outcome]]:
         """Split a batch into what is to be loaded and what the ledger settles."""
-        versions = (
-            {}
-            if force
-            # Replacing, an older version that comes back is new.
-            else ledger.committed_versions(self._warehouse, batch, self._policy == "replace")
-        )
+        versions = {} if force else ledger.loaded_versions(self._warehouse, batch, self._policy)
         fresh, settled = [], []
         for item in batch:
             held = versions.get(item.path, set())

@@ -1,4 +1,4 @@
-"""Objects and their names: what S3 tells of them, and what `s3()` can read."""
+"""S3 objects: their names, which of them may and can be read, and how `s3()` addresses them."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,12 +8,12 @@ from itertools import groupby
 
 from loader.errors import PermanentError, SettingsError
 
-# `s3_path_filter_limit` of ClickHouse: with more paths in the filter it would list the bucket.
+# ClickHouse's `s3_path_filter_limit`: with more paths in the filter it would list the bucket.
 MOST_PATHS = 1000
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
-# Keys that stand in a URL and in a pattern for themselves; those of Torus do.
+# Keys in which every character means itself in a URL and in a pattern, as in those of Torus.
 _PLAIN = re.compile(r"[A-Za-z0-9._/=-]+")
 
 
@@ -22,9 +22,9 @@ class S3Object:
     """One JSONL object.
 
     Attributes:
-        etag: version, without quotes; empty where nobody said.
+        etag: version, without quotes; '' if unknown.
         size: bytes as stored.
-        event_time: when S3 told of the object.
+        event_time: when S3 sent the notification.
     """
 
     bucket: str
@@ -49,7 +49,7 @@ class S3Object:
         """The object that s3://bucket/key names.
 
         Raises:
-            SettingsError: the text is no such name.
+            SettingsError: the text has another form.
         """
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or not bucket or not key:
@@ -57,17 +57,28 @@ class S3Object:
         return cls(bucket, key)
 
 
-def check_readable(item: S3Object, allowed_buckets: Iterable[str]) -> None:
-    """Refuse what must not or cannot be read.
+def check_bucket(bucket: str, allowed_buckets: Iterable[str]) -> None:
+    """Refuse a bucket that may not be loaded.
 
     Raises:
-        PermanentError: the bucket is not allowed, or `s3()` cannot address the key.
+        SettingsError: it is not on the list.
     """
-    if item.bucket not in allowed_buckets:
-        raise PermanentError(
-            f"{item.uri}: bucket {item.bucket!r} is not allowed; "
-            "add it to XAPI_ALLOWED_BUCKETS if it may be loaded"
+    allowed = tuple(allowed_buckets)
+    if bucket not in allowed:
+        raise SettingsError(
+            f"bucket {bucket!r} is not allowed; accepted: {', '.join(allowed) or 'none'} "
+            "(add it to XAPI_ALLOWED_BUCKETS if it may be loaded)"
         )
+
+
+def check_readable(item: S3Object, allowed_buckets: Iterable[str]) -> None:
+    """Refuse an object that must not or cannot be read.
+
+    Raises:
+        SettingsError: its bucket is not allowed.
+        PermanentError: `s3()` cannot address its key.
+    """
+    check_bucket(item.bucket, allowed_buckets)
     parts = item.key.split("/")
     if "\n" in item.key or "\r" in item.key or "\0" in item.key:
         reason = "a line break in the key"
@@ -103,13 +114,13 @@ def _place(item: S3Object) -> tuple[str, str | int]:
 def pattern(batch: list[S3Object], named: bool = False) -> str:
     """The glob that covers a batch: 'bucket/*/*', one star per folder and one for the name.
 
-    A glob is needed because `{ } * ?` in a key are read as patterns, bound or encoded alike; the
-    exact paths stand in the `where`, and ClickHouse then asks for those and lists nothing.
+    A glob is needed because `{ } * ?` in a key are read as patterns, bound or encoded alike. The
+    exact paths are in the `where`; ClickHouse then requests those and lists nothing.
 
     Args:
         batch: objects of one bucket and one depth of folders.
-        named: whether to name the keys instead, between braces, for a ClickHouse that lists all
-            that a glob covers; not if one has a character that a pattern or a URL reads.
+        named: whether to list the keys between braces instead, for a ClickHouse that would list
+            everything that a glob covers; not used where a key has a special character.
     """
     if named and all(_PLAIN.fullmatch(item.key) for item in batch):
         keys = ",".join(item.key for item in batch)

@@ -13,23 +13,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from loader import schema
-from loader.backfill import Plan, Throttle, check_bucket
-from loader.backfill import plan as make_plan
-from loader.backfill import run as run_plan
+from loader.aws.client import s3_client
+from loader.bulk.backfill import Plan, Throttle
+from loader.bulk.backfill import plan as make_plan
+from loader.bulk.backfill import run as run_plan
+from loader.bulk.listing import Inventory, Listing
+from loader.bulk.reconcile import Reconciliation
+from loader.bulk.reconcile import reconcile as compare
+from loader.bulk.selection import select
+from loader.clickhouse import schema
+from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse.warehouse import Warehouse
 from loader.errors import SettingsError
+from loader.files import local_objects
 from loader.gc import SAFE_AGE, Garbage, collect
-from loader.listing import Inventory, Listing, s3_client, select
 from loader.load import load as load_objects
-from loader.objects import S3Object
-from loader.reconcile import Reconciliation
-from loader.reconcile import reconcile as compare
+from loader.objects import S3Object, check_bucket
+from loader.outcomes import Summary
 from loader.settings import POLICIES, Settings
-from loader.sources import local_objects
 from loader.status import Status
 from loader.status import status as read_status
-from loader.summary import Summary
-from loader.warehouse import Warehouse, open_warehouse
 
 if TYPE_CHECKING:
     import pandas
@@ -109,7 +112,7 @@ class Pipeline:
         paths = [Path(name) for name in names if not name.startswith("s3://")]
         local = [item for path in paths for item in local_objects(path)]
         self.init()
-        summary, started = Summary(asked=len(remote) + len(local)), time.monotonic()
+        summary, started = Summary(requested=len(remote) + len(local)), time.monotonic()
         for items, mode in ((remote, "load"), (local, "file")):
             if not items:
                 continue
@@ -255,7 +258,7 @@ class Pipeline:
         inventory: str | None = None,
     ) -> Listing:
         selection = select(uri, section_ids, start_date, end_date)
-        check_bucket(self.settings, selection.bucket)
+        check_bucket(selection.bucket, self.settings.allowed_buckets)
         client = s3_client(self.settings)
         return Inventory(client, selection, inventory) if inventory else Listing(client, selection)
 

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from loader.errors import SettingsError
@@ -13,6 +14,9 @@ ETL_MODES = ("direct", "lambda", "s3")
 POLICIES = ("append", "replace", "ignore")
 LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR")
 
+# The folder that holds this package: the checkout, unless it is installed elsewhere as a copy.
+CHECKOUT = Path(__file__).resolve().parent.parent
+
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -20,11 +24,23 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the loader, the Lambda and profiles.yml are told by the environment.
+    """The settings of the loader and the Lambda; profiles.yml reads the same variables.
 
     Passwords and keys are left out of `repr`.
+
+    Attributes:
+        home: the folder of the dbt project and of relative paths.
+        chdb_path: folder of the embedded database.
+        secure: whether ClickHouse is reached over HTTPS.
+        database: ClickHouse database of the models; raw data is in `<database>_raw`.
+        allowed_buckets: the only buckets that may be loaded.
+        s3_collection: ClickHouse's named collection with the credentials for S3.
+        s3_endpoint: address of S3; '' for that of AWS.
+        secret_arn: secret with the password; '' if the password is a setting.
+        retry_seconds: wait before the second attempt at a failed message.
     """
 
+    home: str = ""
     target: str = "embedded"
     chdb_path: str = ".data/clickhouse"
     host: str = "localhost"
@@ -54,9 +70,27 @@ class Settings:
         return f"{self.database}_raw"
 
     @property
+    def place(self) -> str:
+        """Which ClickHouse this is, for people: a folder, or host and port."""
+        return self.chdb_path if self.target == "embedded" else f"{self.host}:{self.port}"
+
+    @property
     def s3_url(self) -> str:
         """Root of the S3 endpoint that ClickHouse reads from; keys follow as bucket/key."""
         return f"{self.s3_endpoint or f'https://s3.{self.region}.amazonaws.com'}/"
+
+    def project(self) -> Path:
+        """The folder of the dbt project.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        if not (Path(self.home) / "dbt_project.yml").is_file():
+            raise SettingsError(
+                f"XAPI_HOME is {self.home!r}; accepted: the folder of a checkout, which has a "
+                "dbt_project.yml"
+            )
+        return Path(self.home)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
@@ -71,9 +105,11 @@ class Settings:
         env = os.environ if env is None else env
         bucket = env.get("S3_XAPI_BUCKET_NAME", "")
         allowed = _names(env.get("XAPI_ALLOWED_BUCKETS", ""))
+        home = home_folder(env)
         return cls(
+            home=home,
             target=_one_of(env, "XAPI_TARGET", TARGETS),
-            chdb_path=env.get("XAPI_CHDB_PATH") or cls.chdb_path,
+            chdb_path=below(home, env.get("XAPI_CHDB_PATH") or cls.chdb_path),
             host=env.get("CLICKHOUSE_HOST") or cls.host,
             port=_port(env, "CLICKHOUSE_PORT", cls.port),
             user=env.get("CLICKHOUSE_USER") or cls.user,
@@ -95,6 +131,19 @@ class Settings:
             secret_arn=env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", ""),
             retry_seconds=_seconds(env, "XAPI_RETRY_SECONDS", cls.retry_seconds),
         )
+
+
+def home_folder(env: Mapping[str, str]) -> str:
+    """The folder of relative paths and of the dbt project: XAPI_HOME, else the checkout that this
+    package belongs to, else the current folder."""
+    if home := env.get("XAPI_HOME"):
+        return str(Path(home).expanduser().absolute())
+    return str(CHECKOUT if (CHECKOUT / "dbt_project.yml").is_file() else Path.cwd())
+
+
+def below(folder: str, path: str) -> str:
+    """The path that a setting gives; a relative one is below the folder, wherever this runs."""
+    return str(Path(folder, Path(path).expanduser()))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from loader.clickhouse.warehouse import Warehouse
 from loader.settings import Settings
-from loader.warehouse import Warehouse
 
 LEDGER = """
 select

@@ -54,7 +54,7 @@
     does not start with it any more. -#}
 {% macro least_room() %}{{ return(67108864) }}{% endmacro %}
 
-{#- What settings must be for dbt; the same as in loader/guard.py, which says why. -#}
+{#- What settings must be for dbt; the same as in loader/clickhouse/safety.py, which says why. -#}
 {% macro safe_settings() %}
     {{ return({
         'read_overflow_mode': 'throw',

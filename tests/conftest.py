@@ -10,12 +10,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from loader import schema
+from loader.clickhouse import schema
+from loader.clickhouse.connect import open_warehouse
 from loader.settings import Settings
-from loader.warehouse import open_warehouse
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("XAPI_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 # The files that take longest, which go first: begun last, one worker would be alone with it.
 LONG = (

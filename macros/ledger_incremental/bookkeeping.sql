@@ -75,7 +75,7 @@
     {%- set rows = run_query(question).rows -%}
     {%- if not rows -%}
         {{ exceptions.raise_compiler_error(
-            'table ' ~ relation ~ ' does not exist; build it first: dbt build --project-dir dbt_project'
+            'table ' ~ relation ~ ' does not exist; build it first: dbt build'
         ) }}
     {%- endif -%}
     {{ return(rows[0][0]) }}
@@ -219,7 +219,7 @@
     {%- if 'bucket' not in columns or 'key' not in columns -%}
         {{ exceptions.raise_compiler_error(
             view ~ ' is missing or of an earlier version of the project; make it anew: '
-            ~ 'dbt run --project-dir dbt_project --select stg_xapi__statements'
+            ~ 'dbt run --select stg_xapi__statements'
         ) }}
     {%- endif -%}
 {% endmacro %}

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 
-from harness import Process, Unfit, World, scenario
-from kills import BY_MONTH, OLD_LOGIC, fill, load_in_pieces, table
+from tests.chaos.harness import Process, Unfit, World, scenario
+from tests.chaos.kills import BY_MONTH, OLD_LOGIC, fill, load_in_pieces, table
 
 MEGABYTES = 256
 

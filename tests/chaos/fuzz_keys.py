@@ -20,11 +20,11 @@ from urllib.parse import quote_plus
 import boto3
 from moto.s3.models import s3_backends
 
+from loader.clickhouse.connect import Warehouse
+from loader.events.trigger import Trigger
 from loader.log import Log
 from loader.pipeline import Pipeline
 from loader.settings import Settings
-from loader.trigger import Trigger
-from loader.warehouse import Warehouse
 
 ROUTES = ("direct", "eventbridge", "load", "backfill")
 
@@ -213,7 +213,7 @@ def _notify(record: Callable[[str, str], dict[str, Any]]):
 
     def deliver(pipeline: Pipeline, bucket: str, names: list[str]) -> Refused:
         output = io.StringIO()
-        trigger = Trigger(pipeline.settings, lambda: pipeline.warehouse, Log("INFO", output))
+        trigger = Trigger(pipeline.settings, lambda _: pipeline.warehouse, Log("INFO", output))
         failed: set[str] = set()
         for at in range(0, len(names), BATCH):
             records = [

@@ -9,7 +9,6 @@ events, and is no difference that the tables could show.
 
 import gzip
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,21 +16,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from compare import TABLES, Place, differences, readings
-from odd_values import BYTES, NUMBERS, OBJECTS, ODD, TEXTS, TIMES
-from oracle import Reading
-
-from dbt_project import run_dbt
-from loader import schema
+from loader.clickhouse import schema
+from loader.clickhouse.connect import Warehouse, open_warehouse
+from loader.demo.sample import SamplePlan, objects
+from loader.files import local_objects
 from loader.load import load
-from loader.sample import SamplePlan, objects
 from loader.settings import Settings
-from loader.sources import local_objects
-from loader.warehouse import Warehouse, open_warehouse
-
-SHARED = Path(
-    os.environ.get("XAPI_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
-)
+from tests.chaos.odd_values import BYTES, NUMBERS, OBJECTS, ODD, TEXTS, TIMES
+from tests.helpers.compare import TABLES, Place, differences, readings
+from tests.helpers.dbt_runs import run_dbt
+from tests.helpers.oracle import Reading
+from tests.helpers.paths import SHARED
 
 
 def real_lines() -> list[dict[str, Any]]:

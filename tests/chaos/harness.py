@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from processes import Process
-from world import World, Yard
+from tests.chaos.world import World, Yard
+from tests.helpers.processes import Process
 
 __all__ = [
     "SCENARIOS",

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from hashlib import md5
 from typing import Any
 
-from compare import TABLES, typed
-from oracle import Reading, read_line, same_value
-
-from loader.warehouse import Warehouse
+from loader.clickhouse.connect import Warehouse
+from tests.helpers.compare import TABLES, typed
+from tests.helpers.oracle import Reading, read_line, same_value
 
 # In the order of UUIDs, which is not that of their text, should two commits share a millisecond.
 COMMITS = """

@@ -6,8 +6,8 @@ import random
 import time
 from pathlib import Path
 
-from harness import Process, World, scenario
-from lakes import huge, lake
+from tests.chaos.harness import Process, World, scenario
+from tests.chaos.lakes import huge, lake
 
 
 def table(world: World, name: str) -> Path:

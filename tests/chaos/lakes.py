@@ -5,7 +5,7 @@ import gzip
 import random
 from datetime import date
 
-from loader.sample import SamplePlan, objects
+from loader.demo.sample import SamplePlan, objects
 
 # Keys as Torus writes them, from the number of an object.
 KEY = "section/{section}/video/2025-{month:02}-{day:02}T00-00-00.{number:06}Z_0CC1{number:08x}"

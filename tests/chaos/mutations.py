@@ -1,7 +1,7 @@
 """Does the harness see a missing protection? Each mutation removes one from a copy of the project;
 then the scenarios must fail, and without any fault the copy must still be right.
 
-    python tests/chaos/mutations.py [--only NAME] [--runs 12]
+    python -m tests.chaos.mutations [--only NAME] [--runs 12]
 """
 
 import argparse
@@ -13,14 +13,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+from tests.chaos.harness import Record, Yard, run_scenario
+from tests.chaos.run import end_orderly, scenarios
+from tests.helpers.paths import ROOT
 
-from harness import Record, Yard, run_scenario  # noqa: E402
-from processes import ROOT  # noqa: E402
-from run import end_orderly, scenarios  # noqa: E402
-
-COPIED = ("loader", "macros", "dbt_project", "dbt", "lambda", "profiles.yml")
+COPIED = ("loader", "macros", "dbt_project", "dbt_project.yml", "dbt", "lambda", "profiles.yml")
 
 
 @dataclass(frozen=True)

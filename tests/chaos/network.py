@@ -4,9 +4,19 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness import World, scenario
-from lakes import blocks, huge, key_of, lake
-from s3_faults import Cut, Edit, Fault, Meanwhile, Refuse, S3Faults, Shorten, Slow, Status
+from tests.chaos.harness import World, scenario
+from tests.chaos.lakes import blocks, huge, key_of, lake
+from tests.chaos.s3_faults import (
+    Cut,
+    Edit,
+    Fault,
+    Meanwhile,
+    Refuse,
+    S3Faults,
+    Shorten,
+    Slow,
+    Status,
+)
 
 # Lines of a large object: enough that ClickHouse reads it in several ranges.
 LARGE = 60_000

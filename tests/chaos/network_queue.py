@@ -7,10 +7,10 @@ import random
 import signal
 import time
 
-from harness import World, scenario
-from lakes import blocks
-from network import fill
-from network_server import (
+from tests.chaos.harness import World, scenario
+from tests.chaos.lakes import blocks
+from tests.chaos.network import fill
+from tests.chaos.network_server import (
     STATEMENTS,
     acknowledged,
     answer_of,

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from urllib.parse import quote_plus, unquote_plus
 
-from harness import World, scenario
-from lakes import blocks
-from network import fill
+from tests.chaos.harness import World, scenario
+from tests.chaos.lakes import blocks
+from tests.chaos.network import fill
 
 HANDLER = Path(__file__).with_name("lambda_process.py")
 

@@ -3,8 +3,8 @@
 import random
 import time
 
-from harness import World, scenario
-from kills import fill, load_in_pieces
+from tests.chaos.harness import World, scenario
+from tests.chaos.kills import fill, load_in_pieces
 
 TWICE = """
 select count() as n

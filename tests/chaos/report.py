@@ -4,7 +4,7 @@ import re
 import shlex
 from collections import defaultdict
 
-from harness import Record
+from tests.chaos.harness import Record
 
 COMMAND = ".venv/bin/python tests/chaos/run.py"
 

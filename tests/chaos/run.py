@@ -1,4 +1,4 @@
-"""The long run: `python tests/chaos/run.py --seed 1 --runs 500 --workers 2`.
+"""The long run: `python -m tests.chaos.run --seed 1 --runs 500 --workers 2`.
 
 Cycles through all scenarios with seeds derived from one, and writes what became of each as JSON
 and as a table. Ends with 1 if anything was lost, doubled or wrong; the folder of such a world
@@ -17,19 +17,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+from tests.chaos.harness import SCENARIOS, Record, Scenario, Yard, run_scenario
+from tests.chaos.report import matrix
+from tests.helpers.paths import ROOT
 
-from harness import SCENARIOS, Record, Scenario, Yard, run_scenario  # noqa: E402
-from processes import ROOT  # noqa: E402
-from report import matrix  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 
 def scenarios(only: str = "") -> list[Scenario]:
     """The scenarios whose name (place/fault) begins as a regular expression says; all without."""
     for path in sorted(HERE.glob("*.py")):
         if path.stem.partition("_")[0] in ("disks", "kills", "races", "network"):
-            importlib.import_module(path.stem)
+            importlib.import_module(f"tests.chaos.{path.stem}")
     return [one for one in SCENARIOS if re.match(only, one.name)]
 
 

@@ -6,10 +6,11 @@
 import os
 
 import pytest
-from harness import Scenario, Yard, run_scenario
-from mutations import MUTATIONS, mutate
-from processes import ROOT, Forks
-from run import scenarios
+
+from tests.chaos.harness import Scenario, Yard, run_scenario
+from tests.chaos.mutations import MUTATIONS, mutate
+from tests.chaos.run import scenarios
+from tests.helpers.processes import ROOT, Forks
 
 SEED = os.environ.get("XAPI_CHAOS_SEED", "1")
 

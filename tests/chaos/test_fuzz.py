@@ -2,9 +2,8 @@
 
 import os
 
-import fuzz_keys
-import fuzz_lines
-from compare import TABLES
+from tests.chaos import fuzz_keys, fuzz_lines
+from tests.helpers.compare import TABLES
 
 FULL = os.environ.get("XAPI_CHAOS") == "1"
 SEED = int(os.environ.get("XAPI_CHAOS_SEED", "1"))

@@ -1,7 +1,8 @@
 """The verdict over a world notices what it is there to notice."""
 
 import pytest
-from harness import World, Yard
+
+from tests.chaos.harness import World, Yard
 
 FIRST = "(select min(event_id) from {database:Identifier}.video_events)"
 

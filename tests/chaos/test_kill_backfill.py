@@ -15,9 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bulk import committed, counting_requests, fill
 
 from loader.pipeline import Pipeline
+from tests.helpers.bulk_lake import committed, counting_requests, fill
 
 FULL = os.environ.get("XAPI_CHAOS") == "1"
 OBJECTS, KILLS = (5000, 20) if FULL else (320, 4)

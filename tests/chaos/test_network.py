@@ -3,8 +3,9 @@
 import os
 
 import pytest
-from harness import Scenario, Yard, run_scenario
-from run import scenarios
+
+from tests.chaos.harness import Scenario, Yard, run_scenario
+from tests.chaos.run import scenarios
 
 SEED = os.environ.get("XAPI_CHAOS_SEED", "1")
 

@@ -4,13 +4,13 @@ import gzip
 
 import boto3
 import pytest
-from s3_faults import Cut, Meanwhile, Refuse, S3Faults, Shorten, Slow, Status
 
-from loader import schema
+from loader.clickhouse import schema
+from loader.clickhouse.connect import open_warehouse
 from loader.load import load
 from loader.objects import S3Object
 from loader.settings import Settings
-from loader.warehouse import open_warehouse
+from tests.chaos.s3_faults import Cut, Meanwhile, Refuse, S3Faults, Shorten, Slow, Status
 
 KEY = "section/1/video/a.jsonl"
 BODY = b"".join(b'{"n":%d}\n' % number for number in range(1000))

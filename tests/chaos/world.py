@@ -14,14 +14,16 @@ from hashlib import md5
 from pathlib import Path
 
 import boto3
-from clickhouse_process import PYTHON, SERVER
-from judge import Bodies, Verdict, judge
-from lakes import lake
 from moto.server import ThreadedMotoServer
-from processes import ROOT, Forks, Process
 
+from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse.embedded import engine_config
+from loader.clickhouse.warehouse import Warehouse
 from loader.settings import Settings
-from loader.warehouse import Warehouse, embedded_config, open_warehouse
+from tests.chaos.judge import Bodies, Verdict, judge
+from tests.chaos.lakes import lake
+from tests.helpers.clickhouse_process import PYTHON, SERVER
+from tests.helpers.processes import ROOT, Forks, Process
 
 AWS = {
     "AWS_ACCESS_KEY_ID": "test-key",
@@ -204,7 +206,7 @@ class World:
 
     def start_dbt(self, verb: str, *options: str) -> Process:
         """Start dbt as a person would from the root of the project."""
-        return self.start("dbt", verb, "--project-dir", "dbt_project", "--no-use-colors", *options)
+        return self.start("dbt", verb, "--no-use-colors", *options)
 
     def dbt(self, verb: str, *options: str, code: int | None = 0) -> str:
         """Run dbt to its end, and return its output."""
@@ -290,10 +292,10 @@ class World:
 
     def start_server(self) -> None:
         """Start ClickHouse's stand-in on this world's database; `fault.json` steers it."""
-        config = embedded_config(Settings.from_env(self.env))
+        config = engine_config(Settings.from_env(self.env))
         port = self.env.get("CLICKHOUSE_PORT", "0")
         collection = {k: v for k, v in os.environ.items() if k.startswith("XAPI_EMBEDDED_")}
-        command = [str(PYTHON), str(SERVER)]
+        command = [str(PYTHON), *SERVER]
         command += ["--path", self.env["XAPI_CHDB_PATH"], "--config-file", str(config)]
         command += ["--port", port, "--password", PASSWORD]
         command += ["--fault-file", str(self.folder / "fault.json")]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.stage import ClickHouse, Stack
-from ministack import COMMAND, MiniStack, wait_until
 
-from loader import schema
+from loader.clickhouse import schema
+from loader.clickhouse.http import HttpWarehouse
 from loader.errors import LoaderError
-from loader.http_warehouse import HttpWarehouse
+from tests.e2e.stage import ClickHouse, Stack
+from tests.helpers.ministack import COMMAND, MiniStack, wait_until
 
 if not COMMAND.exists():
     collect_ignore_glob = ["test_*.py"]

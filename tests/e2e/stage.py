@@ -10,11 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from clickhouse_process import start_process
-from ministack import MiniStack, free_port, wait_until
-
-from loader.http_warehouse import HttpWarehouse
+from loader.clickhouse.http import HttpWarehouse
 from loader.settings import Settings
+from tests.helpers.clickhouse_process import start_process
+from tests.helpers.ministack import MiniStack, free_port, wait_until
 
 CONFIG = """
 <clickhouse>

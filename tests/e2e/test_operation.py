@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ministack import ROOT
 
+from loader.clickhouse.connect import open_warehouse
 from loader.settings import Settings
-from loader.warehouse import open_warehouse
+from tests.helpers.ministack import ROOT
 
 LINE = b'{"verb":{"id":"x"}}\n'
 SHAPES = Path(os.environ.get("XAPI_SHARED_DATA", ROOT.parent / "shared" / "data"))

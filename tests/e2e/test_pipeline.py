@@ -7,7 +7,8 @@ from collections import Counter
 from urllib.parse import unquote_plus
 
 import pytest
-from e2e.stage import COMMITTED
+
+from tests.e2e.stage import COMMITTED
 
 LINE = b'{"verb":{"id":"x"}}\n'
 

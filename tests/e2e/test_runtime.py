@@ -9,11 +9,11 @@ from pathlib import Path
 
 import build
 import pytest
-from e2e.runtime_api import PYTHON, Function, bare, measure
-from e2e.stage import ClickHouse
 
-from loader import schema
-from loader.http_warehouse import HttpWarehouse
+from loader.clickhouse import schema
+from loader.clickhouse.http import HttpWarehouse
+from tests.e2e.runtime_api import PYTHON, Function, bare, measure
+from tests.e2e.stage import ClickHouse
 
 LINE = b'{"verb":{"id":"x"}}\n'
 

@@ -10,18 +10,20 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from bulk import fill, run_cli
-from clickhouse_process import ENGINES, start_process
-from compare import TABLES, differences, readings
 
-from dbt_project import run_dbt
-from loader import schema
+from loader.clickhouse import schema
+from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse.embedded import engine_config
+from loader.clickhouse.warehouse import Warehouse
+from loader.demo.sample import SamplePlan, objects
+from loader.files import local_objects
 from loader.load import load
 from loader.objects import S3Object
-from loader.sample import SamplePlan, objects
 from loader.settings import Settings
-from loader.sources import local_objects
-from loader.warehouse import Warehouse, embedded_config, open_warehouse
+from tests.helpers.bulk_lake import fill, run_cli
+from tests.helpers.clickhouse_process import ENGINES, start_process
+from tests.helpers.compare import TABLES, differences, readings
+from tests.helpers.dbt_runs import run_dbt
 
 PYTHONS = sorted(ENGINES.glob("*/bin/python"))
 PLAN = SamplePlan(sections=2, months=1)
@@ -37,7 +39,7 @@ from {database:Identifier}.$table
 @pytest.fixture(params=PYTHONS, ids=[python.parts[-3] for python in PYTHONS])
 def server(request, bucket, tmp_path, monkeypatch) -> Iterator[Settings]:
     """A server of an older engine; the settings name it as target `server`."""
-    config = embedded_config(Settings.from_env())
+    config = engine_config(Settings.from_env())
     where = ("--path", str(tmp_path / "server"), "--config-file", str(config))
     process, port = start_process(*where, python=request.param)
     monkeypatch.setenv("XAPI_TARGET", "server")

@@ -1,7 +1,7 @@
 """Credentials, client, connections and adapter: what differs from dbt-clickhouse over HTTP."""
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -12,17 +12,29 @@ from dbt.adapters.clickhouse.impl import ClickHouseAdapter
 from dbt.adapters.exceptions import FailedToConnectError
 from dbt_common.exceptions import DbtDatabaseError
 
-from loader.embedded import wait_until_free
+from loader.clickhouse.embedded import claim
+from loader.errors import LoaderError
+from loader.settings import below, home_folder
 
 
 @dataclass
 class ChdbCredentials(ClickHouseCredentials):
-    """Where the embedded database lies, and how long (seconds) to wait while another
-    process owns it: one process at a time can."""
+    """Where the embedded database is, and how long to wait for it: one process at a time owns it.
+
+    Attributes:
+        chdb_path: its folder; a relative one is below XAPI_HOME (the checkout if that is not set),
+            wherever dbt runs.
+        chdb_wait: seconds to wait while another process owns it.
+    """
 
     driver: str = "chdb"
     chdb_path: str = ".data/clickhouse"
     chdb_wait: int = 60
+
+    def __post_init__(self):
+        """Check the fields, and find the folder."""
+        super().__post_init__()
+        self.chdb_path = below(home_folder(os.environ), self.chdb_path)
 
     @property
     def type(self):
@@ -43,14 +55,14 @@ class ChdbClient(ChHttpClient):
 
     def _create_client(self, credentials):
         self._conn_settings.pop("session_id", None)  # each chDB connection is a session
-        path = Path(credentials.chdb_path)
-        path.mkdir(parents=True, exist_ok=True)
-        if in_use := wait_until_free(path, credentials.chdb_wait):
-            raise FailedToConnectError(in_use)
+        path = credentials.chdb_path
         try:
+            claim(path, credentials.chdb_wait)
             return clickhouse_connect.get_client(
-                interface="chdb", path=str(path), query_limit=0, settings=self._conn_settings
+                interface="chdb", path=path, query_limit=0, settings=self._conn_settings
             )
+        except LoaderError as error:
+            raise FailedToConnectError(str(error)) from None
         except ClickHouseError as error:
             raise FailedToConnectError(f"{path} cannot be opened: {error}") from error
 

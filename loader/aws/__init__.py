@@ -1,0 +1,1 @@
+"""AWS as far as the loader calls it itself: clients, the queue, the password's secret."""

@@ -1,0 +1,104 @@
+"""The queue of notifications: receive, acknowledge and delay messages."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from loader.aws.client import aws_errors, client
+from loader.errors import RetryableError
+
+# Entries of one batch call.
+_MOST = 10
+
+# Longest visibility timeout of SQS, in seconds.
+LONGEST_DELAY = 43_200
+
+
+class Queue:
+    """An SQS queue. Each method raises a LoaderError where the queue did not do its part.
+
+    Args:
+        url: address of the queue.
+        sqs: client of SQS; made when first needed if left out.
+    """
+
+    def __init__(self, url: str, sqs: Any = None):
+        self.url = url
+        self._client = sqs
+
+    def receive(self, most: int, wait: int) -> list[dict[str, Any]]:
+        """Receive messages, in the form in which Lambda hands them to a function.
+
+        Args:
+            most: how many at most; SQS returns at most ten.
+            wait: seconds to wait for the first one.
+        """
+        with aws_errors("the queue"):
+            answer = self._sqs().receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=min(most, _MOST),
+                WaitTimeSeconds=wait,
+                MessageSystemAttributeNames=["All"],
+                MessageAttributeNames=["All"],
+            )
+        return [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message.get("Attributes", {}),
+                "messageAttributes": message.get("MessageAttributes", {}),
+                "eventSource": "aws:sqs",
+            }
+            for message in answer.get("Messages", [])
+        ]
+
+    def delete(self, receipts: Iterable[str]) -> None:
+        """Acknowledge messages."""
+        self._in_batches(
+            "delete_message_batch", [{"ReceiptHandle": receipt} for receipt in receipts]
+        )
+
+    def delay(self, delays: Iterable[tuple[str, int]]) -> None:
+        """Set the seconds after which each message becomes visible again."""
+        self._in_batches(
+            "change_message_visibility_batch",
+            [
+                {"ReceiptHandle": receipt, "VisibilityTimeout": min(seconds, LONGEST_DELAY)}
+                for receipt, seconds in delays
+            ],
+        )
+
+    def visibility(self) -> int:
+        """Seconds for which the queue hides a message that was received."""
+        with aws_errors("the queue"):
+            answer = self._sqs().get_queue_attributes(
+                QueueUrl=self.url, AttributeNames=["VisibilityTimeout"]
+            )
+        return int(answer["Attributes"]["VisibilityTimeout"])
+
+    def _in_batches(self, call: str, entries: list[dict[str, Any]]) -> None:
+        """Make a batch call for all entries, then raise an error if any of them failed."""
+        failed: list[str] = []
+        for batch in _batches(entries):
+            with aws_errors("the queue"):
+                numbered = [{"Id": str(number)} | entry for number, entry in enumerate(batch)]
+                answer = getattr(self._sqs(), call)(QueueUrl=self.url, Entries=numbered)
+            failed += [f"{entry['Code']}" for entry in answer.get("Failed", [])]
+        if failed:
+            reasons = ", ".join(sorted(set(failed)))
+            raise RetryableError(
+                f"the queue: {call} failed for {len(failed)} of {len(entries)}: {reasons}"
+            )
+
+    def _sqs(self) -> Any:
+        if self._client is None:
+            # Longer than a long poll, shorter than botocore's minute.
+            self._client = client("sqs", read=30, attempts=3)
+        return self._client
+
+
+def _batches(entries: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    rest = iter(entries)
+    while batch := list(islice(rest, _MOST)):
+        yield batch

@@ -1,0 +1,1 @@
+"""Whole buckets: select, list, backfill and reconcile objects."""

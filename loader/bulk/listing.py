@@ -1,0 +1,150 @@
+"""The objects of a selection as a stream: as S3 lists them, or as an S3 Inventory names them."""
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from loader.aws.client import aws_errors
+from loader.bulk.selection import Selection, section_of
+from loader.errors import PermanentError, SettingsError
+from loader.objects import SUFFIXES, S3Object
+
+# Other sections that an error names.
+_SHOWN = 5
+
+
+class Listing:
+    """The objects of a selection, in the order of their keys. Iterate it once.
+
+    Attributes:
+        requests: LIST or GET requests made so far.
+        seen: JSONL objects of the prefix and sections so far, of whatever day.
+    """
+
+    def __init__(self, client: Any, selection: Selection):
+        self.selection = selection
+        self.requests = 0
+        self.seen = 0
+        self._client = client
+        self._sections: set[int | None] = set()
+
+    def __iter__(self) -> Iterator[S3Object]:
+        """Stream the objects; a page at a time is in memory.
+
+        Raises:
+            SettingsError: there is no such bucket; or, at the end, nothing at all to list.
+            PermanentError: it may not be listed.
+            RetryableError: S3 does not answer.
+        """
+        denied = "may not be listed (needs s3:ListBucket, s3:GetObject)"
+        with aws_errors(self.selection.uri, denied=denied):
+            for item in self._objects():
+                wanted = item.key.endswith(SUFFIXES) and item.key.startswith(self.selection.prefix)
+                if not wanted or not self.selection.of_section(item.key):
+                    continue
+                self.seen += 1
+                if self.selection.sections:
+                    self._sections.add(section_of(item.key))
+                if self.selection.of_days(item.key, item.last_modified):
+                    yield item
+            self._check()
+
+    def _objects(self) -> Iterator[S3Object]:
+        pages = self._client.get_paginator("list_objects_v2")
+        # In the order of the keys: '10/' comes before '9/'.
+        for prefix in sorted(self.selection.prefixes()):
+            for page in pages.paginate(Bucket=self.selection.bucket, Prefix=prefix):
+                self.requests += 1
+                for found in page.get("Contents", ()):
+                    yield S3Object(
+                        self.selection.bucket,
+                        found["Key"],
+                        found["ETag"].strip('"'),
+                        found["Size"],
+                        found["LastModified"],
+                    )
+
+    def _check(self) -> None:
+        """Raise an error if nothing was listed: a mistyped name must not look like success."""
+        where = self.selection.uri
+        unknown = [str(one) for one in self.selection.sections if one not in self._sections]
+        if unknown:
+            names = f"section {', '.join(unknown)}"
+            raise SettingsError(f"no objects of {names} under {where}{self._known_sections()}")
+        if not self.seen:
+            raise SettingsError(f"no {' or '.join(SUFFIXES)} objects under {where}")
+
+    def _known_sections(self) -> str:
+        """The sections that exist, in words."""
+        root = self.selection.root
+        if root is None:
+            return ""
+        self.requests += 1
+        answer = self._client.list_objects_v2(
+            Bucket=self.selection.bucket, Prefix=root, Delimiter="/"
+        )
+        found = [entry["Prefix"][len(root) : -1] for entry in answer.get("CommonPrefixes", ())]
+        if not found:
+            return "; it has no sections"
+        more = ", …" if len(found) > _SHOWN else ""
+        return f"; existing sections: {', '.join(found[:_SHOWN])}{more}"
+
+
+class Inventory(Listing):
+    """The objects of a selection that an S3 Inventory (CSV) names, in its order.
+
+    An inventory is some hours old: an object that was deleted since fails by name, one that was
+    changed since loads as it is now."""
+
+    def __init__(self, client: Any, selection: Selection, manifest: str):
+        super().__init__(client, selection)
+        self._manifest = S3Object.from_uri(manifest)
+
+    def _objects(self) -> Iterator[S3Object]:
+        name = self._manifest.uri
+        try:
+            manifest = json.load(self._get(self._manifest.bucket, self._manifest.key))
+            source, form = manifest["sourceBucket"], manifest["fileFormat"]
+            columns = [column.strip() for column in manifest["fileSchema"].split(",")]
+            files = [file["key"] for file in manifest["files"]]
+            bucket = manifest["destinationBucket"].rpartition(":")[2]
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(f"{name} is no manifest.json of an S3 Inventory: {error}") from None
+        if form != "CSV" or "Key" not in columns:
+            raise SettingsError(f"{name} is {form} of {columns}; accepted: CSV with column Key")
+        if source != self.selection.bucket:
+            raise SettingsError(f"{name} is of bucket {source}, not {self.selection.bucket}")
+        for key in files:
+            yield from self._named_in(bucket, key, columns)
+
+    def _named_in(self, bucket: str, key: str, columns: list[str]) -> Iterator[S3Object]:
+        """The objects of one file of the inventory."""
+        try:
+            body: Any = self._get(bucket, key)
+            body = gzip.GzipFile(fileobj=body) if key.endswith(".gz") else body
+            for row in csv.reader(io.TextIOWrapper(body, "utf-8", newline="")):
+                named = dict(zip(columns, row, strict=True))
+                if named.get("IsLatest") == "false" or named.get("IsDeleteMarker") == "true":
+                    continue
+                changed = named.get("LastModifiedDate")
+                yield S3Object(
+                    self.selection.bucket,
+                    unquote_plus(named["Key"]),
+                    named.get("ETag", "").strip('"'),
+                    int(named.get("Size") or 0),
+                    datetime.fromisoformat(changed) if changed else None,
+                )
+        except (EOFError, OSError, ValueError, csv.Error, zlib.error) as error:
+            raise PermanentError(
+                f"s3://{bucket}/{key} is no file of the inventory: {error}"
+            ) from None
+
+    def _get(self, bucket: str, key: str) -> Any:
+        self.requests += 1
+        return self._client.get_object(Bucket=bucket, Key=key)["Body"]

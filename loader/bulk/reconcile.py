@@ -1,0 +1,263 @@
+"""Proof of completeness: what S3 lists, what the ledger holds and what raw has, compared."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from loader.bulk.backfill import IN_FLIGHT, Plan
+from loader.bulk.listing import Listing
+from loader.bulk.selection import Selection
+from loader.clickhouse.warehouse import Warehouse
+from loader.ledger import LEDGER_PAGE
+from loader.objects import S3Object, check_bucket
+from loader.settings import Settings
+
+# Keys of the ledger that are in memory at a time.
+PAGE = 5000
+
+# Differences that are named, and keys of leftovers that are told apart; all are counted.
+MOST_NAMED = 10_000
+
+WRONG_LINES = """
+select
+    loads.key as key,
+    toString(loads.load_id) as load_id,
+    loads.rows as rows,
+    found.lines as lines,
+    toUnixTimestamp(loads.last_modified) as modified
+from (
+    select load_id, key, rows, last_modified
+    from {raw:Identifier}.loads
+    where outcome = 'committed' and bucket = {bucket:String} and startsWith(key, {prefix:String})
+) as loads
+left join (
+    select load_id, key, count() as lines
+    from {raw:Identifier}.statements
+    where bucket = {bucket:String} and startsWith(key, {prefix:String})
+    group by load_id, key
+) as found on loads.load_id = found.load_id and loads.key = found.key
+where loads.rows != found.lines
+order by key, load_id
+"""
+
+# Lines of attempts that never committed the object: nobody sees them, gc removes them.
+LEFTOVERS = """
+select key, count() as lines, toUnixTimestamp(max(last_modified)) as modified
+from {raw:Identifier}.statements
+where bucket = {bucket:String}
+    and startsWith(key, {prefix:String})
+    and (load_id, key) not in (
+        select load_id, key
+        from {raw:Identifier}.loads
+        where outcome = 'committed' and bucket = {bucket:String}
+    )
+group by key
+order by key
+"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An object about which S3, ledger and raw disagree.
+
+    Attributes:
+        kind: missing (S3 has it, the ledger does not), uncommitted (likewise, but lines of it are
+            in raw), changed (the ledger has other versions only), extra (the ledger has it, S3 no
+            longer does) or lines (raw has not as many lines as the ledger says).
+        object: s3://bucket/key.
+        note: what is known besides.
+    """
+
+    kind: str
+    object: str
+    note: str = ""
+
+
+@dataclass
+class Reconciliation:
+    """The comparison of a selection.
+
+    Attributes:
+        listed: objects that S3 lists.
+        equal: those of them whose version the ledger holds.
+        lines: lines of the selected objects, as the ledger says.
+        counts: differences by kind.
+        differences: the first ten thousand of them.
+        leftover_objects: objects with lines that no commit names; invisible, and no difference.
+        leftover_lines: how many lines those are.
+        to_load: a plan that loads what is missing, uncommitted or changed.
+    """
+
+    selection: Selection
+    to_load: Plan
+    listed: int = 0
+    equal: int = 0
+    lines: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    differences: list[Difference] = field(default_factory=list)
+    leftover_objects: int = 0
+    leftover_lines: int = 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether listing, ledger and raw agree."""
+        return not self.counts
+
+    def add(self, kind: str, item: S3Object, note: str = "") -> None:
+        """Note a difference."""
+        self.counts[kind] += 1
+        if len(self.differences) < MOST_NAMED:
+            self.differences.append(Difference(kind, item.uri, note))
+        if kind in ("missing", "uncommitted", "changed"):
+            self.to_load.add(item)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The comparison, for JSON."""
+        return {
+            "uri": self.selection.uri,
+            "agrees": self.agrees,
+            "listed": self.listed,
+            "equal": self.equal,
+            "lines": self.lines,
+            "counts": dict(self.counts),
+            "differences": [asdict(difference) for difference in self.differences],
+            "leftover_objects": self.leftover_objects,
+            "leftover_lines": self.leftover_lines,
+        }
+
+
+def reconcile(
+    warehouse: Warehouse,
+    settings: Settings,
+    listing: Listing,
+    *,
+    policy: str = "append",
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    on_progress: Callable[[Reconciliation], None] = lambda _: None,
+) -> Reconciliation:
+    """Compare what S3 lists with the ledger, and the ledger with raw. Changes nothing.
+
+    Both are read in the order of their keys, a page at a time. What is loaded meanwhile is no
+    difference.
+
+    Args:
+        listing: what S3 lists; not an inventory, whose keys have no order.
+        policy: that of the plan `to_load`.
+        on_progress: hears of the comparison now and then.
+
+    Raises:
+        SettingsError: the bucket is not allowed, or there is nothing at all to list.
+        LoaderError: S3 or ClickHouse refuses or does not answer; the raw tables are missing.
+    """
+    selection = listing.selection
+    check_bucket(selection.bucket, settings.allowed_buckets)
+    plan = Plan(selection, policy, in_flight=IN_FLIGHT[settings.target])
+    found = Reconciliation(selection, plan)
+    started = clock().timestamp()
+    leftovers = _leftovers(warehouse, found)
+    for item, held in _side_by_side(iter(listing), _ledger(warehouse, selection)):
+        if item is None:
+            _not_listed(found, held, started)
+        else:
+            found.listed += 1
+            _compare(found, item, held, leftovers)
+            if found.listed % 1000 == 0:
+                on_progress(found)
+    _compare_lines(warehouse, found)
+    return found
+
+
+def _compare(
+    found: Reconciliation, item: S3Object, held: dict[str, Any] | None, leftovers: dict[str, int]
+) -> None:
+    """Compare an object that S3 lists with what the ledger holds of it."""
+    if held and held["versions"]:
+        found.lines += held["lines"]
+        if item.etag in held["versions"]:
+            found.equal += 1
+        else:
+            found.add("changed", item, f"the ledger has {', '.join(sorted(held['versions']))}")
+    elif item.key in leftovers:
+        found.add("uncommitted", item, f"{leftovers[item.key]} lines wait for gc")
+    else:
+        found.add("missing", item, held["error"] if held else "")
+
+
+def _not_listed(found: Reconciliation, held: dict[str, Any], started: float) -> None:
+    """Consider an object that the ledger holds and S3 does not list."""
+    if held["versions"]:
+        found.lines += held["lines"]
+        if held["first_committed"] < started:
+            found.add("extra", S3Object(found.selection.bucket, held["key"]))
+
+
+def _leftovers(warehouse: Warehouse, found: Reconciliation) -> dict[str, int]:
+    """Lines that no commit names, by key; of at most so many keys."""
+    kept: dict[str, int] = {}
+    selection = found.selection
+    for prefix in selection.prefixes():
+        for row in warehouse.query(LEFTOVERS, bucket=selection.bucket, prefix=prefix):
+            if _is_of(selection, row):
+                found.leftover_objects += 1
+                found.leftover_lines += row["lines"]
+                if len(kept) < MOST_NAMED:
+                    kept[row["key"]] = row["lines"]
+    return kept
+
+
+def _compare_lines(warehouse: Warehouse, found: Reconciliation) -> None:
+    """Compare the lines that the ledger says with those that are there."""
+    selection = found.selection
+    for prefix in selection.prefixes():
+        for row in warehouse.query(WRONG_LINES, bucket=selection.bucket, prefix=prefix):
+            if _is_of(selection, row):
+                found.add(
+                    "lines",
+                    S3Object(selection.bucket, row["key"]),
+                    f"load {row['load_id']}: {row['rows']} lines in the ledger, "
+                    f"{row['lines']} in raw",
+                )
+
+
+def _ledger(warehouse: Warehouse, selection: Selection) -> Iterator[dict[str, Any]]:
+    """What the ledger knows of the selected keys, in their order."""
+    for prefix in sorted(selection.prefixes()):
+        after = ""
+        while True:
+            rows = warehouse.query(
+                LEDGER_PAGE, bucket=selection.bucket, prefix=prefix, after=after, most=PAGE
+            )
+            for row in rows:
+                if _is_of(selection, row):
+                    yield row
+            if len(rows) < PAGE:
+                break
+            after = rows[-1]["key"]
+
+
+def _is_of(selection: Selection, row: dict[str, Any]) -> bool:
+    """Whether a row with key and modified (Unix time or None) is of the sections and days."""
+    modified = row["modified"]
+    changed = None if modified is None else datetime.fromtimestamp(modified, UTC)
+    return selection.of_section(row["key"]) and selection.of_days(row["key"], changed)
+
+
+def _side_by_side(
+    listed: Iterator[S3Object], held: Iterator[dict[str, Any]]
+) -> Iterator[tuple[S3Object | None, dict[str, Any] | None]]:
+    """Pair objects and ledger rows of one key; both come in the order of the bytes of the key."""
+    item, row = next(listed, None), next(held, None)
+    while item or row:
+        key = item and item.key.encode()
+        other = row and row["key"].encode()
+        if row is None or (item and key < other):
+            yield item, None
+            item = next(listed, None)
+        elif item is None or other < key:
+            yield None, row
+            row = next(held, None)
+        else:
+            yield item, row
+            item, row = next(listed, None), next(held, None)

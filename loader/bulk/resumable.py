@@ -1,0 +1,226 @@
+"""Bulk load within the time of one Lambda invocation, resumed by the next.
+
+ClickHouse lists the bucket and the ledger says what is left, so the function itself needs no right
+on S3.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from loader.bulk.selection import KEY_TIME, BulkRequest
+from loader.clickhouse.warehouse import Warehouse
+from loader.errors import LoaderError, SettingsError, UnknownOutcomeError
+from loader.load import load, pieces
+from loader.objects import SUFFIXES, S3Object, check_bucket
+from loader.outcomes import Outcome, Summary
+from loader.settings import Settings
+
+# Objects of one listing.
+MOST_LISTED = 50_000
+
+# Failures that the answer lists; the ledger has all of them.
+MOST_NAMED = 100
+
+# One LIST request per thousand keys, no HEAD and no GET (format 'One').
+_LISTING = r"""
+select
+    substring(_path, length({bucket:String}) + 2) as key,
+    replaceAll(_etag, '"', '') as etag,
+    ifNull(_size, 0) as size,
+    toUnixTimestamp(_time) as modified,
+    coalesce(toDateOrNull(extract(key, {key_time:String})), toDate(_time, 'UTC')) as day,
+    (key, etag) in (
+        select key, etag
+        from {raw:Identifier}.loads
+        where outcome = 'committed'
+            and bucket = {bucket:String}
+            and startsWith(key, {prefix:String})
+    ) as held
+from s3({collection:Identifier}, filename = {pattern:String}, format = 'One')
+where startsWith(key, {prefix:String})
+    and arrayExists(suffix -> endsWith(key, suffix), {suffixes:Array(String)})
+    and key > {after:String}
+    and ({first:String} = '' or day >= toDateOrZero({first:String}))
+    and ({last:String} = '' or day <= toDateOrZero({last:String}))
+"""
+
+_SETTINGS = """
+settings
+    use_hive_partitioning = 0,
+    enable_parallel_replicas = 0,
+    s3_skip_empty_files = 0,
+    s3_retry_attempts = 8
+"""
+
+LIST_OBJECTS = f"""
+select key, etag, size, modified, count() over () as left
+from ({_LISTING})
+where not held or {{force:UInt8}} = 1
+order by key
+limit {{most:UInt64}}
+{_SETTINGS}
+"""
+
+COUNT_OBJECTS = f"""
+select
+    count() as objects,
+    sum(size) as total_bytes,
+    countIf(held) as held_objects,
+    sumIf(size, not held or {{force:UInt8}} = 1) as bytes_to_load
+from ({_LISTING})
+{_SETTINGS}
+"""
+
+
+def run(
+    connect: Callable[[], Warehouse],
+    settings: Settings,
+    request: BulkRequest,
+    remaining: Callable[[], float],
+    on_outcomes: Callable[[Iterable[Outcome]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Load what is listed and not in the ledger, as far as the time allows.
+
+    Args:
+        connect: opens the warehouse, once the request has been checked.
+        settings: the bucket, and which buckets are allowed.
+        request: what to load.
+        remaining: seconds that are left.
+        on_outcomes: called with the outcomes of each batch.
+
+    Returns:
+        What was done; how many listed objects are left; and as `next` the event that continues.
+
+    Raises:
+        SettingsError: there is no bucket, or it is not allowed.
+        LoaderError: nothing was done.
+    """
+    bucket = request.bucket or settings.bucket
+    if not bucket:
+        raise SettingsError("no bucket: set S3_XAPI_BUCKET_NAME, or name it in the request")
+    check_bucket(bucket, settings.allowed_buckets)
+    request = replace(request, bucket=bucket)
+    warehouse = connect()
+    about = {"mode": "bulk", "bucket": bucket, "dry_run": request.dry_run}
+    if request.dry_run:
+        return about | _count(warehouse, request)
+    return about | _Run(warehouse, settings, request, remaining, on_outcomes).answer()
+
+
+class _Run:
+    """One invocation's share of a bulk load."""
+
+    def __init__(self, warehouse, settings, request: BulkRequest, remaining, on_outcomes):
+        self._warehouse = warehouse
+        self._settings = settings
+        self._request = request
+        self._remaining = remaining
+        self._on_outcomes = on_outcomes
+        self._summary = Summary()
+        self._todo = list(request.prefixes)
+        self._after = request.after  # the last key attempted, of the first prefix
+        self._left = 0  # listed and not attempted
+        self._longest = 1.0  # seconds that a group took
+
+    def answer(self) -> dict[str, Any]:
+        """Load until everything is done or the time is up."""
+        try:
+            while self._todo and self._has_time():
+                self._load_listing()
+        except LoaderError as error:
+            if not self._summary.done:
+                raise
+            self._summary.stopped = str(error)
+        failures = [
+            {"object": outcome.item.uri, "error": outcome.error}
+            for outcome in self._summary.failed[:MOST_NAMED]
+        ]
+        return {
+            "objects": dict(self._summary.counts),
+            "rows": self._summary.rows,
+            "failures": failures,
+            "error": self._summary.stopped,
+            "left": self._left,
+            "complete": not self._todo,
+            "next": self._next() if self._todo else None,
+        }
+
+    def _has_time(self) -> bool:
+        return self._remaining() > 2 * self._longest
+
+    def _load_listing(self) -> None:
+        """Load what one listing of the first prefix returns."""
+        values = _values(self._request, self._todo[0], self._after)
+        try:
+            rows = self._warehouse.query(LIST_OBJECTS, most=MOST_LISTED, **values)
+        except UnknownOutcomeError as error:
+            raise UnknownOutcomeError(
+                f"listing s3://{self._request.bucket}/{self._todo[0]} took too long ({error}); "
+                "request one section or a longer prefix"
+            ) from None
+        self._left = rows[0]["left"] if rows else 0
+        for group in pieces(_listed(self._request.bucket, row) for row in rows):
+            if not self._has_time():
+                return
+            self._load(group)
+        if not self._left:
+            self._todo.pop(0)
+            self._after = ""
+
+    def _load(self, group: list[S3Object]) -> None:
+        started = self._remaining()
+        force = self._request.force
+        for batch in load(self._warehouse, self._settings, group, mode="bulk", force=force):
+            self._on_outcomes(batch)
+            self._summary.add(batch)
+        self._left -= len(group)
+        self._after = group[-1].key
+        self._longest = max(self._longest, started - self._remaining())
+
+    def _next(self) -> dict[str, Any]:
+        """The event that continues where this invocation stopped."""
+        request = self._request
+        event = {"mode": "bulk", "bucket": request.bucket, "prefixes": self._todo}
+        event |= {"after": self._after} if self._after else {}
+        event |= {"start_date": request.first_day.isoformat()} if request.first_day else {}
+        event |= {"end_date": request.last_day.isoformat()} if request.last_day else {}
+        return event | ({"force": True} if request.force else {})
+
+
+def _count(warehouse: Warehouse, request: BulkRequest) -> dict[str, Any]:
+    total: Counter[str] = Counter()
+    for prefix in request.prefixes:
+        total.update(warehouse.query(COUNT_OBJECTS, **_values(request, prefix))[0])
+    objects, held = total["objects"], total["held_objects"]
+    return {
+        "objects": objects,
+        "bytes": total["total_bytes"],
+        "held": held,
+        "to_load": objects if request.force else objects - held,
+        "bytes_to_load": total["bytes_to_load"],
+    }
+
+
+def _values(request: BulkRequest, prefix: str, after: str = "") -> dict[str, Any]:
+    folder = prefix[: prefix.rfind("/") + 1]
+    folder_pattern = folder.translate({ord(mark): "?" for mark in "{}*?"})
+    return {
+        "bucket": request.bucket,
+        "prefix": prefix,
+        # `{ } * ?` of the folder would be a pattern; the exact prefix is in the `where`.
+        "pattern": f"{request.bucket}/{folder_pattern}**/*",
+        "key_time": KEY_TIME,
+        "suffixes": list(SUFFIXES),
+        "after": after,
+        "first": request.first_day.isoformat() if request.first_day else "",
+        "last": request.last_day.isoformat() if request.last_day else "",
+        "force": int(request.force),
+    }
+
+
+def _listed(bucket: str, row: dict[str, Any]) -> S3Object:
+    modified = datetime.fromtimestamp(row["modified"], UTC)
+    return S3Object(bucket, row["key"], row["etag"], row["size"], last_modified=modified)

@@ -1,0 +1,115 @@
+"""Health check: each part of the pipeline, what was found and what to do about it."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from loader.clickhouse import safety
+from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse.schema import TABLES
+from loader.clickhouse.warehouse import Warehouse
+from loader.errors import LoaderError, SettingsError
+from loader.objects import S3Object
+from loader.settings import Settings
+from loader.sources import S3Source
+
+
+@dataclass(frozen=True)
+class Check:
+    """One part of the pipeline.
+
+    Attributes:
+        verdict: ok, warn (it works, but look) or fail.
+    """
+
+    name: str
+    verdict: str
+    finding: str
+
+
+def run(env: dict[str, str] | None = None) -> list[Check]:
+    """Check everything that can be checked from here, in the order in which it is needed.
+
+    Args:
+        env: the environment; that of the process if left out.
+    """
+    try:
+        settings = Settings.from_env(env)
+    except SettingsError as error:
+        return [Check("settings", "fail", str(error))]
+    checks = [Check("settings", "ok", f"target {settings.target}, database {settings.database}")]
+    try:
+        with closing(open_warehouse(settings, wait=5, guarded=False)) as warehouse:
+            checks += check_warehouse(warehouse, settings)
+    except LoaderError as error:
+        checks.append(Check("engine", "fail", str(error)))
+    return checks + list(_dbt(settings))
+
+
+def check_warehouse(warehouse: Warehouse, settings: Settings, s3: bool = True) -> list[Check]:
+    """Check ClickHouse, what it holds, and (if asked for) whether it can read the buckets."""
+    checks = _guarded("engine", lambda: _engine(warehouse))
+    checks += _guarded("tables", lambda: _tables(warehouse, settings))
+    return checks + (_guarded("s3", lambda: _s3(warehouse, settings)) if s3 else [])
+
+
+def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> list[Check]:
+    try:
+        return list(check())
+    except LoaderError as error:
+        return [Check(name, "fail", str(error))]
+
+
+def _engine(warehouse: Warehouse) -> Iterator[Check]:
+    rows = safety.probe(warehouse)
+    problems = list(safety.unsafe(rows))
+    for problem in problems:
+        yield Check("engine", "fail", problem)
+    if not problems:
+        version = next(iter(rows.values()))["version"]
+        yield Check("engine", "ok", f"ClickHouse {version}; its settings are safe to load with")
+    for advice in safety.advice(rows):
+        yield Check("engine", "warn", advice)
+
+
+def _tables(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
+    rows = warehouse.query(
+        "select name from system.tables where database = {schema:String}",
+        schema=settings.raw_database,
+    )
+    missing = [name for name in TABLES if name not in {row["name"] for row in rows}]
+    if missing:
+        names = ", ".join(f"{settings.raw_database}.{name}" for name in missing)
+        yield Check("tables", "fail", f"missing: {names}; create them: xapi-elt init")
+    else:
+        yield Check("tables", "ok", f"{settings.raw_database}: {', '.join(TABLES)}")
+
+
+def _s3(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
+    if not settings.allowed_buckets:
+        yield Check("s3", "warn", "no bucket may be loaded; set XAPI_ALLOWED_BUCKETS")
+        return
+    collections = warehouse.query("select name from system.named_collections")
+    if settings.s3_collection not in {row["name"] for row in collections}:
+        yield Check(
+            "s3",
+            "fail",
+            f"ClickHouse has no named collection {settings.s3_collection} (XAPI_S3_COLLECTION); "
+            "docs/deploy.md shows how to create it",
+        )
+        return
+    for bucket in settings.allowed_buckets:
+        # A key that is not there is answered with 'not found' by a bucket that can be read.
+        S3Source(warehouse, settings).stat([S3Object(bucket, "xapi-elt-doctor.jsonl")])
+        yield Check("s3", "ok", f"ClickHouse may ask {settings.s3_url} for objects of {bucket}")
+
+
+def _dbt(settings: Settings) -> Iterator[Check]:
+    adapter = "chdb" if settings.target == "embedded" else "clickhouse"
+    if importlib.util.find_spec("dbt") is None:
+        yield Check("dbt", "fail", "dbt is not installed: make install")
+    elif importlib.util.find_spec(f"dbt.adapters.{adapter}") is None:
+        yield Check("dbt", "fail", f"dbt's adapter {adapter} is not installed: make install")
+    else:
+        yield Check("dbt", "ok", f"adapter {adapter}")

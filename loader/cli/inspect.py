@@ -1,0 +1,40 @@
+"""Commands that look and change nothing: status, doctor."""
+
+from dataclasses import asdict
+
+import typer
+
+from loader import checks
+from loader.cli.app import AsJson, app
+from loader.cli.output import console, print_json, print_table
+from loader.pipeline import Pipeline
+
+
+@app.command(epilog="Example: xapi-elt status --json")
+def status(as_json: AsJson = False) -> None:
+    """Show what is loaded, what waits for dbt, what was rejected and what failed."""
+    with Pipeline.from_env() as pipeline:
+        page = pipeline.status()
+        where = pipeline.settings.place
+    if as_json:
+        print_json({"clickhouse": where} | asdict(page))
+        return
+    console.print(f"ClickHouse: {where}")
+    print_table("Ledger", page.ledger, "Nothing was loaded yet: xapi-elt load ...")
+    print_table("Tables", page.tables, "dbt has built nothing yet: dbt run")
+    print_table("Rejected lines", page.rejected)
+    for title, rows in page.operations.items():
+        print_table(title, rows)
+    print_table("Latest errors", page.errors)
+
+
+@app.command(epilog="Example: xapi-elt doctor")
+def doctor(as_json: AsJson = False) -> None:
+    """Check settings, engine, tables, S3 and dbt; say what to do about each problem."""
+    found = checks.run()
+    if as_json:
+        print_json([asdict(check) for check in found])
+    for check in [] if as_json else found:
+        console.print(f"{check.verdict:5} {check.name}: {check.finding}")
+    if any(check.verdict == "fail" for check in found):
+        raise typer.Exit(1)

@@ -1,0 +1,23 @@
+"""The console script `xapi-elt`: all commands, their errors and exit codes."""
+
+import sys
+
+from loader.cli import bulk, inspect, load, trigger  # noqa: F401 (they add their commands)
+from loader.cli.app import app
+from loader.cli.output import errors, print_json
+from loader.errors import LoaderError, SettingsError
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit codes: 0 everything requested is done; 1 some of it failed; 2 the call or a setting is
+    wrong, and nothing was changed.
+    """
+    try:
+        app()
+    except LoaderError as error:
+        if "--json" in sys.argv:
+            print_json({"error": str(error)})
+        errors.print(f"xapi-elt: {error}")
+        sys.exit(2 if isinstance(error, SettingsError) else 1)

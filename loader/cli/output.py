@@ -1,0 +1,154 @@
+"""What commands print: JSON, tables, progress bars and summaries."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.status import Status
+from rich.table import Table
+
+from loader.outcomes import Summary
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Print for programs."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def print_table(title: str, rows: list[dict[str, Any]], empty: str = "") -> None:
+    """Print rows as a table.
+
+    Args:
+        title: what the rows are.
+        rows: all with the same columns.
+        empty: what to print if there are no rows; nothing if left out.
+    """
+    if not rows:
+        if empty:
+            console.print(empty)
+        return
+    table = Table(title=title, title_justify="left")
+    for name, value in rows[0].items():
+        right = isinstance(value, int | float)
+        table.add_column(name.replace("_", " "), justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*(_shown(value) for value in row.values()))
+    console.print(table)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.2 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people: 1 h 20 min."""
+    seconds = round(seconds or 0)
+    if seconds < 90:
+        return f"{max(seconds, 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@contextmanager
+def loading_bar() -> Iterator[Callable[[Summary], None]]:
+    """A progress bar on a terminal: objects done, speed, time left."""
+    bar = Progress(
+        TextColumn("loading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("objects"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=errors,
+        disable=not errors.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def show(summary: Summary) -> None:
+            rate = f"{summary.done / summary.seconds:,.0f}/s" if summary.seconds else ""
+            bar.update(task, total=summary.requested, completed=summary.done, rate=rate)
+
+        yield show
+
+
+@contextmanager
+def counting(verb: str) -> Iterator[Status]:
+    """A line on a terminal that counts what has been done so far."""
+    status = errors.status(verb)
+    if errors.is_terminal:
+        status.start()
+    try:
+        yield status
+    finally:
+        status.stop()
+
+
+def report(summary: Summary, as_json: bool, **more: Any) -> None:
+    """Print what became of the objects; exit with 1 if not everything is done.
+
+    Args:
+        summary: the objects.
+        as_json: for programs.
+        more: further members of the JSON.
+    """
+    if as_json:
+        print_json(more | _summary_json(summary))
+    else:
+        print_failures(summary)
+        parts = [f"{count:,} {outcome}" for outcome, count in sorted(summary.counts.items())]
+        console.print(f"objects: {', '.join(parts) or 'none'}; lines loaded: {summary.rows:,}")
+        if summary.stopped:
+            errors.print(
+                f"stopped; {summary.requested - summary.done:,} objects not attempted: "
+                f"{summary.stopped}. Run the same command again to continue."
+            )
+    if not summary.complete:
+        raise typer.Exit(1)
+
+
+def print_failures(summary: Summary) -> None:
+    """Print one line for each object that failed."""
+    for failure in summary.failed:
+        errors.print(f"{failure.outcome}: {failure.error}")
+
+
+def _summary_json(summary: Summary) -> dict[str, Any]:
+    return {
+        "objects": dict(summary.counts),
+        "rows": summary.rows,
+        "bytes": summary.bytes,
+        "inserts": summary.inserts,
+        "seconds": round(summary.seconds, 3),
+        "failed": [
+            {"object": failure.item.uri, "error": failure.error} for failure in summary.failed
+        ],
+        "not_tried": summary.requested - summary.done,
+        "stopped": summary.stopped,
+    }

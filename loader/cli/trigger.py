@@ -1,0 +1,123 @@
+"""Commands around the trigger: send statements, invoke the handler, consume a queue."""
+
+import json
+import signal
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from loader.aws.sqs import Queue
+from loader.cli.app import AsJson, app
+from loader.cli.output import console, errors, print_json
+from loader.dbt_run import Transform
+from loader.demo import producer
+from loader.errors import SettingsError
+from loader.events.trigger import from_settings
+from loader.events.worker import Worker
+from loader.log import Log
+from loader.settings import Settings
+
+
+@app.command(epilog="Example: xapi-elt send statements.jsonl --section-id 2161")
+def send(
+    files: Annotated[list[Path], typer.Argument(help="Files of statements, .jsonl or .jsonl.gz.")],
+    section_id: Annotated[int, typer.Option(min=0, help="The course section; 0 for none.")] = 0,
+    category: Annotated[str, typer.Option(help="The kind of statements.")] = "video",
+    as_json: AsJson = False,
+) -> None:
+    """Act as a producer: each file is one bundle, sent in the mode XAPI_ETL_MODE.
+
+    direct: into ClickHouse. lambda: to the deployed function, in the event. s3: into the bucket,
+    for the trigger to load.
+    """
+    settings = Settings.from_env()
+    sent = []
+    for item in producer.send(files, settings, section_id, category):
+        sent.append(item)
+        if item.error:
+            errors.print(f"not sent: {item.file}: {item.error}")
+        elif not as_json:
+            rows = "" if item.rows is None else f", {item.rows:,} lines"
+            console.print(f"sent ({settings.etl_mode}): {item.file} -> {item.place}{rows}")
+    if as_json:
+        print_json({"mode": settings.etl_mode, "sent": [vars(item) for item in sent]})
+    if any(item.error for item in sent):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: xapi-elt invoke tests/events/sqs_direct.json")
+def invoke(
+    event: Annotated[Path, typer.Argument(help="A JSON file; tests/events has one of each kind.")],
+    function: Annotated[
+        str, typer.Option(help="A deployed function to invoke, instead of running its code here.")
+    ] = "",
+) -> None:
+    """Run the handler on an event, here or in AWS, and print its answer as JSON."""
+    try:
+        content = json.loads(event.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{event} is no JSON file: {error}") from None
+    if function:
+        answer = producer.invoke(producer.lambda_client(), function, content)
+    else:
+        settings = Settings.from_env()
+        log = Log(settings.log_level, sys.stderr, human=True)
+        with closing(from_settings(settings, log=log)) as trigger:
+            answer = trigger.answer(content)
+    print_json(answer)
+    if _failed(answer):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: xapi-elt worker --transform")
+def worker(
+    queue_url: Annotated[str, typer.Option(help="Default: XAPI_SQS_QUEUE_URL.")] = "",
+    once: Annotated[bool, typer.Option("--once", help="End when the queue is empty.")] = False,
+    transform: Annotated[
+        bool,
+        typer.Option("--transform", help="Run dbt after loads, to update the tables."),
+    ] = False,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=1000, help="Messages in a batch; one INSERT loads it.")
+    ] = 100,
+    window: Annotated[
+        float, typer.Option(min=0, max=60, help="Seconds to wait for a full batch.")
+    ] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Load what a queue announces, without Lambda; SIGTERM ends it after the current batch."""
+    settings = Settings.from_env()
+    url = queue_url or settings.queue_url
+    if not url:
+        raise SettingsError("no queue: set XAPI_SQS_QUEUE_URL, or give --queue-url")
+    log = Log(settings.log_level, sys.stdout if as_json else sys.stderr, human=not as_json)
+    stop = threading.Event()
+    working = Worker(
+        Queue(url),
+        from_settings(settings, log=log),
+        log,
+        batch_size=batch_size,
+        window=window,
+        transform=Transform(settings, log) if transform else None,
+        release=settings.target == "embedded",
+        stop=stop,
+    )
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    totals = working.run(once)
+    if once and (totals.failed or totals.failed_transforms):
+        raise typer.Exit(1)
+
+
+def _failed(answer: Any) -> bool:
+    """Whether an answer reports something that was not done."""
+    return isinstance(answer, dict) and bool(
+        answer.get("batchItemFailures")
+        or answer.get("failures")
+        or answer.get("error")
+        or answer.get("status") == "fail"
+    )

@@ -1,0 +1,1 @@
+"""ClickHouse: connections (embedded and over HTTP), their safety, the DDL."""

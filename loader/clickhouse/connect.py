@@ -1,0 +1,168 @@
+"""Open ClickHouse through clickhouse-connect: embedded in this process (chDB), or a server."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from loader.clickhouse import errors as clickhouse_errors
+from loader.clickhouse import safety
+from loader.clickhouse.embedded import claim, engine_config
+from loader.clickhouse.warehouse import Warehouse, identifiers, rows_in
+from loader.errors import LoaderError, PermanentError
+from loader.settings import Settings
+
+# Seconds to wait for an embedded database that another process owns.
+EMBEDDED_WAIT = 60
+
+# 64-bit numbers of JSON answers are numbers.
+_SESSION = {"output_format_json_quote_64bit_integers": 0}
+
+
+class ConnectedWarehouse:
+    """ClickHouse through clickhouse-connect: the same calls over HTTP and in process."""
+
+    version = safety.OLDEST_ENGINE
+    deadline: float | None = None  # statements run as long as they take
+
+    def __init__(self, client: Any, settings: Settings):
+        self._client = client
+        self._settings = settings
+        self._names = identifiers(settings)
+
+    def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """See `Warehouse.query`."""
+        return rows_in(self._run(sql, values, fmt="JSONEachRow"))
+
+    def command(self, sql: str, data: bytes | None = None, **values: Any) -> None:
+        """See `Warehouse.command`."""
+        if data is None:
+            self._run(sql, values)
+        else:
+            with self._errors():
+                self._client.command(sql, parameters=self._parameters(sql, values), data=data)
+
+    def query_df(self, sql: str, **values: Any) -> Any:
+        """Rows of a select as a pandas frame, in the types of their columns."""
+        with self._errors():
+            return self._client.query_df(sql, parameters=self._parameters(sql, values))
+
+    def state(self, settings: Mapping[str, str]) -> None:
+        """See `Warehouse.state`."""
+        with self._errors():
+            for name, value in settings.items():
+                self._client.set_client_setting(name, value)
+
+    def close(self) -> None:
+        """See `Warehouse.close`."""
+        self._client.close()
+
+    def _run(self, sql: str, values: Mapping[str, Any], fmt: str | None = None) -> bytes:
+        with self._errors():
+            return self._client.raw_query(sql, parameters=self._parameters(sql, values), fmt=fmt)
+
+    def _parameters(self, sql: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The values that a statement names, with the names that come from the settings."""
+        known = self._names | dict(values)
+        return {name: value for name, value in known.items() if f"{{{name}:" in sql} or None
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise the client's errors as ours, and read what a failed query left behind: chDB would
+        return it to the next query on the connection."""
+        from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+        try:
+            yield
+        except UnicodeDecodeError as error:
+            # chDB's error text may quote bytes of a line that are not UTF-8.
+            self._discard_leftovers()
+            raise clickhouse_errors.from_answer(error.object.decode("utf-8", "replace")) from None
+        except OperationalError as error:
+            raise _connection_error(self._settings, error) from None
+        except ClickHouseError as error:
+            self._discard_leftovers()
+            raise clickhouse_errors.from_answer(str(error), getattr(error, "code", None)) from None
+
+    def _discard_leftovers(self) -> None:
+        if self._settings.target == "embedded":
+            try:
+                self._client.raw_query("select 1 where 0")
+            except Exception as leftover:
+                # The leftovers may themselves be raised as an error; they are gone either way.
+                del leftover
+
+
+def open_warehouse(
+    settings: Settings, wait: float = EMBEDDED_WAIT, guarded: bool = True
+) -> Warehouse:
+    """Connect to the target of the settings.
+
+    Args:
+        settings: which ClickHouse, and as whom.
+        wait: seconds to wait while another process owns an embedded database.
+        guarded: whether to refuse an engine that could lose or double rows.
+
+    Raises:
+        RetryableError: no connection, or the embedded database is in use.
+        PermanentError: user or password is wrong.
+        UnsafeEngineError: the engine is refused (see `safety`).
+    """
+    if settings.target == "embedded":
+        warehouse = ConnectedWarehouse(_open_embedded(settings, wait), settings)
+    else:
+        warehouse = ConnectedWarehouse(_open_server(settings), settings)
+    if guarded:
+        try:
+            safety.require(warehouse)
+        except BaseException:
+            warehouse.close()
+            raise
+    return warehouse
+
+
+def _open_server(settings: Settings) -> Any:
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+    # Our errors say what it would log.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+    try:
+        return clickhouse_connect.get_client(
+            host=settings.host,
+            port=settings.port,
+            username=settings.user,
+            password=settings.password,
+            secure=settings.secure,
+            send_receive_timeout=3600,
+            autogenerate_session_id=False,
+            settings=_SESSION,
+        )
+    except OperationalError as error:
+        raise _connection_error(settings, error) from None
+    except ClickHouseError as error:
+        raise clickhouse_errors.from_answer(str(error), getattr(error, "code", None)) from None
+
+
+def _open_embedded(settings: Settings, wait: float) -> Any:
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    claim(settings.chdb_path, wait)
+    try:
+        return clickhouse_connect.get_client(
+            interface="chdb",
+            path=settings.chdb_path,
+            chdb_options={"config-file": str(engine_config(settings))},
+            query_limit=0,
+            settings=_SESSION,
+        )
+    except ClickHouseError as error:
+        text = clickhouse_errors.first_sentence(str(error))
+        raise PermanentError(f"{settings.chdb_path} cannot be opened: {text}") from None
+
+
+def _connection_error(settings: Settings, error: Exception) -> LoaderError:
+    cause = error.__cause__ or error.__context__ or error
+    text = str(getattr(cause, "reason", cause)).rpartition(": ")[2]
+    return clickhouse_errors.from_connection(f"{settings.host}:{settings.port}", text)

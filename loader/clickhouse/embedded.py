@@ -1,0 +1,108 @@
+"""The embedded database (chDB): which process owns it, and the engine's configuration."""
+
+import fcntl
+import hashlib
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+from string import Template
+
+from loader.clickhouse.schema import SQL
+from loader.errors import SettingsError, UnavailableError
+from loader.settings import Settings
+
+
+def owner(path: Path) -> int | None:
+    """The process that has an embedded database open, other than this one.
+
+    chDB locks the file `status` of its folder and writes its process id there; if it finds the
+    lock taken, it reports that on standard output, not in its error.
+
+    Returns:
+        The process id; 0 if it cannot be read; None if no other process has the database open.
+    """
+    try:
+        with (path / "status").open() as status:
+            found = re.search(r"PID: (\d+)", status.read())
+            pid = int(found[1]) if found else 0
+            if pid == os.getpid():
+                return None
+            fcntl.flock(status, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return pid
+    return None
+
+
+def claim(path: str, seconds: float) -> None:
+    """Create the folder of an embedded database if it is missing, and wait while another process
+    has the database open.
+
+    Args:
+        path: its folder.
+        seconds: the longest wait.
+
+    Raises:
+        SettingsError: the folder cannot be used.
+        UnavailableError: the database is still open elsewhere; names the process.
+    """
+    folder, give_up = Path(path), time.monotonic() + seconds
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError("no right to write there")
+        while (pid := owner(folder)) is not None:
+            if time.monotonic() >= give_up:
+                raise UnavailableError(
+                    f"{path} is in use by another process ({pid or 'unknown'}); one process owns "
+                    f"an embedded database at a time (waited {seconds:g} s). Let it finish, or use "
+                    "XAPI_TARGET=server"
+                )
+            time.sleep(0.2)
+    except OSError as error:
+        raise SettingsError(
+            f"XAPI_CHDB_PATH is {path!r}, which cannot be used: {error.strerror or error}; "
+            "accepted: a folder that this user can write to"
+        ) from None
+
+
+def engine_config(settings: Settings) -> Path:
+    """Write the engine's configuration file: the named collection, which takes its values from
+    the environment of this process. No secret is on disk or in SQL."""
+    credentials = _s3_credentials()
+    os.environ |= {"XAPI_EMBEDDED_S3_URL": settings.s3_url} | {
+        f"XAPI_EMBEDDED_{name.upper()}": value for name, value in credentials.items()
+    }
+    members = [f'<{name} from_env="XAPI_EMBEDDED_{name.upper()}"/>' for name in credentials]
+    text = Template((SQL / "embedded.xml").read_text()).substitute(
+        collection=settings.s3_collection,
+        credentials="".join(members) or "<no_sign_request>1</no_sign_request>",
+    )
+    folder = Path(tempfile.gettempdir()) / f"xapi-elt-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.xml"
+    if not path.exists():
+        # Whole or not at all: other processes read the same file.
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, path)
+    return path
+
+
+def _s3_credentials() -> dict[str, str]:
+    """The credentials that boto3 finds, under the names of a named collection."""
+    import boto3
+
+    found = boto3.Session().get_credentials()
+    if found is None:
+        return {}
+    frozen = found.get_frozen_credentials()
+    values = {
+        "access_key_id": frozen.access_key,
+        "secret_access_key": frozen.secret_key,
+        "session_token": frozen.token,
+    }
+    return {name: value for name, value in values.items() if value}

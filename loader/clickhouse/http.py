@@ -1,0 +1,288 @@
+"""ClickHouse over HTTP with the standard library alone: small and quick enough for the Lambda."""
+
+import http.client
+import re
+import socket
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any
+from urllib.parse import urlencode
+
+from loader.clickhouse import errors as clickhouse_errors
+from loader.clickhouse import safety
+from loader.clickhouse.warehouse import Warehouse, identifiers, rows_in
+from loader.errors import LoaderError, UnavailableError, UnknownOutcomeError
+from loader.settings import Settings
+
+# Seconds: to connect; for an answer when nobody set a deadline; after which an idle connection
+# is made anew (ClickHouse closes it after 10 or 30, a Lambda may sleep for minutes in between);
+# and what must be left for a statement to be worth starting.
+CONNECT_TIMEOUT, ANSWER_TIMEOUT, IDLE, LEAST = 10.0, 900.0, 5.0, 0.5
+
+# Part of the remaining time that one statement may take: what is left is for saying, in the
+# ledger and to the queue, that it took too long.
+SHARE = 0.75
+
+# Bytes of values in the URL; more are sent as a form, since proxies cut long URLs.
+LONGEST_URL = 4096
+
+_SETTINGS = {
+    # 64-bit numbers of JSON answers are numbers.
+    "output_format_json_quote_64bit_integers": "0",
+    # An error half-way is an error, not an answer with a sentence at its end.
+    "wait_end_of_query": "1",
+}
+
+_ESCAPES = str.maketrans(
+    {"\\": "\\\\", "'": "\\'", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
+)
+
+
+class HttpWarehouse:
+    """A ClickHouse server (see `Warehouse`), over one connection that is kept.
+
+    Nothing is repeated behind the caller's back, with two exceptions that ClickHouse has not
+    executed: a refused password is read anew once, an idle connection is made anew.
+
+    Attributes:
+        deadline: when all must be done, on the given clock; None for no such time.
+        version: see `Warehouse`.
+    """
+
+    version = safety.OLDEST_ENGINE
+
+    def __init__(
+        self,
+        settings: Settings,
+        password: Callable[[], str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.deadline: float | None = None
+        self._settings = settings
+        self._read_password = password or (lambda: settings.password)
+        self._password: str | None = None
+        self._clock = clock
+        self._connection: http.client.HTTPConnection | None = None
+        self._used = 0.0
+        self._stated: dict[str, str] = {}
+        self._names = identifiers(settings)
+
+    def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """See `Warehouse.query`."""
+        return rows_in(self._run(sql, values, default_format="JSONEachRow"))
+
+    def command(self, sql: str, data: bytes | None = None, **values: Any) -> None:
+        """See `Warehouse.command`."""
+        self._run(sql, values, data)
+
+    def state(self, settings: Mapping[str, str]) -> None:
+        """See `Warehouse.state`."""
+        self._stated = dict(settings)
+
+    def close(self) -> None:
+        """See `Warehouse.close`."""
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+
+    def _run(self, sql: str, values: Mapping[str, Any], data: bytes | None = None, **more) -> bytes:
+        texts = {
+            name: text(value)
+            for name, value in (self._names | dict(values)).items()
+            if re.search(rf"{{{name}\s*:", sql)
+        }
+        seconds = self._seconds()
+        settings = _SETTINGS | self._stated | more
+        if self.deadline is not None:
+            # The server gives up too, and does not go on for an invocation that has ended.
+            settings["max_execution_time"] = str(max(1, int(seconds)))
+        # A line break after FORMAT would be the first line of the data.
+        url, headers, body = encode(sql.strip(), texts, settings, data)
+        status, code, answer = self._ask(url, headers, body, seconds)
+        if code == clickhouse_errors.WRONG_PASSWORD and self._password_changed():
+            status, code, answer = self._ask(url, headers, body, self._seconds())
+        if status != 200 or code is not None:
+            raise self._refusal(status, code, answer.decode("utf-8", "replace"))
+        return answer
+
+    def _seconds(self) -> float:
+        """How long the next statement may take."""
+        if self.deadline is None:
+            return ANSWER_TIMEOUT
+        seconds = (self.deadline - self._clock()) * SHARE
+        if seconds < LEAST:
+            raise UnavailableError("no time is left for another statement; it was not sent")
+        return min(seconds, ANSWER_TIMEOUT)
+
+    def _ask(
+        self, url: str, headers: dict[str, str], body: bytes, seconds: float
+    ) -> tuple[int, int | None, bytes]:
+        """Send one request; its status, ClickHouse's error code and the answer."""
+        if self._password is None:
+            self._password = self._read_password()
+        headers = headers | {
+            "X-ClickHouse-User": self._settings.user,
+            "X-ClickHouse-Key": self._password,
+        }
+        connection = self._connected(min(seconds, CONNECT_TIMEOUT))
+        with self._errors(connection):
+            connection.sock.settimeout(seconds)
+            connection.request("POST", url, body, headers)
+            response = connection.getresponse()
+            answer = response.read()
+        self._used = self._clock()
+        code = response.headers.get("X-ClickHouse-Exception-Code")
+        return response.status, int(code) if code else None, answer
+
+    def _connected(self, seconds: float) -> http.client.HTTPConnection:
+        """The connection, made anew if it was idle for long.
+
+        Raises:
+            UnavailableError: there is none to be had; nothing was sent.
+        """
+        if self._connection and self._clock() - self._used < IDLE and self._connection.sock:
+            return self._connection
+        self.close()
+        where = (self._settings.host, self._settings.port)
+        if self._settings.secure:
+            connection = http.client.HTTPSConnection(*where, context=_tls())
+        else:
+            connection = http.client.HTTPConnection(*where)
+        connection.timeout = seconds
+        try:
+            connection.connect()
+        except OSError as error:
+            raise UnavailableError(
+                f"ClickHouse at {where[0]}:{where[1]} does not answer: {_reason(error)}"
+            ) from None
+        _keep_alive(connection.sock)
+        self._connection = connection
+        return connection
+
+    @contextmanager
+    def _errors(self, connection: http.client.HTTPConnection) -> Iterator[None]:
+        """Turn what can happen to a request that was sent into our error: nobody knows whether
+        ClickHouse has executed it."""
+        try:
+            yield
+        except BaseException as error:
+            # Half an answer must not be read as the next one's.
+            connection.close()
+            if isinstance(error, TimeoutError):
+                raise UnknownOutcomeError(
+                    f"no answer from ClickHouse in time: {_reason(error)}"
+                ) from None
+            if isinstance(error, (OSError, http.client.HTTPException)):
+                where = f"{self._settings.host}:{self._settings.port}"
+                raise UnknownOutcomeError(
+                    f"ClickHouse at {where} hung up without an answer: {_reason(error)}"
+                ) from None
+            raise
+
+    def _password_changed(self) -> bool:
+        """Whether the secret holds another password than the refused one."""
+        before, self._password = self._password, self._read_password()
+        return self._password != before
+
+    def _refusal(self, status: int, code: int | None, words: str) -> LoaderError:
+        if code is None and clickhouse_errors.code_in(words) is None:
+            # Not ClickHouse's words: those of a proxy before it.
+            where = f"{self._settings.host}:{self._settings.port}"
+            words = clickhouse_errors.first_sentence(f"HTTP status {status}: {words}", 200)
+            if status == 504:
+                return UnknownOutcomeError(f"no answer from ClickHouse in time: {words}")
+            return UnavailableError(f"ClickHouse at {where} does not answer: {words}")
+        return clickhouse_errors.from_answer(words, code)
+
+
+def open_http(
+    settings: Settings,
+    password: Callable[[], str] | None = None,
+    deadline: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Warehouse:
+    """Connect to a server, and refuse one that could lose or double rows.
+
+    Args:
+        settings: which server, and as whom.
+        password: reads the password; that of the settings if left out.
+        deadline: when all statements must be done, on the clock; None for no limit.
+        clock: seconds, rising.
+
+    Raises:
+        RetryableError: no connection, or no answer in time.
+        PermanentError: user or password is wrong.
+        UnsafeEngineError: the engine is refused (see `safety`).
+    """
+    warehouse = HttpWarehouse(settings, password, clock)
+    warehouse.deadline = deadline
+    try:
+        safety.require(warehouse)
+    except BaseException:
+        warehouse.close()
+        raise
+    return warehouse
+
+
+def encode(
+    sql: str, texts: Mapping[str, str], settings: Mapping[str, str], data: bytes | None
+) -> tuple[str, dict[str, str], bytes]:
+    """A request for ClickHouse's HTTP interface: URL, headers, body.
+
+    Args:
+        texts: the parameters, as text.
+        data: what the statement reads; with it, everything else is in the URL.
+    """
+    fields = {f"param_{name}": value for name, value in texts.items()}
+    if data is not None:
+        return f"/?{urlencode({**settings, **fields, 'query': sql})}", {}, data
+    url = f"/?{urlencode({**settings, **fields})}"
+    if len(url) <= LONGEST_URL:
+        return url, {"Content-Type": "text/plain; charset=utf-8"}, sql.encode()
+    mark = uuid.uuid4().hex
+    parts = [
+        f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in {**fields, "query": sql}.items()
+    ]
+    body = "".join([*parts, f"--{mark}--\r\n"]).encode()
+    kind = f"multipart/form-data; boundary={mark}"
+    return f"/?{urlencode(settings)}", {"Content-Type": kind}, body
+
+
+def text(value: Any) -> str:
+    """A value as ClickHouse reads a parameter: escaped text, and in an array literals."""
+    if value is None:
+        return "\\N"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_item, value))}]"
+    return str(value).translate(_ESCAPES)
+
+
+def _item(value: Any) -> str:
+    """A member of an array: a literal."""
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int | float) else f"'{str(value).translate(_ESCAPES)}'"
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Certificates are checked against those of the system (or SSL_CERT_FILE)."""
+    return ssl.create_default_context()
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    """Let gateways see the connection live while a long INSERT says nothing."""
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    with suppress(AttributeError, OSError):  # Linux knows these
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,39 @@
+"""The DDL of what the loader writes into: databases, the raw statements, the ledger."""
+
+from pathlib import Path
+from string import Template
+
+from loader.clickhouse.warehouse import Warehouse
+from loader.settings import Settings
+
+SQL = Path(__file__).with_name("sql")
+
+TABLES = ("statements", "loads")
+
+
+def init(warehouse: Warehouse, settings: Settings) -> list[str]:
+    """Create the databases and tables that are missing; existing ones stay as they are.
+
+    Returns:
+        One line for each database and table.
+
+    Raises:
+        LoaderError: ClickHouse refused.
+    """
+    for name in ("database", "raw_database"):
+        warehouse.command(ddl(name, settings))
+    for table in TABLES:
+        warehouse.command(ddl(table, settings))
+    return [
+        f"database {settings.database}: the models that dbt builds",
+        *(f"table {settings.raw_database}.{table}" for table in TABLES),
+    ]
+
+
+def ddl(name: str, settings: Settings) -> str:
+    """A DDL statement of loader/clickhouse/sql; on a cluster, its replicated form."""
+    on_cluster = settings.target == "cluster"
+    return Template((SQL / f"{name}.sql").read_text()).substitute(
+        on_cluster=f"on cluster `{settings.cluster}`" if on_cluster else "",
+        replicated="Replicated" if on_cluster else "",
+    )

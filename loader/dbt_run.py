@@ -1,0 +1,123 @@
+"""Run dbt on the project, as a process of its own."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from loader.errors import SettingsError
+from loader.log import Log
+from loader.settings import Settings
+
+# Seconds after which dbt runs even though messages keep coming.
+EVERY = 30
+
+# Seconds that a running dbt gets to end when the worker has to stop.
+GRACE = 10
+
+
+def dbt_command(settings: Settings, *arguments: str) -> list[str]:
+    """dbt of the environment that this runs in, on the project of the settings.
+
+    Args:
+        settings: where the project is.
+        arguments: what dbt is to do, e.g. 'run'.
+
+    Raises:
+        SettingsError: dbt is not installed, or there is no project.
+    """
+    dbt = Path(sys.executable).with_name("dbt")
+    if not dbt.exists():
+        raise SettingsError(f"there is no {dbt}; install dbt: make install")
+    root = str(settings.project())
+    return [str(dbt), *arguments, "--project-dir", root, "--profiles-dir", root, "--no-use-colors"]
+
+
+def dbt_environment(settings: Settings) -> dict[str, str]:
+    """The environment in which dbt finds the embedded database of the settings."""
+    return os.environ | {"XAPI_CHDB_PATH": settings.chdb_path}
+
+
+class Transform:
+    """Decides when dbt runs, and runs it.
+
+    Args:
+        settings: where the project and the embedded database are.
+        log: where the outcome goes.
+        command: what to run; `dbt run` if left out.
+        every: seconds after which it runs even though messages keep coming.
+        clock: seconds, rising.
+
+    Raises:
+        SettingsError: dbt is not installed, or there is no project.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        command: Sequence[str] = (),
+        every: float = EVERY,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._environment = dbt_environment(settings)
+        self._log = log
+        self._command = list(command) or dbt_command(settings, "run")
+        self._every = every
+        self._clock = clock
+        self._seen = 0
+        # An earlier worker may have left loads that dbt has not applied.
+        self._waiting_since: float | None = clock()
+        self._not_before = clock()
+
+    def note(self, committed: int) -> None:
+        """Note how many objects have been committed in total."""
+        if committed > self._seen and self._waiting_since is None:
+            self._waiting_since = self._clock()
+        self._seen = committed
+
+    def is_due(self, idle: bool) -> bool:
+        """Whether dbt should run now: loads wait, and nothing else is to be done or they have
+        waited long enough."""
+        if self._waiting_since is None or self._clock() < self._not_before:
+            return False
+        return idle or self._clock() - self._waiting_since >= self._every
+
+    def run(self, stop: threading.Event) -> bool:
+        """Run dbt. A stop ends it early; its next run repairs that.
+
+        Returns:
+            Whether it succeeded.
+        """
+        started = self._clock()
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(
+                self._command, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+            )
+            while process.poll() is None:
+                if stop.wait(0.1):
+                    _end(process)
+            output.seek(0)
+            printed = output.read()[-2000:]
+        about = {"seconds": round(self._clock() - started, 1), "exit": process.returncode}
+        if process.returncode == 0:
+            self._waiting_since = None
+            self._log("INFO", "transformed", **about)
+            return True
+        # It stays due, but waits before it tries again.
+        self._not_before = self._clock() + self._every
+        self._log("ERROR", "transform_failed", **about, output=printed)
+        return False
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

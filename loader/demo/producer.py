@@ -1,0 +1,147 @@
+"""Act as the learning platform: send files of statements in the mode XAPI_ETL_MODE."""
+
+import gzip
+import json
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from loader.aws.client import aws_errors, client
+from loader.clickhouse import schema
+from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse.warehouse import Warehouse
+from loader.errors import LoaderError, PermanentError, RetryableError, SettingsError
+from loader.files import BundleSource, bundle, bundle_key
+from loader.load import load
+from loader.settings import Settings
+
+# Largest event that Lambda accepts, in bytes.
+LARGEST_EVENT = 6 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one file.
+
+    Attributes:
+        place: the key it went to.
+        rows: lines loaded; None where the trigger has yet to load them.
+        error: why it was not sent; empty if it was.
+    """
+
+    file: str
+    place: str
+    rows: int | None = None
+    error: str = ""
+
+
+def send(
+    files: list[Path],
+    settings: Settings,
+    section_id: int = 0,
+    category: str = "video",
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Iterator[Sent]:
+    """Send files, each as one bundle with a name of its own.
+
+    Raises:
+        SettingsError: a setting of the mode is missing, or a file is not there; nothing was sent.
+    """
+    for file in files:
+        if not file.is_file():
+            raise SettingsError(f"{file}: no such file")
+    with _deliverer(settings) as deliver:
+        for file in files:
+            # Only S3 takes gzip as it is.
+            unzip = file.suffix == ".gz" and settings.etl_mode != "s3"
+            suffix = ".jsonl.gz" if file.suffix == ".gz" and not unzip else ".jsonl"
+            key = bundle_key(section_id, category, now(), uuid.uuid4().hex, suffix)
+            try:
+                body = file.read_bytes()
+                place, rows = deliver(key, gzip.decompress(body) if unzip else body)
+                yield Sent(str(file), place, rows)
+            except (LoaderError, OSError, EOFError, zlib.error) as error:
+                yield Sent(str(file), key, error=str(error))
+
+
+# Takes key and content of a bundle; returns its place, and its lines if they are loaded.
+Deliver = Callable[[str, bytes], tuple[str, int | None]]
+
+
+@contextmanager
+def _deliverer(settings: Settings) -> Iterator[Deliver]:
+    """How the mode of the settings delivers a bundle."""
+    if settings.etl_mode == "s3":
+        if not settings.bucket:
+            raise SettingsError("XAPI_ETL_MODE is s3, so S3_XAPI_BUCKET_NAME must name the bucket")
+        yield partial(_put, _client("s3"), settings.bucket)
+    elif settings.etl_mode == "lambda":
+        yield partial(_invoke, _client("lambda"), settings.lambda_function)
+    else:
+        with closing(open_warehouse(settings)) as warehouse:
+            schema.init(warehouse, settings)
+            yield partial(_load, warehouse, settings)
+
+
+def _load(warehouse: Warehouse, settings: Settings, key: str, body: bytes) -> tuple[str, int]:
+    item = bundle(body, key, datetime.now(UTC))
+    source = BundleSource(warehouse, settings, body)
+    [[outcome]] = load(warehouse, settings, [item], mode="file", source=source)
+    if outcome.error:
+        raise PermanentError(outcome.error)
+    return key, outcome.rows
+
+
+def _put(s3: Any, bucket: str, key: str, body: bytes) -> tuple[str, None]:
+    with aws_errors(f"s3://{bucket}/{key}"):
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+    return f"s3://{bucket}/{key}", None
+
+
+def _invoke(lambda_: Any, function: str, key: str, body: bytes) -> tuple[str, int]:
+    try:
+        event = {"key": key, "body": body.decode()}
+    except UnicodeDecodeError:
+        raise PermanentError(
+            "the file is no UTF-8 text, which an event must be; use XAPI_ETL_MODE=s3"
+        ) from None
+    return key, invoke(lambda_, function, event)["rows"]
+
+
+def invoke(lambda_: Any, function: str, event: Any) -> Any:
+    """Invoke a deployed function and wait for its answer.
+
+    Raises:
+        RetryableError: it failed; the text is its error message.
+        PermanentError: it cannot be invoked, or not with this event.
+    """
+    payload = json.dumps(event).encode()
+    if len(payload) > LARGEST_EVENT:
+        raise PermanentError(
+            f"an event of {len(payload):,} bytes is too large to invoke a function with (at most "
+            f"{LARGEST_EVENT:,}); use XAPI_ETL_MODE=s3"
+        )
+    with aws_errors(f"function {function}"):
+        answer = lambda_.invoke(FunctionName=function, Payload=payload)
+        content = json.loads(answer["Payload"].read() or b"null")
+    if "FunctionError" in answer:
+        said = content.get("errorMessage", content) if isinstance(content, dict) else content
+        raise RetryableError(f"function {function}: {said}")
+    return content
+
+
+def lambda_client() -> Any:
+    """A client for AWS Lambda."""
+    return _client("lambda")
+
+
+def _client(service: str) -> Any:
+    # A function may take fifteen minutes. If the client times out and invokes it again, it finds
+    # the bundle in the ledger.
+    return client(service, connect=5, read=900, attempts=2)

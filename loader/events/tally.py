@@ -1,0 +1,82 @@
+"""Counts, logs and measures the objects that one event loads."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from loader.log import Log, Metrics
+from loader.outcomes import Outcome, Summary
+
+
+class Tally:
+    """The outcomes of one event: a log event for each object, a summary and metrics at the end.
+
+    Args:
+        log: where log events and metrics go.
+        environment: a dimension of the metrics.
+        clock: seconds, for durations.
+        now: the time, for lags.
+
+    Attributes:
+        outcomes: the latest outcome of each object, by path.
+        summary: all of them in numbers.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        environment: str,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ):
+        self.outcomes: dict[str, Outcome] = {}
+        self.summary = Summary()
+        self._log = log
+        self._metrics = Metrics(environment)
+        self._clock = clock
+        self._now = now
+        self._started = clock()
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Count the outcomes of a batch and log each."""
+        outcomes = list(outcomes)
+        self.summary.add(outcomes)
+        for outcome in outcomes:
+            self.outcomes[outcome.item.path] = outcome
+            self._log_outcome(outcome)
+            event_time = outcome.item.event_time
+            if outcome.is_committed and event_time:
+                lag = (self._now() - event_time).total_seconds() * 1000
+                self._metrics.add("CommitLag", max(0, round(lag)))
+
+    def finish(self, messages: int = 0, rejected: int = 0) -> None:
+        """Write the summary and the metrics of the event.
+
+        Args:
+            messages: number of messages in it.
+            rejected: number of those that must come back.
+        """
+        duration, summary = self._milliseconds(), self.summary
+        about = {"messages": messages, "rejected": rejected, "duration_ms": duration}
+        self._log("INFO", "loaded", objects=dict(summary.counts), rows=summary.rows, **about)
+        self._metrics.add("ObjectsLoaded", summary.committed)
+        self._metrics.add("RowsLoaded", summary.rows)
+        self._metrics.add("MessagesRejected", rejected)
+        if summary.done:
+            self._metrics.add("LoadDuration", duration)
+        self._log.metrics(self._metrics)
+
+    def _log_outcome(self, outcome: Outcome) -> None:
+        self._log(
+            "WARNING" if outcome.is_failed else "INFO",
+            "object",
+            object=outcome.item.uri,
+            etag=outcome.item.etag,
+            outcome=outcome.outcome,
+            rows=outcome.rows,
+            duration_ms=self._milliseconds(),
+            load_id=outcome.load_id,
+            **({"error": outcome.error} if outcome.error else {}),
+        )
+
+    def _milliseconds(self) -> int:
+        return round((self._clock() - self._started) * 1000)

@@ -1,0 +1,241 @@
+"""Answer an event: load what it names, and name exactly the messages that must come back."""
+
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from loader.aws.password import clickhouse_password
+from loader.aws.sqs import Queue
+from loader.bulk import resumable
+from loader.bulk.selection import BulkRequest
+from loader.clickhouse.http import open_http
+from loader.clickhouse.safety import UnsafeEngineError
+from loader.clickhouse.warehouse import Warehouse
+from loader.errors import LoaderError, PermanentError, RetryableError
+from loader.events import health, messages
+from loader.events.tally import Tally
+from loader.events.verdicts import Verdict, verdict
+from loader.files import BundleSource, bundle
+from loader.load import load
+from loader.log import Log
+from loader.objects import S3Object
+from loader.settings import Settings
+
+# Sets in how many seconds each message (by its receipt) comes back.
+Delay = Callable[[list[tuple[str, int]]], None]
+
+# Opens the warehouse; all its statements must be done by the deadline, if there is one.
+Connect = Callable[[float | None], Warehouse]
+
+
+@dataclass
+class Trigger:
+    """What the Lambda handler, `xapi-elt worker` and `xapi-elt invoke` do with an event.
+
+    Attributes:
+        settings: the settings.
+        connect: opens the warehouse; it is kept from event to event.
+        log: where log events and metrics go.
+        delay: sets when failed messages come back; without it their queue's visibility timeout
+            decides.
+        clock: seconds, for durations and deadlines.
+        now: the time, for lags.
+        committed: number of objects committed so far.
+    """
+
+    settings: Settings
+    connect: Connect
+    log: Log = field(default_factory=Log)
+    delay: Delay | None = None
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    committed: int = 0
+    _warehouse: Warehouse | None = None
+    _deadline: float | None = None
+
+    def answer(self, event: Any, seconds: float | None = None) -> dict[str, Any]:
+        """Do what an event requests.
+
+        Args:
+            event: any that `messages.read` knows.
+            seconds: time to do it in, if there is a limit.
+
+        Returns:
+            For messages of a queue, those that must come back (`batchItemFailures`); else what was
+            done.
+
+        Raises:
+            LoaderError: something failed, and there is no queue to report it to.
+        """
+        self._deadline = None if seconds is None else self.clock() + seconds
+        try:
+            request = messages.read(event)
+        except messages.UnknownEventError as error:
+            self.log("ERROR", "unknown_event", error=str(error), body=event)
+            raise
+        if isinstance(request, messages.Notifications):
+            return self._load_notifications(request)
+        if isinstance(request, messages.Bundle):
+            return self._load_bundle(request)
+        if isinstance(request, BulkRequest):
+            return self._load_bulk(request)
+        return health.answer(self._open, self.settings, request.diagnostics)
+
+    def prepare(self) -> None:
+        """Open the warehouse before the first event, so that dbt finds the tables of an embedded
+        database and an unsafe engine is refused. A server that is down is no reason to stop.
+
+        Raises:
+            UnavailableError: another process has the embedded database open.
+            UnsafeEngineError: the engine is refused (see `clickhouse.safety`).
+        """
+        try:
+            self._open()
+        except LoaderError as error:
+            if isinstance(error, UnsafeEngineError) or self.settings.target == "embedded":
+                raise
+            self.log("WARNING", "no_warehouse", error=str(error))
+
+    def close(self) -> None:
+        """Close the warehouse; the next event opens it again."""
+        if self._warehouse:
+            self._warehouse.close()
+        self._warehouse = None
+
+    def _open(self) -> Warehouse:
+        if self._warehouse is None:
+            self._warehouse = self.connect(self._deadline)
+        self._warehouse.deadline = self._deadline
+        return self._warehouse
+
+    def _load_notifications(self, request: messages.Notifications) -> dict[str, Any]:
+        """Unpack, load, judge each message, answer."""
+        objects = [item for message in request.messages for item in message.objects]
+        tally, stopped = self._load(
+            objects,
+            lambda warehouse: load(warehouse, self.settings, objects, mode="event"),
+        )
+        verdicts = [verdict(message, tally.outcomes, stopped) for message in request.messages]
+        failed = [one for one in verdicts if one.failed]
+        for one in failed:
+            self._log_rejected(one)
+        self._finish(tally, len(verdicts), len(failed))
+        if request.queued:
+            self._set_delays(failed)
+            return {"batchItemFailures": [{"itemIdentifier": one.message.id} for one in failed]}
+        _raise_first(failed)
+        return _numbers(tally)
+
+    def _load_bundle(self, request: messages.Bundle) -> dict[str, Any]:
+        body = request.body.encode("utf-8", "surrogatepass")
+        item = bundle(body, request.key, self.now())
+
+        def load_body(warehouse: Warehouse) -> Iterable:
+            source = BundleSource(warehouse, self.settings, body)
+            return load(warehouse, self.settings, [item], mode="test", source=source)
+
+        tally, stopped = self._load([item], load_body)
+        failed = [verdict(messages.Message(objects=(item,)), tally.outcomes, stopped)]
+        failed = [one for one in failed if one.failed]
+        self._finish(tally, 1, len(failed))
+        _raise_first(failed)
+        return _numbers(tally) | {"key": item.key}
+
+    def _load_bulk(self, request: BulkRequest) -> dict[str, Any]:
+        tally, deadline = self._tally(), self._deadline
+
+        def remaining() -> float:
+            return float("inf") if deadline is None else deadline - self.clock()
+
+        answer = resumable.run(self._open, self.settings, request, remaining, tally.add)
+        if not request.dry_run:
+            self._finish(tally)
+        return answer
+
+    def _load(
+        self, objects: list[S3Object], batches: Callable[[Warehouse], Iterable]
+    ) -> tuple[Tally, Exception | None]:
+        """Load objects; returns their outcomes and what ended it before all were attempted."""
+        tally = self._tally()
+        try:
+            for outcomes in batches(self._open()) if objects else ():
+                tally.add(outcomes)
+        except LoaderError as error:
+            self.log("ERROR", "load_stopped", error=str(error))
+            return tally, error
+        except Exception as error:
+            # A defect of this program must not acknowledge anything either.
+            self.log("ERROR", "load_broke", error=repr(error), trace=traceback.format_exc())
+            self.close()
+            return tally, error
+        return tally, None
+
+    def _tally(self) -> Tally:
+        return Tally(self.log, self.settings.environment, self.clock, self.now)
+
+    def _finish(self, tally: Tally, messages: int = 0, rejected: int = 0) -> None:
+        tally.finish(messages, rejected)
+        self.committed += tally.summary.committed
+
+    def _log_rejected(self, failed: Verdict) -> None:
+        message = failed.message
+        about = {"message_id": message.id, "receives": message.receives, "error": failed.reasons}
+        if message.error:
+            self.log("ERROR", "unknown_message", **about, body=message.body)
+        else:
+            self.log("WARNING", "message_rejected", **about, retryable=failed.retryable)
+
+    def _set_delays(self, failed: list[Verdict]) -> None:
+        """Set when failed messages come back. If that fails, the queue's visibility timeout
+        decides."""
+        if not failed or not self.delay:
+            return
+        base = self.settings.retry_seconds
+        try:
+            self.delay([(one.message.receipt, one.wait(base)) for one in failed])
+        except LoaderError as error:
+            self.log("WARNING", "delay_refused", error=str(error))
+
+
+def from_settings(
+    settings: Settings, delay: Delay | None = None, log: Log | None = None
+) -> Trigger:
+    """The trigger for the target of the settings: a server over HTTP, or the embedded engine."""
+    connect = _connect_embedded if settings.target == "embedded" else _connect_server
+    return Trigger(settings, partial(connect, settings), log or Log(settings.log_level), delay)
+
+
+def for_lambda() -> Trigger:
+    """The trigger of the deployed function, with the settings of its environment."""
+    settings = Settings.from_env()
+    delay = Queue(settings.queue_url).delay if settings.queue_url else None
+    return from_settings(settings, delay)
+
+
+def _connect_server(settings: Settings, deadline: float | None) -> Warehouse:
+    return open_http(settings, lambda: clickhouse_password(settings), deadline)
+
+
+def _connect_embedded(settings: Settings, deadline: float | None) -> Warehouse:
+    # Imported here: the Lambda has no engine.
+    from loader.clickhouse import schema
+    from loader.clickhouse.connect import open_warehouse
+
+    warehouse = open_warehouse(settings)
+    schema.init(warehouse, settings)
+    return warehouse
+
+
+def _numbers(tally: Tally) -> dict[str, Any]:
+    return {"objects": dict(tally.summary.counts), "rows": tally.summary.rows}
+
+
+def _raise_first(failed: list[Verdict]) -> None:
+    """Raise what failed, where no queue waits for it."""
+    if failed:
+        kind = RetryableError if failed[0].retryable else PermanentError
+        raise kind("; ".join(failed[0].reasons[:3]))

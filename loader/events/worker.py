@@ -1,0 +1,205 @@
+"""Consume the queue without Lambda, as its event source mapping would."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from loader.aws.sqs import Queue
+from loader.dbt_run import Transform
+from loader.errors import LoaderError
+from loader.events.trigger import Trigger
+from loader.log import Log
+
+# Seconds of one long poll: the longest that a stop has to wait.
+POLL = 5
+
+# Longest pause after the queue did not answer, in seconds.
+LONGEST_PAUSE = 30
+
+
+@dataclass
+class Totals:
+    """What a worker has done."""
+
+    batches: int = 0
+    messages: int = 0
+    failed: int = 0
+    transforms: int = 0
+    failed_transforms: int = 0
+
+
+class Worker:
+    """Receives batches from a queue and acknowledges exactly what is done.
+
+    Args:
+        queue: where the messages come from; it moves those that failed too often to its
+            dead-letter queue itself.
+        trigger: loads the batches; the worker replaces its `delay`.
+        log: where log events go.
+        batch_size: largest number of messages in a batch.
+        window: seconds to wait for a full batch, from its first message.
+        transform: runs dbt after loads; None to leave that to others.
+        poll: seconds of one long poll.
+        release: whether to close the warehouse after each batch, for other processes.
+        stop: when set, the worker ends after the current batch.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        trigger: Trigger,
+        log: Log,
+        *,
+        batch_size: int = 100,
+        window: float = 5,
+        transform: Transform | None = None,
+        poll: int = POLL,
+        release: bool = False,
+        stop: threading.Event | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.totals = Totals()
+        self._queue = queue
+        self._trigger = trigger
+        self._log = log
+        self._batch_size = batch_size
+        self._window = window
+        self._transform = transform
+        self._poll = poll
+        self._release = release
+        self._stop = stop or threading.Event()
+        self._clock = clock
+        self._delays: list[tuple[str, int]] = []
+        trigger.delay = self._delays.extend
+
+    def run(self, once: bool = False) -> Totals:
+        """Work until `stop` is set.
+
+        Args:
+            once: end when the queue is empty.
+
+        Raises:
+            LoaderError: with `once`, the queue does not answer.
+            UnavailableError: another process has the embedded database open.
+        """
+        self._trigger.prepare()
+        if self._release:
+            self._trigger.close()
+        visibility = self._ask_visibility(once)
+        self._log("INFO", "started", queue=self._queue.url, visibility_seconds=visibility)
+        pause = 1.0
+        while not self._stop.is_set():
+            try:
+                records = self._collect(once)
+                pause = 1.0
+            except LoaderError as error:
+                if once:
+                    raise
+                self._log("ERROR", "queue_silent", error=str(error), pause_seconds=pause)
+                self._stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            if records:
+                self._process(records, visibility)
+            self._build(idle=not records)
+            if once and not records:
+                break
+        self._trigger.close()
+        self._log("INFO", "stopped", **vars(self.totals))
+        return self.totals
+
+    def _ask_visibility(self, once: bool) -> int:
+        """The queue's visibility timeout in seconds; 30 if the queue does not answer."""
+        try:
+            return max(self._queue.visibility(), 1)
+        except LoaderError as error:
+            if once:
+                raise
+            self._log("WARNING", "queue_silent", error=str(error))
+            return 30
+
+    def _collect(self, once: bool) -> list[dict[str, Any]]:
+        """A batch: as many messages as fit and arrive within the window; with `once`, those that
+        are there now."""
+        wait = min(self._poll, 1) if once else self._poll
+        records = self._queue.receive(self._batch_size, wait)
+        until = self._clock() + self._window
+        while 0 < len(records) < self._batch_size and not self._stop.is_set():
+            left = until - self._clock()
+            if left <= 0:
+                break
+            try:
+                wait = 0 if once else min(int(left) + 1, self._poll)
+                more = self._queue.receive(self._batch_size - len(records), wait)
+            except LoaderError:
+                break  # the messages received so far come first
+            records += more
+            if once and not more:
+                break
+        return records
+
+    def _process(self, records: list[dict[str, Any]], visibility: int) -> None:
+        """Load a batch, acknowledge what is done, leave the rest to the queue."""
+        self._delays.clear()
+        receipts = {record["messageId"]: record["receiptHandle"] for record in records}
+        failed = set(receipts)
+        try:
+            with self._kept_hidden(list(receipts.values()), visibility):
+                answer = self._trigger.answer({"Records": records})
+            failed = _failed_ids(answer, receipts)
+        except Exception as error:
+            # Nothing of the batch is acknowledged; it comes back after the visibility timeout.
+            self._log("ERROR", "batch_broke", error=repr(error))
+        finally:
+            if self._release:
+                self._trigger.close()
+        try:
+            self._queue.delete(receipt for id_, receipt in receipts.items() if id_ not in failed)
+            self._queue.delay(self._delays)
+        except LoaderError as error:
+            # They will come back, and the ledger will skip them.
+            self._log("WARNING", "queue_refused", error=str(error))
+        self.totals.batches += 1
+        self.totals.messages += len(records)
+        self.totals.failed += len(failed)
+
+    @contextmanager
+    def _kept_hidden(self, receipts: list[str], visibility: int):
+        """Keep messages hidden from other workers while this one works on them."""
+        done = threading.Event()
+
+        def extend() -> None:
+            while not done.wait(max(visibility / 3, 0.3)):
+                try:
+                    self._queue.delay((receipt, visibility) for receipt in receipts)
+                except LoaderError as error:
+                    self._log("WARNING", "heartbeat_refused", error=str(error))
+
+        thread = threading.Thread(target=extend, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _build(self, idle: bool) -> None:
+        """Run dbt if something new was committed and it is time."""
+        if not self._transform or self._stop.is_set():
+            return
+        self._transform.note(self._trigger.committed)
+        if self._transform.is_due(idle):
+            self._trigger.close()  # one process owns an embedded database
+            self.totals.transforms += 1
+            if not self._transform.run(self._stop):
+                self.totals.failed_transforms += 1
+
+
+def _failed_ids(answer: dict[str, Any], receipts: dict[str, str]) -> set[str]:
+    """The messages that must not be acknowledged: those named, or all of them if the answer names
+    one that was not in the batch (as Lambda does)."""
+    named = {failure.get("itemIdentifier") for failure in answer["batchItemFailures"]}
+    return named if named <= receipts.keys() else set(receipts)

@@ -1,0 +1,242 @@
+"""Lines that do not come from S3: local files, and bundles that travel in an event."""
+
+import gzip
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from loader.clickhouse.warehouse import Warehouse
+from loader.errors import PermanentError, SettingsError
+from loader.objects import SUFFIXES, S3Object, check_readable
+from loader.settings import Settings
+from loader.sources import COUNTED, INTO_STATEMENTS, LOAD_SETTINGS
+
+# Bytes of a local file per INSERT into a server.
+UPLOAD_BLOCK = 32 * 1024 * 1024
+
+INSERT_FILES = f"""
+{INTO_STATEMENTS}
+select
+    {{load_id:UUID}},
+    '',
+    _path,
+    transform(_path, {{paths:Array(String)}}, {{etags:Array(String)}}, ''),
+    assumeNotNull(_size),
+    assumeNotNull(_time),
+    {COUNTED},
+    line
+from file({{pattern:String}}, 'LineAsString', 'line String')
+where _path in {{paths:Array(String)}}
+settings {LOAD_SETTINGS}
+"""
+
+INSERT_LINES_OF_FILE = f"""
+{INTO_STATEMENTS}
+select
+    {{load_id:UUID}},
+    '',
+    {{key:String}},
+    {{etag:String}},
+    {{size:UInt64}},
+    fromUnixTimestamp64Milli({{modified:Int64}}),
+    {COUNTED},
+    line
+from file({{file:String}}, 'LineAsString', 'line String')
+settings {LOAD_SETTINGS}
+"""
+
+# It must not end with a line break: that would be the first line of the data.
+UPLOAD_LINES = f"""
+{INTO_STATEMENTS}
+select
+    {{load_id:UUID}},
+    '',
+    {{key:String}},
+    {{etag:String}},
+    {{size:UInt64}},
+    fromUnixTimestamp64Milli({{modified:Int64}}),
+    rowNumberInAllBlocks() + 1 + {{lines_before:UInt64}},
+    line
+from input('line String')
+settings {LOAD_SETTINGS}, max_insert_threads = 1, max_threads = 1
+format LineAsString"""
+
+
+class FileSource:
+    """Local files that an embedded ClickHouse reads itself with `file()`."""
+
+    def __init__(self, warehouse: Warehouse):
+        self._warehouse = warehouse
+
+    def check(self, item: S3Object) -> None:
+        """See `Source.check`."""
+        if not Path(item.key).is_file():
+            raise PermanentError(f"{item.key}: no such file")
+
+    def stat(self, batch: list[S3Object]) -> dict[str, S3Object]:
+        """See `Source.stat`."""
+        return {item.path: _stat_file(Path(item.key)) for item in batch if Path(item.key).is_file()}
+
+    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+        """See `Source.insert`."""
+        self._warehouse.command(
+            INSERT_FILES,
+            load_id=str(load_id),
+            pattern=_folder_pattern(batch),
+            paths=[item.key for item in batch],
+            etags=[item.etag for item in batch],
+        )
+
+    def count_lines(self, item: S3Object) -> int:
+        """See `Source.count_lines`."""
+        with _open(Path(item.key)) as lines:
+            return sum(1 for _ in lines)
+
+
+class UploadSource(FileSource):
+    """Local files whose lines are sent to a server, which cannot see them. They pass unread:
+    blocks of bytes, cut at line ends."""
+
+    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+        """See `Source.insert`; here one statement per block of a file."""
+        for item in batch:
+            lines_before = 0
+            for block in _blocks(Path(item.key)):
+                self._warehouse.command(
+                    UPLOAD_LINES,
+                    data=block,
+                    load_id=str(load_id),
+                    key=item.key,
+                    etag=item.etag,
+                    size=item.size,
+                    modified=int(item.last_modified.timestamp() * 1000),
+                    lines_before=lines_before,
+                )
+                lines_before += block.count(b"\n")
+
+
+def local_objects(target: Path) -> list[S3Object]:
+    """The JSONL files that a path names: itself, or all below a folder.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    target = target.expanduser().resolve()
+    if target.is_file():
+        return [S3Object("", str(target))]
+    found = sorted(path for suffix in SUFFIXES for path in target.rglob(f"*{suffix}"))
+    if not found:
+        accepted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+        raise SettingsError(f"{target}: no such file, or a folder without {accepted}")
+    return [S3Object("", str(path)) for path in found]
+
+
+def _folder_pattern(batch: list[S3Object]) -> str:
+    """The glob that covers files of one folder; what a path has of `{ } * ?` becomes `?`."""
+    folder = str(Path(batch[0].key).parent)
+    return f"{folder.translate({ord(mark): '?' for mark in '{}*?'})}/*"
+
+
+def _stat_file(path: Path) -> S3Object:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "md5").hexdigest()
+    status = path.stat()
+    return S3Object(
+        bucket="",
+        key=str(path),
+        etag=digest,
+        size=status.st_size,
+        last_modified=datetime.fromtimestamp(status.st_mtime, UTC),
+    )
+
+
+def _open(path: Path) -> BinaryIO:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The file in blocks that end at a line end."""
+    with _open(path) as file:
+        while block := file.read(UPLOAD_BLOCK):
+            yield block + file.readline()
+
+
+def bundle_key(
+    section_id: int, category: str, uploaded_at: datetime, digest: str, suffix: str = ".jsonl"
+) -> str:
+    """The key of a bundle, as the learning platform names it.
+
+    Args:
+        uploaded_at: the time that a backfill by date goes by.
+        digest: 32 hexadecimal digits that make the name unique.
+
+    Raises:
+        SettingsError: the category cannot be a folder.
+    """
+    if not category or "/" in category or not category.isprintable():
+        raise SettingsError(f"--category is {category!r}; accepted: a name without '/'")
+    time = uploaded_at.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+    return f"section/{section_id}/{category}/{time}_{digest[:32].upper()}{suffix}"
+
+
+def bundle(body: bytes, key: str, now: datetime) -> S3Object:
+    """A bundle as the ledger names it: no bucket, and the MD5 of its content as version.
+
+    Args:
+        key: its name; if empty one made of the content, so that the same content is one bundle.
+        now: when it came.
+    """
+    digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    return S3Object(
+        bucket="",
+        key=key or f"section/0/bundle/{digest}.jsonl",
+        etag=digest,
+        size=len(body),
+        last_modified=now,
+    )
+
+
+class BundleSource:
+    """Lines of one bundle (see `Source`): sent along with the statement, or from a file that an
+    embedded ClickHouse reads."""
+
+    def __init__(self, warehouse: Warehouse, settings: Settings, body: bytes):
+        self._warehouse = warehouse
+        self._settings = settings
+        self._body = body
+
+    def check(self, item: S3Object) -> None:
+        """See `Source.check`."""
+        check_readable(item, {""})
+
+    def stat(self, batch: list[S3Object]) -> dict[str, S3Object]:
+        """See `Source.stat`."""
+        return {item.path: item for item in batch}
+
+    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+        """See `Source.insert`."""
+        [item] = batch
+        if item.last_modified is None:
+            raise PermanentError(f"{item.uri}: a bundle has a time")
+        values = {
+            "load_id": str(load_id),
+            "key": item.key,
+            "etag": item.etag,
+            "size": item.size,
+            "modified": int(item.last_modified.timestamp() * 1000),
+        }
+        if self._settings.target != "embedded":
+            self._warehouse.command(UPLOAD_LINES, data=self._body, lines_before=0, **values)
+            return
+        with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
+            file.write(self._body)
+            file.flush()
+            self._warehouse.command(INSERT_LINES_OF_FILE, file=file.name, **values)
+
+    def count_lines(self, item: S3Object) -> int:
+        """See `Source.count_lines`."""
+        return self._body.count(b"\n") + (not self._body.endswith(b"\n"))

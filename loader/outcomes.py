@@ -1,0 +1,94 @@
+"""What became of objects: one outcome each, and their summary."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from loader.objects import S3Object
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one object.
+
+    Attributes:
+        item: the object, with the version that was read where one was.
+        outcome: committed, skipped (the ledger already has this version), ignored (by policy: the
+            ledger has another version), failed or unknown (no answer in time). Only committed
+            rows count.
+        rows: lines loaded.
+        error: why it failed, in one line.
+        retryable: whether another attempt may succeed.
+        load_id: the attempt; None if there was none.
+    """
+
+    item: S3Object
+    outcome: str
+    rows: int = 0
+    error: str = ""
+    retryable: bool = False
+    load_id: UUID | None = None
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether its lines are visible now."""
+        return self.outcome == "committed"
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it has to be loaded again: it failed, or nobody knows."""
+        return self.outcome in ("failed", "unknown")
+
+
+@dataclass
+class Summary:
+    """What became of many objects.
+
+    Attributes:
+        requested: number of objects to load.
+        counts: objects by outcome (see `Outcome`).
+        rows: lines loaded.
+        bytes: bytes of the loaded objects, as stored.
+        inserts: load attempts that committed something.
+        failed: the outcomes failed and unknown.
+        seconds: how long it took.
+        stopped: why the rest was not attempted; '' if everything was.
+    """
+
+    requested: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    bytes: int = 0
+    inserts: int = 0
+    failed: list[Outcome] = field(default_factory=list)
+    seconds: float = 0.0
+    stopped: str = ""
+
+    @property
+    def done(self) -> int:
+        """Number of objects that were attempted."""
+        return self.counts.total()
+
+    @property
+    def committed(self) -> int:
+        """Number of objects that were committed."""
+        return self.counts["committed"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything requested is done."""
+        return not self.failed and not self.stopped
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Count the outcomes of a batch."""
+        load_ids = set()
+        for outcome in outcomes:
+            self.counts[outcome.outcome] += 1
+            if outcome.is_committed:
+                self.rows += outcome.rows
+                self.bytes += outcome.item.size
+                load_ids.add(outcome.load_id)
+            elif outcome.is_failed:
+                self.failed.append(outcome)
+        self.inserts += len(load_ids)

@@ -1,7 +1,0 @@
-"""A made-up data lake in the shape Torus writes: the same plan gives the same bytes."""
-
-from loader.sample.lake import SampleObject, SampleSummary, objects, summarise
-from loader.sample.plan import SamplePlan
-from loader.sample.torus import OLI
-
-__all__ = ["OLI", "SampleObject", "SamplePlan", "SampleSummary", "objects", "summarise"]

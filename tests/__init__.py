@@ -1,0 +1,1 @@
+"""Tests; `make quick`, `make test` and the long ones: see the Makefile."""

@@ -1,0 +1,70 @@
+"""What the tests of worker, dbt's runs and producers share: a queue, a worker on it, its loads."""
+
+import io
+import json
+from contextlib import closing
+
+import boto3
+import pytest
+
+from loader.aws.sqs import Queue
+from loader.clickhouse.connect import open_warehouse
+from loader.events.trigger import from_settings
+from loader.events.worker import Worker
+from loader.log import Log
+from loader.settings import Settings
+
+LINE = b'{"verb":{"id":"x"}}\n'
+
+ROWS = "select key, count() as rows from {raw:Identifier}.statements group by key order by key"
+LOADS = "select key, outcome, mode, load_id from {raw:Identifier}.loads order by committed_at, key"
+
+
+@pytest.fixture
+def queue(bucket, monkeypatch) -> str:
+    """A queue whose messages go to its dead-letter queue after two attempts."""
+    sqs = boto3.client("sqs")
+    dead = sqs.create_queue(QueueName=f"{bucket}-dead")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]
+    redrive = {"deadLetterTargetArn": arn["QueueArn"], "maxReceiveCount": 2}
+    attributes = {"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "30"}
+    url = sqs.create_queue(QueueName=bucket, Attributes=attributes)["QueueUrl"]
+    monkeypatch.setenv("XAPI_SQS_QUEUE_URL", url)
+    monkeypatch.setenv("XAPI_RETRY_SECONDS", "0")
+    return url
+
+
+@pytest.fixture
+def tell(queue, bucket):
+    """Put messages into the queue that name objects: tell(key, …)."""
+
+    def send(*keys: str) -> None:
+        for key in keys:
+            body = json.dumps({"bucket": bucket, "key": key})
+            boto3.client("sqs").send_message(QueueUrl=queue, MessageBody=body)
+
+    return send
+
+
+def held(url: str) -> tuple[int, int]:
+    """Messages that wait, and messages that somebody works on."""
+    answer = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    found = answer["Attributes"]
+    waiting = int(found["ApproximateNumberOfMessages"])
+    return waiting, int(found["ApproximateNumberOfMessagesNotVisible"])
+
+
+def work(queue: str, **options):
+    """Run a worker in this process until the queue is empty; its totals and its log."""
+    settings, output = Settings.from_env(), io.StringIO()
+    log = Log("DEBUG", output)
+    options.setdefault("trigger", from_settings(settings, log=log))
+    worker = Worker(Queue(queue), log=log, poll=0, release=True, **options)
+    totals = worker.run(once=True)
+    return totals, [json.loads(line) for line in output.getvalue().splitlines()]
+
+
+def ask(sql: str) -> list[dict]:
+    """Ask the embedded database, which nobody else may have open."""
+    with closing(open_warehouse(Settings.from_env(), wait=1)) as warehouse:
+        return warehouse.query(sql)

@@ -1,0 +1,1 @@
+"""Tests of loading, on a real ClickHouse and a stand-in for S3."""

@@ -1,0 +1,121 @@
+"""Garbage: old lines that no commit names go, everything else stays."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from loader.load import load
+from loader.objects import S3Object
+from loader.pipeline import Pipeline
+from tests.helpers.bulk_lake import rows, run_cli
+
+HOUR = 3600
+
+LEAVE_LINES = """
+insert into {raw:Identifier}.statements (load_id, bucket, key, source_line, line, loaded_at)
+select {load_id:UUID}, 'lake', {key:String}, number + 1, 'x', now64(3) - {age:UInt32}
+from numbers({lines:UInt32})
+"""
+
+LEDGER = """
+insert into {raw:Identifier}.loads (load_id, bucket, outcome)
+select {load_id:UUID}, 'lake', {outcome:String}
+"""
+
+LEAVE_STARTS = """
+insert into {database:Identifier}.load_applications (state, load_id, recorded_at)
+select {state:String}, generateUUIDv4(), now64(3) - {age:UInt32}
+"""
+
+APPLICATIONS = """
+create table {database:Identifier}.load_applications
+(
+    model LowCardinality(String), state LowCardinality(String), load_id UUID,
+    recorded_at DateTime64(3, 'UTC')
+)
+engine = MergeTree order by (model, state, load_id)
+"""
+
+LINES = "select key, count() as n from {raw:Identifier}.statements group by key order by key"
+
+COMMITTED, OLD, MIXED, YOUNG, UNKNOWN = (f"00000000-0000-0000-0000-{n:012}" for n in range(5))
+
+
+@pytest.fixture
+def leftovers(chdb_path):
+    """Lines of a committed load; leftovers of 30 hours, of 1 hour, of both, and of an attempt
+    that timed out; notes of dbt runs."""
+    with Pipeline.from_env() as pipeline:
+        pipeline.init()
+        run = pipeline.warehouse.command
+        run(LEAVE_LINES, load_id=COMMITTED, key="committed.jsonl", age=99 * HOUR, lines=1)
+        run(LEAVE_LINES, load_id=OLD, key="a.jsonl", age=30 * HOUR, lines=3)
+        run(LEAVE_LINES, load_id=YOUNG, key="a.jsonl", age=1 * HOUR, lines=4)
+        run(LEAVE_LINES, load_id=MIXED, key="a.jsonl", age=30 * HOUR, lines=5)
+        run(LEAVE_LINES, load_id=MIXED, key="a.jsonl", age=1 * HOUR, lines=5)
+        run(LEAVE_LINES, load_id=UNKNOWN, key="a.jsonl", age=25 * HOUR, lines=2)
+        run(LEDGER, load_id=COMMITTED, outcome="committed")
+        run(LEDGER, load_id=UNKNOWN, outcome="unknown")
+        run(APPLICATIONS)
+        for state, age in (("started", 30), ("started", 1), ("applied", 30)):
+            run(LEAVE_STARTS, state=state, age=age * HOUR)
+
+
+def test_old_leftovers_go_and_nothing_else(leftovers, capsys):
+    found = json.loads(run_cli(capsys, "gc", "--json"))
+    assert found == {"loads": 2, "lines": 5, "starts": 1, "dry_run": False}
+    # A load whose last line is young may be under way, however old its first one is.
+    assert rows(LINES) == [{"key": "a.jsonl", "n": 14}, {"key": "committed.jsonl", "n": 1}]
+    states = rows(
+        "select state, count() as n from {database:Identifier}.load_applications "
+        "group by state order by state"
+    )
+    assert states == [{"state": "applied", "n": 1}, {"state": "started", "n": 1}]
+    again = json.loads(run_cli(capsys, "gc", "--json"))
+    assert (again["loads"], again["lines"], again["starts"]) == (0, 0, 0)
+
+
+def test_a_dry_run_counts_the_same_and_removes_nothing(leftovers, capsys):
+    before = rows(LINES)
+    said = run_cli(capsys, "gc", "--dry-run")
+    assert said.startswith("would remove: 5 lines of 2 loads")
+    assert rows(LINES) == before
+
+
+def test_the_age_is_what_is_asked_for(leftovers, capsys):
+    found = json.loads(run_cli(capsys, "gc", "--older-than", "0", "--json"))
+    assert (found["loads"], found["lines"], found["starts"]) == (4, 19, 2)
+    # What is committed stays, whatever its age.
+    assert rows(LINES) == [{"key": "committed.jsonl", "n": 1}]
+
+
+def test_many_loads_go_in_several_statements(leftovers, capsys, monkeypatch):
+    monkeypatch.setattr("loader.gc.MOST_IDS", 1)
+    assert json.loads(run_cli(capsys, "gc", "--json"))["loads"] == 2
+
+
+def test_without_dbt_tables_it_works_on_raw_alone(chdb_path, capsys):
+    run_cli(capsys, "init")
+    found = json.loads(run_cli(capsys, "gc", "--json"))
+    assert found == {"loads": 0, "lines": 0, "starts": 0, "dry_run": False}
+
+
+def test_a_load_that_slept_until_gc_took_its_lines_does_not_commit(put, bucket, chdb_path):
+    put("section/1/video/a.jsonl", b"x\ny")
+    with Pipeline.from_env() as pipeline:
+        pipeline.init()
+        start = datetime.now(UTC)
+
+        def clock() -> datetime:
+            """The start, and then the day after; gc has run in between."""
+            if not pipeline.warehouse.query(LINES):
+                return start
+            assert pipeline.gc(age=0).lines == 2
+            return start + timedelta(days=1)
+
+        items = [S3Object(bucket, "section/1/video/a.jsonl")]
+        (outcomes,) = load(pipeline.warehouse, pipeline.settings, items, clock=clock)
+        assert [(one.outcome, one.retryable) for one in outcomes] == [("failed", True)]
+        assert "not committed, because gc may" in outcomes[0].error
+        assert pipeline.load(f"s3://{bucket}/section/1/video/a.jsonl").rows == 2

@@ -1,0 +1,212 @@
+"""The worker: Lambda's event source mapping on a queue of one's own; and the commands around it."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import boto3
+import pytest
+
+from loader.aws.sqs import Queue
+from loader.errors import RetryableError
+from loader.events.worker import Worker
+from loader.log import Log
+from tests.helpers.ministack import wait_until
+from tests.helpers.paths import EVENTS
+from tests.helpers.worker_queue import LINE, LOADS, ROWS, ask, held, queue, tell, work
+
+__all__ = ["queue", "tell"]
+
+COMMAND = Path(sys.executable).with_name("xapi-elt")
+
+
+def test_a_queue_is_worked_off_in_one_insert(chdb_path, queue, put, tell):
+    """SQS hands out ten messages at most; a batch is of several such handfuls."""
+    keys = [f"section/{n:02}/video/a.jsonl" for n in range(23)]
+    for key in keys:
+        put(key, LINE)
+    tell(*keys)
+    totals, _ = work(queue)
+    assert (totals.batches, totals.messages, totals.failed) == (1, 23, 0)
+    assert held(queue) == (0, 0)
+    assert {row["key"]: row["rows"] for row in ask(ROWS)} == dict.fromkeys(keys, 1)
+    assert len({row["load_id"] for row in ask(LOADS)}) == 1
+
+
+def test_a_batch_has_no_more_messages_than_it_may(chdb_path, queue, put, tell):
+    keys = [f"section/{n:02}/video/a.jsonl" for n in range(5)]
+    for key in keys:
+        put(key, LINE)
+    tell(*keys)
+    totals, _ = work(queue, batch_size=2)
+    assert (totals.batches, totals.messages) == (3, 5)
+
+
+def test_only_what_failed_comes_again_and_ends_in_the_dead_letter_queue(
+    chdb_path, queue, put, tell
+):
+    put("section/1/video/good.jsonl", LINE)
+    tell("section/1/video/good.jsonl", "section/1/video/gone.jsonl")
+    totals, log = work(queue)
+    # Once with the other one, once alone; the third time it is not handed out any more.
+    assert (totals.messages, totals.failed) == (3, 2)
+    assert held(queue) == (0, 0)
+    assert held(f"{queue}-dead") == (1, 0)
+    assert {row["key"]: row["rows"] for row in ask(ROWS)} == {"section/1/video/good.jsonl": 1}
+    outcomes = [(row["key"], row["outcome"]) for row in ask(LOADS)]
+    assert outcomes.count(("section/1/video/gone.jsonl", "failed")) == 2
+    assert [line["error"] for line in log if line.get("event") == "message_rejected"]
+
+
+class FakeTrigger:
+    """Answers what it is told to, after a while."""
+
+    def __init__(self, answer, seconds=0.0):
+        self.committed = 0
+        self.delay = None
+        self._answer = answer
+        self._seconds = seconds
+
+    def answer(self, event):
+        time.sleep(self._seconds)
+        return self._answer(event) if callable(self._answer) else self._answer
+
+    def prepare(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def broken(event):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        broken,
+        {},
+        {"batchItemFailures": [{"itemIdentifier": "nobody knows it"}]},
+        {"batchItemFailures": [{"itemIdentifier": ""}]},
+        {"batchItemFailures": [{}]},
+    ],
+)
+def test_an_answer_that_makes_no_sense_acknowledges_nothing(queue, tell, answer):
+    tell("a.jsonl", "b.jsonl")
+    totals, _ = work(queue, trigger=FakeTrigger(answer))
+    assert (totals.messages, totals.failed) == (2, 2)
+    assert held(queue) == (0, 2)
+
+
+def test_a_long_load_keeps_its_messages_hidden(queue, tell):
+    boto3.client("sqs").set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "1"})
+    tell("a.jsonl")
+    others = []
+
+    def look(event):
+        for _ in range(4):
+            time.sleep(0.4)
+            others.extend(Queue(queue).receive(10, 0))
+        return {"batchItemFailures": []}
+
+    totals, _ = work(queue, trigger=FakeTrigger(look))
+    assert (totals.messages, totals.failed, others) == (1, 0, [])
+    assert held(queue) == (0, 0)
+
+
+def test_a_queue_that_is_not_there_is_said_at_once(s3_endpoint, monkeypatch):
+    with pytest.raises(RetryableError, match=r"NonExistentQueue|does not exist"):
+        work(f"{s3_endpoint}/123456789012/no-such-queue")
+
+
+def test_a_queue_that_is_silent_for_a_while_is_waited_for(monkeypatch):
+    answers = [RetryableError("silence"), RetryableError("silence"), []]
+    stop, output = threading.Event(), io.StringIO()
+
+    def receive(most, wait):
+        answer = answers.pop(0)
+        if isinstance(answer, RetryableError):
+            raise answer
+        stop.set()
+        return answer
+
+    queue = SimpleNamespace(url="q", receive=receive, visibility=lambda: 1)
+    monkeypatch.setattr(stop, "wait", lambda seconds: None)
+    Worker(queue, FakeTrigger({}), Log(stream=output), stop=stop).run()
+    assert output.getvalue().count("queue_silent") == 2
+
+
+def start_worker(*options: str) -> subprocess.Popen:
+    """The command, as a process of its own; its log is JSON on standard output."""
+    return subprocess.Popen(
+        [COMMAND, "worker", "--json", *options], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_sigterm_ends_the_worker_after_the_batch_in_hand(chdb_path, queue, put, tell):
+    keys = [f"section/{n}/video/a.jsonl" for n in range(3)]
+    for key in keys:
+        put(key, LINE)
+    process = start_worker("--window", "0")
+    try:
+        assert '"started"' in process.stdout.readline()
+        tell(*keys)
+        wait_until(lambda: '"object"' in process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    stopped = json.loads(output.splitlines()[-1])
+    assert stopped["event"] == "stopped"
+    # What it took is done and acknowledged; what it did not take still waits.
+    assert held(queue) == (3 - stopped["messages"], 0)
+    subprocess.run([COMMAND, "worker", "--once"], check=True, stderr=subprocess.DEVNULL)
+    assert {row["key"]: row["rows"] for row in ask(ROWS)} == dict.fromkeys(keys, 1)
+
+
+# Commands ------------------------------------------------------------------------------------
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a command."""
+    return subprocess.run(
+        [COMMAND, *arguments], env=os.environ | environment, capture_output=True, text=True
+    )
+
+
+def test_invoke_runs_an_event_here(chdb_path, s3_endpoint, tmp_path):
+    done = run("invoke", str(EVENTS / "bundle.json"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 2
+    batch = {"eventSource": "aws:sqs", "messageId": "1", "body": "odd"}
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"Records": [batch]}))
+    done = run("invoke", str(event))
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"batchItemFailures": [{"itemIdentifier": "1"}]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "code"),
+    [
+        (["worker"], "XAPI_SQS_QUEUE_URL", 2),
+        (["invoke", "no-such.json"], "no-such.json", 2),
+        (["send", "no-such.jsonl"], "no-such.jsonl", 2),
+        (["send", __file__, "--category", "a/b"], "--category", 2),
+        (["send", __file__, "--section-id", "-1"], "--section-id", 2),
+    ],
+)
+def test_a_wrong_call_is_one_line(chdb_path, arguments, says, code):
+    done = run(*arguments)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,1 @@
+"""Tests without an engine: keys, events, errors, settings."""

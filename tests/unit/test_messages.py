@@ -1,0 +1,179 @@
+"""Events: one saved event for each route, and what nobody knows."""
+
+import json
+from datetime import UTC, date, datetime
+
+import pytest
+
+from loader.bulk.selection import BulkRequest
+from loader.errors import SettingsError
+from loader.events.messages import Bundle, Health, Notifications, UnknownEventError, read
+from tests.helpers.paths import EVENTS
+
+BUCKET = "xapi-elt-prod-123456789012-eu-central-1"
+PLAIN = "section/2161/video/2025-10-01T00-00-15.123456Z_0CC175B9C0F1B6A831C399E269772661.jsonl"
+HOSTILE = "section/2161/video/a b+c%20é{1}.jsonl.gz"
+
+
+def saved(name):
+    """An event as AWS sends it."""
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+def keys_by_message(name):
+    """The keys that each message of a saved event names."""
+    return [[item.key for item in message.objects] for message in read(saved(name)).messages]
+
+
+# What each message names.
+NOTIFICATIONS = {
+    "sqs_direct": [[PLAIN], [HOSTILE]],
+    "sqs_eventbridge": [[PLAIN], [HOSTILE]],
+    "sqs_sns": [[PLAIN], []],
+    "sqs_test_event": [[]],
+    "sqs_mixed": [[PLAIN, HOSTILE], [], [], [], ["section/1/video/by-hand.jsonl"]],
+    "s3_direct": [[HOSTILE]],
+    "sns_direct": [[PLAIN]],
+    "eventbridge": [[HOSTILE]],
+    "test_event": [[]],
+    "bucket_key": [[HOSTILE]],
+}
+
+REQUESTS = {
+    "bulk": BulkRequest(
+        prefixes=("section/2161/", "section/2162/"),
+        start=date(2025, 9, 1),
+        end=date(2025, 9, 30),
+        dry_run=True,
+    ),
+    "health_check": Health(),
+    "diagnostics": Health(diagnostics=True),
+}
+
+
+@pytest.mark.parametrize(("name", "keys"), NOTIFICATIONS.items())
+def test_a_notification_names_its_objects(name, keys):
+    request = read(saved(name))
+    assert keys_by_message(name) == keys
+    assert request.queued == name.startswith("sqs_")
+    assert {item.bucket for message in request.messages for item in message.objects} <= {BUCKET}
+
+
+@pytest.mark.parametrize(("name", "request_"), REQUESTS.items())
+def test_a_request_is_what_it_says(name, request_):
+    assert read(saved(name)) == request_
+
+
+def test_a_bundle_goes_by_the_name_torus_gave_it():
+    bundle = read(saved("bundle"))
+    assert isinstance(bundle, Bundle)
+    assert (bundle.key, bundle.body.count("\n")) == (PLAIN, 1)
+
+
+def test_every_saved_event_is_tested():
+    tested = {*NOTIFICATIONS, *REQUESTS, "bundle"}
+    assert {path.stem for path in EVENTS.glob("*.json")} == tested
+
+
+@pytest.mark.parametrize("name", ["sqs_direct", "sqs_eventbridge", "s3_direct", "eventbridge"])
+def test_version_size_and_time_come_with_the_notification(name):
+    item = read(saved(name)).messages[-1].objects[0]
+    assert (item.etag, item.size) == ("9a0364b9e99bb480dd25e1f0284c8555", 812)
+    assert item.event_time.replace(microsecond=0) == datetime(2025, 10, 1, 0, 0, 15, tzinfo=UTC)
+
+
+def test_messages_keep_what_their_queue_wants_to_hear():
+    first, second = read(saved("sqs_direct")).messages
+    assert (first.receives, second.receives) == (1, 3)
+    assert first.id and first.receipt and first.id != second.id
+
+
+def test_a_message_of_unknown_shape_is_marked_and_keeps_its_text():
+    request = read(saved("sqs_mixed"))
+    errors = [message.error for message in request.messages]
+    assert [bool(error) for error in errors] == [False, True, True, False, False]
+    assert request.messages[1].body == "not JSON at all"
+    assert json.loads(request.messages[2].body) == {"hello": "world"}
+
+
+S3 = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        [],
+        "text",
+        {},
+        {"Records": []},
+        {"Records": "none"},
+        {"Records": [{"eventSource": "aws:dynamodb"}]},
+        {"Records": [S3]},
+        {"Records": [S3 | {"s3": {"bucket": {"name": "lake"}, "object": {"key": "a%FFb"}}}]},
+        {"Records": [S3 | {"s3": {"bucket": {"name": "lake"}, "object": {"key": ""}}}]},
+        {"Records": [S3 | {"s3": {"bucket": {"name": "lake"}, "object": {"key": "a" * 1025}}}]},
+        {"Records": [S3 | {"s3": {"bucket": {"name": ""}, "object": {"key": "a"}}}]},
+        {"Records": [{"eventSource": "aws:s3", "s3": {}}]},
+        {"source": "aws.s3", "detail-type": "Object Created", "detail": {}},
+        {"source": "aws.s3"},
+        {"bucket": "lake", "key": 7},
+        {"bucket": "lake", "key": "\ud800"},
+        {"body": 7},
+        {"body": "{}", "key": ""},
+        {"body": "{}", "bundle_id": "../../x"},
+        {"health_check": False},
+        {"Type": "Notification", "Message": "not JSON"},
+        {"Records": [{"EventSource": "aws:sns"}]},
+    ],
+)
+def test_an_unknown_shape_is_refused_alone_and_marked_in_a_queue(event):
+    with pytest.raises(UnknownEventError):
+        read(event)
+    batch = {"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": json.dumps(event)}]}
+    [message] = read(batch).messages
+    assert message.error and not message.objects
+
+
+@pytest.mark.parametrize("body", [None, 7, "", "{", "[" * 100_000])
+def test_a_message_without_json_is_marked(body):
+    batch = {"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": body}]}
+    [message] = read(batch).messages
+    assert message.error
+
+
+def test_a_plain_key_is_not_decoded_and_an_encoded_one_is_decoded_once():
+    encoded = {"s3": {"bucket": {"name": "lake"}, "object": {"key": "a%2520b+c"}}}
+    assert read({"Records": [S3 | encoded]}).messages[0].objects[0].key == "a%20b c"
+    assert read({"bucket": "lake", "key": "a%2520b+c"}).messages[0].objects[0].key == "a%2520b+c"
+
+
+def test_what_creates_no_object_asks_for_nothing():
+    event = {"source": "aws.s3", "detail-type": "Object Deleted", "detail": {}}
+    assert read(event) == Notifications((read({"Event": "s3:TestEvent"}).messages[0],))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"start_date": "2025-09-31"}, "start_date"),
+        ({"start_date": "20250901"}, "YYYY-MM-DD"),
+        ({"end_date": 7}, "end_date"),
+        ({"start_date": "2025-10-01", "end_date": "2025-09-01"}, "after"),
+        ({"section": "abc"}, "section"),
+        ({"section_ids": [1, -1]}, "section_ids"),
+        ({"dry_run": "yes"}, "true, false"),
+        ({"prefix": 7}, "prefix"),
+        ({"bucket": 7}, "bucket"),
+        ({"since": "2025-09-01"}, "unknown field since"),
+    ],
+)
+def test_a_wrong_field_of_a_bulk_request_is_named(fields, words):
+    with pytest.raises(SettingsError, match=words):
+        read({"mode": "bulk"} | fields)
+
+
+def test_a_bulk_request_means_all_sections_unless_it_names_some():
+    assert read({"mode": "bulk"}).prefixes == ("section/",)
+    assert read({"mode": "bulk", "section": 7}).prefixes == ("section/7/",)
+    assert read({"mode": "bulk", "prefix": "", "prefixes": ["a/"]}).prefixes == ("a/", "")

@@ -1,0 +1,62 @@
+"""The password of ClickHouse in Secrets Manager: found, refused, unreadable; never told."""
+
+import uuid
+
+import boto3
+import pytest
+
+from loader.aws.password import clickhouse_password
+from loader.errors import PermanentError, RetryableError
+from loader.settings import Settings
+from tests.helpers.ministack import free_port
+
+ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:gone-AbCdEf"
+
+
+@pytest.fixture
+def secret(s3_endpoint):
+    """Keep a text; its ARN."""
+
+    def keep(text: str) -> str:
+        client = boto3.client("secretsmanager")
+        return client.create_secret(Name=uuid.uuid4().hex, SecretString=text)["ARN"]
+
+    return keep
+
+
+@pytest.mark.parametrize(
+    ("text", "password"),
+    [
+        ("bare pass\\word", "bare pass\\word"),
+        ("123456", "123456"),
+        ('"quoted"', '"quoted"'),
+        ('{"password": "from JSON", "username": "x"}', "from JSON"),
+    ],
+)
+def test_a_secret_is_the_password_or_holds_it(secret, text, password):
+    assert clickhouse_password(Settings(secret_arn=secret(text))) == password
+
+
+@pytest.mark.parametrize("text", ['{"pass": "hush"}', '{"password": 7}', '{"password": ""}'])
+def test_a_secret_without_a_password_is_named_and_not_told(secret, text):
+    arn = secret(text)
+    with pytest.raises(PermanentError) as error:
+        clickhouse_password(Settings(secret_arn=arn))
+    assert arn in str(error.value)
+    assert "hush" not in str(error.value)
+
+
+def test_a_secret_that_is_not_there_is_named(s3_endpoint):
+    with pytest.raises(PermanentError, match="ResourceNotFound") as error:
+        clickhouse_password(Settings(secret_arn=ARN))
+    assert ARN in str(error.value)
+
+
+def test_no_answer_may_be_one_later(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(RetryableError, match="Secrets Manager"):
+        clickhouse_password(Settings(secret_arn=ARN))
+
+
+def test_without_a_secret_the_password_is_that_of_the_settings():
+    assert clickhouse_password(Settings(password="hush")) == "hush"

@@ -1,0 +1,136 @@
+"""What cfn-lint does not see in lambda/template.yaml: the bucket, the alarms and the whole."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.lambda_template import TEMPLATE, branches, of_type, resources, template
+
+__all__ = ["resources", "template"]
+
+
+# ---------------------------------------------------------------- statements in S3
+
+
+def test_bucket_is_private_encrypted_and_tls_only(resources):
+    """Statements are about people."""
+    bucket = resources["StatementBucket"]["Properties"]
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    rules = branches(bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"])
+    defaults = [rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] for rule in rules]
+    assert sorted(defaults) == ["AES256", "aws:kms"]
+    [deny] = resources["StatementBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert deny["Effect"] == "Deny"
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_statements_outlive_the_stack(resources):
+    """Deleting the pipeline must not delete what it was fed with."""
+    for name in ("StatementBucket", "StatementBucketPolicy"):
+        assert resources[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert resources[name]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_unfinished_uploads_are_removed(resources):
+    """They cost money and show up in no listing."""
+    rules = resources["StatementBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert [r["Status"] for r in rules if "AbortIncompleteMultipartUpload" in r] == ["Enabled"]
+
+
+def test_both_routes_bring_plain_and_gzip_objects(resources):
+    """A suffix forgotten on one route is an object never loaded."""
+    notifications = resources["StatementBucket"]["Properties"]["NotificationConfiguration"]
+    [direct] = [b for b in branches(notifications) if "QueueConfigurations" in b]
+    rules = [c["Filter"]["S3Key"]["Rules"] for c in direct["QueueConfigurations"]]
+    pattern = resources["ObjectCreatedRule"]["Properties"]["EventPattern"]
+    suffixes = {".jsonl", ".jsonl.gz"}
+    assert {r["Value"] for rule in rules for r in rule if r["Name"] == "suffix"} == suffixes
+    assert [r["Value"] for rule in rules for r in rule if r["Name"] == "prefix"] == [
+        {"Ref": "KeyPrefix"}
+    ] * 2
+    assert {key["wildcard"]["Fn::Sub"] for key in pattern["detail"]["object"]["key"]} == {
+        "${KeyPrefix}*" + suffix for suffix in suffixes
+    }
+
+
+# ---------------------------------------------------------------- alarms and dashboard
+
+
+def test_alarms_notify_the_topic(resources):
+    """An alarm without an action is only seen by those who look."""
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm")
+    assert len(alarms) == 5
+    for name, alarm in alarms.items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}], name
+        assert alarm["AlarmDescription"], name
+
+
+def test_alarms_look_back_one_day_at_most(template):
+    """CloudWatch refuses more with one-minute periods."""
+    no_loads = template["Resources"]["NoLoadsAlarm"]["Properties"]
+    assert no_loads["Period"] * template["Parameters"]["NoLoadsMinutes"]["MaxValue"] <= 86_400
+
+
+def test_dashboard_is_json(resources):
+    """CloudFormation only notices while deploying."""
+    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert len(json.loads(body)["widgets"]) == 8
+
+
+def test_metrics_have_the_names_the_handler_writes(resources):
+    """A misspelt metric is an empty graph."""
+    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert set(re.findall(r'"XapiElt", "(\w+)", "Environment"', body)) == {
+        "CommitLag",
+        "LoadDuration",
+        "MessagesRejected",
+        "ObjectsLoaded",
+        "RowsLoaded",
+    }
+
+
+# ---------------------------------------------------------------- the template as a whole
+
+
+def test_every_parameter_is_described_used_and_in_a_group(template):
+    """The console shows the groups and the descriptions."""
+    parameters = template["Parameters"]
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    body = json.dumps({k: template[k] for k in ("Conditions", "Resources", "Outputs")})
+    assert sorted(p for group in groups for p in group["Parameters"]) == sorted(parameters)
+    for name, parameter in parameters.items():
+        assert parameter["Description"].endswith("."), name
+        assert f'"{name}"' in body or f"${{{name}}}" in body, name
+
+
+def test_every_condition_and_mapping_is_used(template):
+    """What is left over only misleads."""
+    body = json.dumps(template["Resources"]) + json.dumps(template["Outputs"])
+    everything = body + json.dumps(template["Conditions"])
+    for name in (*template["Conditions"], *template["Mappings"]):
+        assert f'"{name}"' in body or everything.count(f'"{name}"') > 1, name
+
+
+def test_every_output_is_described(template):
+    """They are what an operator sees first."""
+    assert all(output["Description"].endswith(".") for output in template["Outputs"].values())
+
+
+def test_template_fits_into_one_request():
+    """A larger one would have to be uploaded first."""
+    assert len(TEMPLATE.read_bytes()) <= 51_200
+
+
+def test_cfn_lint_is_content():
+    """Types, properties, references and cycles."""
+    command = Path(sys.executable).with_name("cfn-lint")
+    if not command.exists() and not shutil.which("cfn-lint"):
+        pytest.skip("cfn-lint is not installed")
+    linter = command if command.exists() else "cfn-lint"
+    done = subprocess.run([linter, TEMPLATE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

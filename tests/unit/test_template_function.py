@@ -1,0 +1,159 @@
+"""What cfn-lint does not see in lambda/template.yaml: the queue, the function and the roles."""
+
+import json
+
+from loader.settings import Settings
+from tests.helpers.lambda_template import branches, of_type, resources, template
+
+__all__ = ["resources", "template"]
+
+# Design, section 9, and what only a deployed function has.
+KNOWN_ENVIRONMENT = {
+    "CLICKHOUSE_CLUSTER",
+    "CLICKHOUSE_DATABASE",
+    "CLICKHOUSE_HOST",
+    "CLICKHOUSE_PASSWORD_SECRET_ARN",
+    "CLICKHOUSE_PORT",
+    "CLICKHOUSE_SECURE",
+    "CLICKHOUSE_USER",
+    "S3_XAPI_BUCKET_NAME",
+    "XAPI_ALLOWED_BUCKETS",
+    "XAPI_ENVIRONMENT",
+    "XAPI_LOG_LEVEL",
+    "XAPI_S3_COLLECTION",
+    "XAPI_SQS_QUEUE_URL",
+    "XAPI_TARGET",
+}
+
+
+def statements(role):
+    """All policy statements a role carries itself."""
+    for policy in role.get("Policies", []):
+        yield from branches(policy["PolicyDocument"]["Statement"])
+
+
+# ---------------------------------------------------------------- queue and function
+
+
+def test_visibility_timeout_is_six_function_timeouts_and_the_window(template):
+    """Less, and SQS hands out a message that is still being loaded."""
+    timeouts = template["Parameters"]["FunctionTimeout"]["AllowedValues"]
+    window = template["Parameters"]["BatchWindowSeconds"]["MaxValue"]
+    visibility = template["Mappings"]["VisibilityTimeout"]
+    assert {str(t): {"Seconds": 6 * t + window} for t in timeouts} == visibility
+
+
+def test_function_and_queue_use_the_same_timeout_parameter(resources):
+    """The mapping only helps when both sides read it."""
+    assert resources["Function"]["Properties"]["Timeout"] == {"Ref": "FunctionTimeout"}
+    assert resources["Queue"]["Properties"]["VisibilityTimeout"] == {
+        "Fn::FindInMap": ["VisibilityTimeout", {"Ref": "FunctionTimeout"}, "Seconds"]
+    }
+
+
+def test_large_batches_always_have_a_window(template):
+    """Lambda refuses more than ten messages a batch without one."""
+    parameters = template["Parameters"]
+    assert parameters["BatchSize"]["MaxValue"] > 10
+    assert parameters["BatchWindowSeconds"]["MinValue"] >= 1
+
+
+def test_batches_stay_below_the_path_limit_of_s3(template):
+    """`s3_path_filter_limit`: beyond it, s3() lists the bucket."""
+    assert template["Parameters"]["BatchSize"]["MaxValue"] <= 1000
+
+
+def test_failed_messages_return_alone(resources):
+    """Without it, one bad object makes its whole batch fail."""
+    mapping = resources["EventSourceMapping"]["Properties"]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_dead_letters_outlive_the_queue(resources):
+    """A message keeps its age when it moves, and would soon be gone."""
+    queue, dead = resources["Queue"]["Properties"], resources["DeadLetterQueue"]["Properties"]
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": "DeadLetterQueue.Arn"}
+    assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
+
+
+def test_queues_are_encrypted(resources):
+    """By SQS, or by the key of one's own."""
+    for queue in of_type(resources, "AWS::SQS::Queue").values():
+        assert branches(queue["SqsManagedSseEnabled"]) == [True]
+        assert branches(queue["KmsMasterKeyId"]) == [{"Ref": "KmsKeyArn"}]
+
+
+def test_only_the_bucket_or_the_rule_may_send(resources):
+    """Anyone else could name objects to load."""
+    policy = resources["QueuePolicy"]["Properties"]["PolicyDocument"]
+    for statement in branches(policy["Statement"]):
+        assert statement["Action"] == "sqs:SendMessage"
+        assert "Service" in statement["Principal"]
+        assert "aws:SourceArn" in statement["Condition"]["ArnEquals"]
+
+
+def test_environment_names_are_known(resources):
+    """A misspelt name would be a setting nobody reads."""
+    variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+    assert set(variables) == KNOWN_ENVIRONMENT
+
+
+def test_loader_accepts_the_environment_of_the_function(template, resources):
+    """And the template's defaults are those of the loader."""
+    variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+    defaults = {name: p.get("Default", "x") for name, p in template["Parameters"].items()}
+    environment = {
+        name: str(defaults.get(value.get("Ref"), "x"))
+        for name, value in variables.items()
+        if name != "XAPI_TARGET"
+    }
+    settings = Settings.from_env(environment | {"XAPI_TARGET": "server"})
+    assert (settings.port, settings.secure) == (8443, True)
+    assert (settings.database, settings.s3_collection) == (
+        Settings.database,
+        Settings.s3_collection,
+    )
+
+
+def test_password_reaches_the_function_only_as_an_arn(resources):
+    """Everyone who may see a function sees its environment."""
+    variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+    assert {"Ref": "ClickHousePassword"} not in variables.values()
+
+
+def test_handler_is_the_file_in_the_package(resources):
+    """build.py puts handler.py at the root of the zip."""
+    function = resources["Function"]["Properties"]
+    assert function["Handler"] == "handler.lambda_handler"
+    assert function["Runtime"] == "python3.13"
+
+
+# ---------------------------------------------------------------- permissions
+
+
+def test_roles_name_their_resources(resources):
+    """No permission reaches beyond this stack."""
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        for statement in statements(role):
+            for resource in branches(statement["Resource"]):
+                text = json.dumps(resource)
+                # "/*" after a bucket's name: its objects.
+                assert "*" not in text.replace('/*"', '"'), (name, resource)
+            assert "*" not in json.dumps(statement["Action"]), (name, statement["Action"])
+
+
+def test_function_cannot_read_statements(resources):
+    """ClickHouse reads them; the function only knows their names."""
+    actions = [
+        a
+        for s in statements(resources["FunctionRole"]["Properties"])
+        for a in branches(s["Action"])
+    ]
+    assert not [a for a in actions if a.startswith("s3:")]
+
+
+def test_clickhouse_may_only_read(resources):
+    """The bucket is the source of every table."""
+    role = resources["ClickHouseRole"]["Properties"]
+    actions = {a for s in statements(role) for a in branches(s["Action"])}
+    assert actions == {"s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation", "kms:Decrypt"}
