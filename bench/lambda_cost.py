@@ -136,7 +136,7 @@ def _message(item: S3Object) -> dict[str, str]:
 
 
 def _builder() -> ModuleType:
-    """lambda/build.py, whose folder is a keyword of Python."""
+    """lambda/make_zip.py, whose folder is a keyword of Python."""
     spec = importlib.util.spec_from_file_location("build_zip", ROOT / "lambda" / "build.py")
     module = importlib.util.module_from_spec(spec)
     # Its dataclasses look for their module.

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import boto3
-import build
+import make_zip
 from botocore.exceptions import BotoCoreError, ClientError
 from console import DeployError, say, table
 from package import Package, upload
@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
         if session.region_name is None:
             raise DeployError("no region: set AWS_REGION or --region")
         COMMANDS[options.command](session, options)
-    except (DeployError, build.BuildError, ClientError, BotoCoreError, OSError) as error:
+    except (DeployError, make_zip.BuildError, ClientError, BotoCoreError, OSError) as error:
         say(f"error: {error}")
         return 1
     return 0

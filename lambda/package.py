@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
-import build
+import make_zip
 from botocore.exceptions import ClientError
 from console import DeployError, say
 
@@ -23,7 +23,7 @@ class Package:
     @classmethod
     def build(cls, session: boto3.Session, options: argparse.Namespace) -> "Package":
         """Build the zip, or take the one given."""
-        path = options.zip or build.build()
+        path = options.zip or make_zip.build()
         account = session.client("sts").get_caller_identity()["Account"]
         bucket = options.code_bucket or f"xapi-elt-code-{account}-{session.region_name}"
         # Named by content: new code is a new key, so CloudFormation sees that it changed.

@@ -121,14 +121,18 @@ def select(
     return Selection(bucket, prefix, sections, *day_range(start_date, end_date))
 
 
-def section_number(value: object) -> int:
+def section_number(value: object, name: str = "section_id") -> int:
     """The number of a course section.
+
+    Args:
+        value: the number, or its digits.
+        name: what the error calls it.
 
     Raises:
         SettingsError: it is no whole number of at most 19 digits.
     """
     if not re.fullmatch(r"[0-9]{1,19}", str(value)):
-        raise SettingsError(f"section id {value!r}; accepted: a whole number")
+        raise SettingsError(f"{name} is {value!r}; accepted: a whole number")
     return int(str(value))
 
 

@@ -285,4 +285,5 @@ def _prefixes(event: dict[str, Any]) -> list[str]:
 def _sections(event: dict[str, Any]) -> Iterator[int]:
     for name in ("section", "section_id", "section_ids"):
         given = event.get(name, [])
-        yield from map(section_number, given if isinstance(given, list) else [given])
+        for number in given if isinstance(given, list) else [given]:
+            yield section_number(number, name)

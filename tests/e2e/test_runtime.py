@@ -7,7 +7,7 @@ import zipfile
 from contextlib import closing
 from pathlib import Path
 
-import build
+import make_zip
 import pytest
 
 from loader.clickhouse import schema
@@ -34,7 +34,7 @@ print(sys.version_info[:2])
 @pytest.fixture(scope="module")
 def package(tmp_path_factory) -> Path:
     """The zip that is deployed."""
-    return build.build(output=tmp_path_factory.mktemp("build") / "function.zip")
+    return make_zip.build(output=tmp_path_factory.mktemp("build") / "function.zip")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""The package that lambda/build.py makes: what is in it, and what it refuses."""
+"""The package that lambda/make_zip.py makes: what is in it, and what it refuses."""
 
-import build
+import make_zip
 import pytest
 
 
@@ -24,18 +24,18 @@ def project(tmp_path):
 
 def package(project):
     """The zip of that project."""
-    return build.build(project / "lambda/handler.py", project / "build/out.zip", project)
+    return make_zip.build(project / "lambda/handler.py", project / "build/out.zip", project)
 
 
 def test_package_holds_the_handler_and_what_it_imports(project):
     """And not the CLI, whose libraries Lambda lacks."""
-    contents = build.collect(project / "lambda/handler.py", project)
+    contents = make_zip.collect(project / "lambda/handler.py", project)
     assert sorted(contents.files) == [
         "handler.py",
         "loader/__init__.py",
+        "loader/clickhouse/sql/loads.sql",
         "loader/keys.py",
         "loader/load.py",
-        "loader/clickhouse/sql/loads.sql",
     ]
     assert contents.left_out == {"chdb"}
 
@@ -50,20 +50,20 @@ def test_same_sources_give_the_same_bytes(project):
 def test_package_refuses_libraries_lambda_lacks(project):
     """Better now than at the first cold start."""
     (project / "loader/keys.py").write_text("import numpy\n")
-    with pytest.raises(build.BuildError, match=r"keys\.py: imports numpy"):
+    with pytest.raises(make_zip.BuildError, match=r"keys\.py: imports numpy"):
         package(project)
 
 
 def test_package_refuses_compiled_files(project):
     """They would run on one processor only."""
     (project / "loader/clickhouse/sql/fast.sql").write_bytes(b"\x7fELF\0\0")
-    with pytest.raises(build.BuildError, match=r"fast\.sql: only text"):
+    with pytest.raises(make_zip.BuildError, match=r"fast\.sql: only text"):
         package(project)
 
 
 def test_package_refuses_to_grow_over_a_megabyte(project):
     """Nothing in it should be large; a cold start reads it all."""
     (project / "loader/clickhouse/sql/big.sql").write_text("-" * 1_100_000)
-    with pytest.raises(build.BuildError, match="more than 1,048,576"):
+    with pytest.raises(make_zip.BuildError, match="more than 1,048,576"):
         package(project)
     assert not (project / "build/out.zip").exists()

@@ -42,8 +42,8 @@ NOTIFICATIONS = {
 REQUESTS = {
     "bulk": BulkRequest(
         prefixes=("section/2161/", "section/2162/"),
-        start=date(2025, 9, 1),
-        end=date(2025, 9, 30),
+        first_day=date(2025, 9, 1),
+        last_day=date(2025, 9, 30),
         dry_run=True,
     ),
     "health_check": Health(),

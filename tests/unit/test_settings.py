@@ -4,11 +4,12 @@ import pytest
 
 from loader.errors import SettingsError
 from loader.settings import Settings
+from tests.helpers.paths import ROOT
 
 
 def test_an_empty_environment_means_the_embedded_engine():
     settings = Settings.from_env({})
-    assert (settings.target, settings.chdb_path) == ("embedded", ".data/clickhouse")
+    assert (settings.target, settings.chdb_path) == ("embedded", str(ROOT / ".data/clickhouse"))
     assert (settings.database, settings.raw_database) == ("xapi", "xapi_raw")
     assert settings.s3_url == "https://s3.us-east-1.amazonaws.com/"
 
