@@ -1,4 +1,4 @@
-"""Lines that do not come from S3: local files, and bundles that travel in an event."""
+"""Load lines that are not in S3: local files, and bundles that are sent in an event."""
 
 import gzip
 import hashlib
@@ -15,7 +15,7 @@ from loader.objects import SUFFIXES, S3Object, check_readable
 from loader.settings import Settings
 from loader.sources import COUNTED, INTO_STATEMENTS, LOAD_SETTINGS
 
-# Bytes of a local file per INSERT into a server.
+# Bytes of a local file that one INSERT sends to a server.
 UPLOAD_BLOCK = 32 * 1024 * 1024
 
 INSERT_FILES = f"""
@@ -49,7 +49,7 @@ from file({{file:String}}, 'LineAsString', 'line String')
 settings {LOAD_SETTINGS}
 """
 
-# It must not end with a line break: that would be the first line of the data.
+# It must not end with a line break, which would be read as the first line of the data.
 UPLOAD_LINES = f"""
 {INTO_STATEMENTS}
 select
@@ -67,7 +67,7 @@ format LineAsString"""
 
 
 class FileSource:
-    """Local files that an embedded ClickHouse reads itself with `file()`."""
+    """Local files that the embedded ClickHouse reads with `file()`."""
 
     def __init__(self, warehouse: Warehouse):
         self._warehouse = warehouse
@@ -98,11 +98,11 @@ class FileSource:
 
 
 class UploadSource(FileSource):
-    """Local files whose lines are sent to a server, which cannot see them. They pass unread:
-    blocks of bytes, cut at line ends."""
+    """Local files whose lines are sent to a server, which cannot read them itself. This process
+    sends blocks of whole lines and does not parse them."""
 
     def insert(self, batch: list[S3Object], load_id: UUID) -> None:
-        """See `Source.insert`; here one statement per block of a file."""
+        """See `Source.insert`; here each block of a file is one statement."""
         for item in batch:
             lines_before = 0
             for block in _blocks(Path(item.key)):
@@ -120,7 +120,10 @@ class UploadSource(FileSource):
 
 
 def local_objects(target: Path) -> list[S3Object]:
-    """The JSONL files that a path names: itself, or all below a folder.
+    """Find the JSONL files of a path.
+
+    Args:
+        target: a file, or a folder that is searched with all its subfolders.
 
     Raises:
         SettingsError: there is none.
@@ -136,7 +139,7 @@ def local_objects(target: Path) -> list[S3Object]:
 
 
 def _folder_pattern(batch: list[S3Object]) -> str:
-    """The glob that covers files of one folder; what a path has of `{ } * ?` becomes `?`."""
+    """The glob that covers the files of one folder; `{ } * ?` in its path become `?`."""
     folder = str(Path(batch[0].key).parent)
     return f"{folder.translate({ord(mark): '?' for mark in '{}*?'})}/*"
 
@@ -159,7 +162,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """The file in blocks that end at a line end."""
+    """Read a file in blocks of whole lines."""
     with _open(path) as file:
         while block := file.read(UPLOAD_BLOCK):
             yield block + file.readline()
@@ -168,11 +171,14 @@ def _blocks(path: Path) -> Iterator[bytes]:
 def bundle_key(
     section_id: int, category: str, uploaded_at: datetime, digest: str, suffix: str = ".jsonl"
 ) -> str:
-    """The key of a bundle, as the learning platform names it.
+    """The key of a bundle, in the form that the learning platform uses.
 
     Args:
-        uploaded_at: the time that a backfill by date goes by.
+        section_id: the course section; 0 for none.
+        category: the kind of statements, e.g. video.
+        uploaded_at: the upload time; a backfill by date selects by its UTC day.
         digest: 32 hexadecimal digits that make the name unique.
+        suffix: .jsonl or .jsonl.gz.
 
     Raises:
         SettingsError: the category cannot be a folder.
@@ -184,11 +190,13 @@ def bundle_key(
 
 
 def bundle(body: bytes, key: str, now: datetime) -> S3Object:
-    """A bundle as the ledger names it: no bucket, and the MD5 of its content as version.
+    """Describe a bundle for the ledger: no bucket, and the MD5 of its content as its version.
 
     Args:
-        key: its name; if empty one made of the content, so that the same content is one bundle.
-        now: when it came.
+        body: the lines.
+        key: its key; '' for one derived from the content, so that the same content is the same
+            bundle.
+        now: when it arrived.
     """
     digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
     return S3Object(
@@ -201,8 +209,14 @@ def bundle(body: bytes, key: str, now: datetime) -> S3Object:
 
 
 class BundleSource:
-    """Lines of one bundle (see `Source`): sent along with the statement, or from a file that an
-    embedded ClickHouse reads."""
+    """The lines of one bundle: sent with the statement to a server, or written to a temporary file
+    that the embedded ClickHouse reads.
+
+    Args:
+        warehouse: the ClickHouse to load into.
+        settings: whether it is embedded.
+        body: the lines.
+    """
 
     def __init__(self, warehouse: Warehouse, settings: Settings, body: bytes):
         self._warehouse = warehouse
@@ -221,7 +235,7 @@ class BundleSource:
         """See `Source.insert`."""
         [item] = batch
         if item.last_modified is None:
-            raise PermanentError(f"{item.uri}: a bundle has a time")
+            raise PermanentError(f"{item.uri}: a bundle needs a time of arrival")
         values = {
             "load_id": str(load_id),
             "key": item.key,

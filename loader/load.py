@@ -1,7 +1,7 @@
-"""Load objects so that each counts exactly once, whatever crashes or repeats.
+"""Load objects so that each counts exactly once, despite crashes and repeated requests.
 
-Every attempt writes its lines under a new load id; readers see none of them until the ledger
-names the attempt. So the order below is all there is to it: insert, look what is there, commit.
+Each attempt inserts lines under a new load id. Readers ignore lines of a load id that the ledger
+does not have as committed, so an attempt that fails halfway leaves nothing visible.
 """
 
 import re
@@ -11,26 +11,21 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from loader import ledger
+from loader.batches import MOST_BYTES, pieces, places
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, RetryableError, UnavailableError, UnknownOutcomeError
 from loader.files import FileSource, UploadSource
-from loader.objects import MOST_PATHS, S3Object, places
+from loader.objects import MOST_PATHS, S3Object
 from loader.outcomes import Outcome
 from loader.settings import Settings
 from loader.sources import S3Source, Source
 
-# Bytes of names that one statement takes: ClickHouse refuses a parameter above 128 KiB.
-MOST_NAME_BYTES = 128_000
-
-# Bytes of objects, as stored, that one INSERT reads. A load is the least that a transform takes in
-# one piece (var slice_lines): without a bound its memory had none, either.
-MOST_BYTES = 512 * 1024 * 1024
-
-# Seconds after which an attempt must not commit any more (its machine may have slept): `gc` takes
-# the lines for leftovers at twice that age.
+# Seconds after which an attempt must not commit any more (its machine may have been suspended):
+# `gc` removes uncommitted lines at twice that age.
 LONGEST_ATTEMPT = 12 * 3600
 
-# Failures that one insert into the ledger takes, for the same reason: errors are long.
+# Failures in one insert into the ledger: their errors are long, and ClickHouse refuses a parameter
+# above 128 KiB.
 MOST_ERRORS = 50
 
 COUNT_LOADED = """
@@ -64,75 +59,58 @@ def load(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     new_id: Callable[[], UUID] = uuid4,
 ) -> Iterator[list[Outcome]]:
-    """Load objects, batch by batch; one INSERT reads a batch.
+    """Load objects, batch by batch. Each batch takes three steps:
 
-    An object that fails does not keep the others of its batch from loading. Objects whose version
-    the ledger holds are skipped.
+    1. Insert: one INSERT writes the lines of the batch under a new load id.
+    2. Verify: count the inserted lines of each object and compare them with the object.
+    3. Commit: one insert into the ledger names the load id and its objects; from then on all their
+       lines are visible. After a crash before this step none is, and the batch is loaded again.
+
+    Objects whose version the ledger has are skipped. If a batch fails, its halves are loaded
+    separately, so that one bad object does not stop the others.
 
     Args:
+        warehouse: the ClickHouse to load into.
+        settings: which buckets are allowed, and which kind of ClickHouse this is.
         items: objects of buckets, or local files (with bucket ''), not both.
-        mode: what asked for it, for the ledger.
+        mode: what requested the load, for the ledger: load, file, event, bulk or test.
         policy: what another version of a loaded key means: append, replace or ignore.
-        force: load also what the ledger holds, in its place.
+        force: load also objects that the ledger has; the new lines replace the old ones.
         most: largest number of objects in a batch.
-        most_bytes: bytes of objects, as stored, in a batch; a larger one is a batch of its own.
-        source: where the lines come from, if the objects do not say so themselves.
+        most_bytes: bytes of objects, as stored, in a batch; a larger object is a batch by itself.
+        source: where the lines come from; S3 or local files, as the objects say, if left out.
+        clock: the time.
+        new_id: makes load ids.
 
     Yields:
-        What became of each object, a batch at a time.
+        The outcome of each object, a batch at a time.
 
     Raises:
-        UnavailableError: ClickHouse cannot be reached; outcomes yielded before stand.
+        UnavailableError: ClickHouse cannot be reached; outcomes yielded before remain valid.
     """
     items = list(items)
     source = source or source_for(warehouse, settings, items)
-    # What is loaded on request takes the place of what the ledger holds of the key.
+    # The ledger's policy 'force' makes this version of a key replace all earlier ones.
     policy = "force" if force else policy
-    attempt = _Attempt(warehouse, source, mode, policy, most_bytes, clock, new_id)
-    fit, refused = _refuse(source, items)
+    loader = _Loader(warehouse, source, mode, policy, most_bytes, clock, new_id)
+    readable, refused = _split_readable(source, items)
     for batch in _failed_by_bucket(refused):
-        attempt.record(batch, new_id(), clock())
+        loader.record(batch, new_id(), clock())
         yield batch
-    for group in places(fit):
+    for group in places(readable):
         for batch in pieces(group, most, most_bytes):
-            yield from attempt.load_batch(batch, force)
+            yield from loader.load_batch(batch, force)
 
 
-def pieces(
-    items: Iterable[S3Object], most: int = MOST_PATHS, most_bytes: int = MOST_BYTES
-) -> Iterator[list[S3Object]]:
-    """Cut a stream of objects into pieces that one statement can name and should read.
+def s3_responds(source: Source, item: S3Object) -> bool:
+    """Whether S3 responds at all: sends a HEAD request for a key that does not exist.
+
+    A response with status 3xx or 4xx counts; a failed connection, a timeout or a status 5xx does
+    not.
 
     Args:
-        items: objects.
-        most: largest number of objects in a piece.
-        most_bytes: bytes of objects, as stored, in a piece; a larger one is a piece of its own.
-    """
-    piece: list[S3Object] = []
-    names = size = 0
-    for item in items:
-        name = _name_bytes(item)
-        if piece and (
-            len(piece) == most or names + name > MOST_NAME_BYTES or size + item.size > most_bytes
-        ):
-            yield piece
-            piece, names, size = [], 0, 0
-        piece.append(item)
-        names += name
-        size += item.size
-    if piece:
-        yield piece
-
-
-def _name_bytes(item: S3Object) -> int:
-    """Bytes of an object's path in an array: with quotes, comma and escapes."""
-    path = item.path
-    return len(path.encode()) + 4 + path.count("'") + path.count("\\")
-
-
-def answers(source: Source, item: S3Object) -> bool:
-    """Whether the place of an object can be asked at all, with one HEAD request for a key that is
-    not there. A refusal is an answer; no connection, a time-out or an error of S3 itself is none.
+        source: sends the request.
+        item: an object of the bucket.
 
     Raises:
         UnavailableError: ClickHouse cannot be reached.
@@ -149,7 +127,13 @@ def answers(source: Source, item: S3Object) -> bool:
 
 
 def source_for(warehouse: Warehouse, settings: Settings, items: Iterable[S3Object]) -> Source:
-    """The source of objects of one kind: of a bucket, or of local files."""
+    """Choose the source for objects: S3 if they are in a bucket, else local files.
+
+    Args:
+        warehouse: the ClickHouse to load into.
+        settings: which kind of ClickHouse this is.
+        items: objects of buckets or local files, not both.
+    """
     if any(item.bucket for item in items):
         return S3Source(warehouse, settings)
     if settings.target == "embedded":
@@ -157,7 +141,7 @@ def source_for(warehouse: Warehouse, settings: Settings, items: Iterable[S3Objec
     return UploadSource(warehouse)
 
 
-class _Attempt:
+class _Loader:
     """Loads batches: insert, verify, commit."""
 
     def __init__(
@@ -172,7 +156,7 @@ class _Attempt:
         self._new_id = new_id
 
     def load_batch(self, batch: list[S3Object], force: bool) -> Iterator[list[Outcome]]:
-        """Load what of a batch is not there yet."""
+        """Load those objects of a batch that the ledger does not have yet."""
         known, outcomes = self._identify(batch)
         if outcomes:
             self.record(outcomes, self._new_id(), self._clock())
@@ -180,20 +164,20 @@ class _Attempt:
         fresh, settled = self._not_committed(known, force)
         if settled:
             yield settled
-        # Of objects that came without a size it is known only now.
+        # Sizes are complete only now: some objects came without one.
         for piece in pieces(fresh, most_bytes=self._most_bytes):
             yield from self._load_or_split(piece)
 
     def record(self, outcomes: list[Outcome], load_id: UUID, started: datetime) -> None:
-        """Write the ledger rows of an attempt; last and in one insert, those that commit."""
-        committed = [outcome for outcome in outcomes if outcome.outcome == "committed"]
-        others = [outcome for outcome in outcomes if outcome.outcome != "committed"]
+        """Write the ledger rows of an attempt. Those that commit come last, in one insert."""
+        committed = [outcome for outcome in outcomes if outcome.is_committed]
+        others = [outcome for outcome in outcomes if not outcome.is_committed]
         parts = [others[at : at + MOST_ERRORS] for at in range(0, len(others), MOST_ERRORS)]
         for part in [*parts, committed] if committed else parts:
             ledger.record(self._warehouse, part, load_id, self._mode, self._policy, started)
 
     def _identify(self, batch: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
-        """Find version and size of objects that came without; those that are not there fail."""
+        """Request version and size of objects that came without; missing objects fail."""
         unknown = [item for item in batch if not item.etag]
         if not unknown:
             return batch, []
@@ -216,7 +200,7 @@ class _Attempt:
     def _not_committed(
         self, batch: list[S3Object], force: bool
     ) -> tuple[list[S3Object], list[Outcome]]:
-        """Split a batch into what is to be loaded and what the ledger settles."""
+        """Split a batch into objects to load and outcomes of those that the ledger has."""
         versions = {} if force else ledger.loaded_versions(self._warehouse, batch, self._policy)
         fresh, settled = [], []
         for item in batch:
@@ -230,7 +214,7 @@ class _Attempt:
         return fresh, settled
 
     def _load_or_split(self, batch: list[S3Object]) -> Iterator[list[Outcome]]:
-        """Load a batch; where that fails, load its halves, so that only the culprits fail."""
+        """Load a batch; if that fails, load its halves, so that only the bad objects fail."""
         load_id, started = self._new_id(), self._clock()
         try:
             self._source.insert(batch, load_id)
@@ -251,50 +235,50 @@ class _Attempt:
         yield [replace(outcome, load_id=load_id) for outcome in outcomes]
 
     def _check_age(self, item: S3Object, started: datetime) -> None:
-        """Refuse to commit what `gc` may have removed meanwhile, with a RetryableError."""
+        """Raise a RetryableError if the attempt took so long that `gc` may remove its lines."""
         hours = (self._clock() - started).total_seconds() / 3600
         if hours > LONGEST_ATTEMPT / 3600:
             raise RetryableError(
-                f"{item.uri} and what was loaded with it took {hours:.0f} hours; not committed, "
-                "because gc may have taken the lines for leftovers"
+                f"loading {item.uri} and its batch took {hours:.0f} hours; not committed, because "
+                "gc may already have removed the lines"
             )
 
     def _worth_splitting(self, batch: list[S3Object], error: LoaderError) -> bool:
-        """Whether halves of a failed batch may fare better. Not where nobody answers: each try
-        takes seconds then, and there would be two for each object."""
+        """Whether the halves of a failed batch may succeed. Not if S3 does not respond: then each
+        attempt takes seconds, and splitting makes up to two attempts per object."""
         if len(batch) == 1:
             return False
-        return not isinstance(error, RetryableError) or answers(self._source, batch[0])
+        return not isinstance(error, RetryableError) or s3_responds(self._source, batch[0])
 
     def _verify(self, batch: list[S3Object], load_id: UUID) -> list[Outcome]:
-        """Compare what this attempt wrote with what it was asked to."""
+        """Compare the lines that this attempt inserted with the objects of the batch."""
         rows = self._warehouse.query(COUNT_LOADED, load_id=str(load_id))
         loaded = {row["key"]: row for row in rows}
         outcomes = [_committed(item, loaded[item.key]) for item in batch if item.key in loaded]
-        silent = [item for item in batch if item.key not in loaded]
-        present = self._source.stat(silent) if silent else {}
-        for item in silent:
+        without_lines = [item for item in batch if item.key not in loaded]
+        present = self._source.stat(without_lines) if without_lines else {}
+        for item in without_lines:
             if item.path not in present:
                 outcomes.append(_missing(item))
                 continue
             item = present[item.path]
             if item.size and self._source.count_lines(item):
-                raise RetryableError(f"{item.uri} has lines, but none of them was loaded")
+                raise RetryableError(f"{item.uri} has lines, but none of them was inserted")
             outcomes.append(Outcome(item, "committed"))
         return outcomes
 
 
-def _refuse(source: Source, items: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
-    """Part objects that can be loaded from those that must not or cannot."""
-    fit, refused = [], []
+def _split_readable(source: Source, items: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
+    """Split objects into those that can be read and failures of those that may not or cannot."""
+    readable, refused = [], []
     for item in items:
         try:
             source.check(item)
         except LoaderError as error:
             refused.append(_failed(item, error))
         else:
-            fit.append(item)
-    return fit, refused
+            readable.append(item)
+    return readable, refused
 
 
 def _failed_by_bucket(outcomes: list[Outcome]) -> Iterator[list[Outcome]]:
@@ -309,26 +293,27 @@ def _failed(item: S3Object, error: LoaderError) -> Outcome:
 
 
 def _missing(item: S3Object) -> Outcome:
-    return Outcome(item, "failed", error=f"{item.uri}: no such object (or no right to know of it)")
+    return Outcome(item, "failed", error=f"{item.uri}: no such object (or no permission to see it)")
 
 
 def _committed(item: S3Object, row: dict) -> Outcome:
-    """The outcome of an object whose lines are all there, once.
+    """The outcome of an object, if each of its lines was inserted exactly once.
 
     Raises:
-        RetryableError: they are not: the object changed while it was read.
+        RetryableError: the inserted lines are not those of the object, which may have changed while
+            it was read.
     """
     if row["versions"] != 1 or not row["lines"] == row["last_line"] == row["places"]:
         raise RetryableError(
             f"{item.uri}: {row['lines']} lines of {row['versions']} versions were read, the last "
             f"is line {row['last_line']}; the object changed while it was read"
         )
-    # Of a body that comes short, yet whole by its own account, ClickHouse says nothing. What is
-    # compressed cannot be cut unnoticed. The last line may lack its line break.
+    # ClickHouse accepts a truncated response whose headers match, so compare byte counts. The last
+    # line may have no line break. A truncated gzip file is an error in itself.
     if item.key.endswith(".jsonl") and row["bytes"] - row["size"] not in (0, 1):
         raise RetryableError(
-            f"{item.uri}: its lines have {row['bytes']} bytes with their line breaks, the object "
-            f"has {row['size']}: it was not read as it lies there"
+            f"{item.uri}: {row['bytes']} bytes of lines were read, the object has {row['size']}; "
+            "it was not read completely"
         )
     version = replace(
         item,

@@ -1,4 +1,4 @@
-"""What a running pipeline says: one JSON object per line, and its metrics."""
+"""Write log events and metrics, one JSON object per line."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ NAMESPACE = "XapiElt"
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
-# CloudWatch takes at most so many values of a metric in one line.
+# CloudWatch accepts at most this many values of a metric in one line.
 _MOST_VALUES = 100
 
 _UNITS = {
@@ -28,8 +28,8 @@ class Log:
 
     Args:
         level: the least severe level that is written.
-        stream: where to; standard output if left out.
-        human: write lines for people instead, and no metrics.
+        stream: where they are written; standard output if left out.
+        human: whether to write plain text for people instead, without metrics.
     """
 
     def __init__(self, level: str = "INFO", stream: TextIO | None = None, human: bool = False):
@@ -38,20 +38,26 @@ class Log:
         self._human = human
 
     def __call__(self, level: str, event: str, **about: Any) -> None:
-        """Write one event, with what is known about it."""
+        """Write one event.
+
+        Args:
+            level: DEBUG, INFO, WARNING or ERROR.
+            event: the event's name.
+            about: its fields.
+        """
         if _LEVELS.index(level) >= self._least:
             now = time.time()
             stamp = (
                 time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e3):03}Z"
             )
             if self._human:
-                told = " ".join(f"{name}={value}" for name, value in about.items())
-                self._print(f"{stamp} {level:7} {event} {told}".rstrip())
+                fields = " ".join(f"{name}={value}" for name, value in about.items())
+                self._print(f"{stamp} {level:7} {event} {fields}".rstrip())
             else:
                 self._print_json({"time": stamp, "level": level, "event": event, **about})
 
     def metrics(self, metrics: "Metrics") -> None:
-        """Write metrics, each line bare."""
+        """Write metrics, each line without time and level."""
         for line in [] if self._human else metrics.lines():
             self._print_json(line)
 
@@ -64,10 +70,12 @@ class Log:
 
 @dataclass
 class Metrics:
-    """What one invocation did, in CloudWatch's embedded metric format.
+    """Metrics of one invocation, in CloudWatch's embedded metric format.
 
     Attributes:
-        values: by name of the metric; several for a metric that is measured per object.
+        environment: value of the dimension Environment.
+        clock: the time, in seconds since 1970.
+        values: values by name of the metric; several for a metric that is measured per object.
     """
 
     environment: str
@@ -75,11 +83,11 @@ class Metrics:
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, name: str, *values: float) -> None:
-        """Note values of a metric."""
+        """Add values of a metric."""
         self.values.setdefault(name, []).extend(values)
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """The lines to be written, each bare: CloudWatch reads no other."""
+        """The lines to write. CloudWatch reads a line only if it contains nothing else."""
         left = {name: values for name, values in self.values.items() if values}
         while left:
             now = {name: values[:_MOST_VALUES] for name, values in left.items()}

@@ -1,19 +1,18 @@
-"""S3 objects: their names, which of them may and can be read, and how `s3()` addresses them."""
+"""S3 objects: their names, whether they may be read, and how `s3()` addresses them."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 
 from loader.errors import PermanentError, SettingsError
 
-# ClickHouse's `s3_path_filter_limit`: with more paths in the filter it would list the bucket.
+# ClickHouse's `s3_path_filter_limit`: if a filter has more paths, ClickHouse lists the bucket.
 MOST_PATHS = 1000
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
-# Keys in which every character means itself in a URL and in a pattern, as in those of Torus.
+# Keys without characters that are special in a URL or a pattern; Torus writes only such keys.
 _PLAIN = re.compile(r"[A-Za-z0-9._/=-]+")
 
 
@@ -22,6 +21,8 @@ class S3Object:
     """One JSONL object.
 
     Attributes:
+        bucket: '' for local files and bundles.
+        key: the key in the bucket; the absolute path of a local file.
         etag: version, without quotes; '' if unknown.
         size: bytes as stored.
         event_time: when S3 sent the notification.
@@ -36,32 +37,36 @@ class S3Object:
 
     @property
     def path(self) -> str:
-        """The object as ClickHouse's `_path` names it."""
+        """The object's path, as in ClickHouse's column `_path`."""
         return f"{self.bucket}/{self.key}"
 
     @property
     def uri(self) -> str:
-        """The object as people name it: s3://bucket/key, or the path of a local file."""
+        """The object's address in messages: s3://bucket/key, or the path of a local file."""
         return f"s3://{self.bucket}/{self.key}" if self.bucket else self.key
 
     @classmethod
     def from_uri(cls, uri: str) -> "S3Object":
-        """The object that s3://bucket/key names.
+        """Parse s3://bucket/key.
 
         Raises:
             SettingsError: the text has another form.
         """
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or not bucket or not key:
-            raise SettingsError(f"{uri!r} names no object; accepted: s3://bucket/key")
+            raise SettingsError(f"{uri!r} is not an object; accepted: s3://bucket/key")
         return cls(bucket, key)
 
 
 def check_bucket(bucket: str, allowed_buckets: Iterable[str]) -> None:
     """Refuse a bucket that may not be loaded.
 
+    Args:
+        bucket: its name.
+        allowed_buckets: the buckets that may be loaded.
+
     Raises:
-        SettingsError: it is not on the list.
+        SettingsError: it is not one of them.
     """
     allowed = tuple(allowed_buckets)
     if bucket not in allowed:
@@ -72,7 +77,11 @@ def check_bucket(bucket: str, allowed_buckets: Iterable[str]) -> None:
 
 
 def check_readable(item: S3Object, allowed_buckets: Iterable[str]) -> None:
-    """Refuse an object that must not or cannot be read.
+    """Refuse an object that may not or cannot be read.
+
+    Args:
+        item: the object.
+        allowed_buckets: the buckets that may be loaded.
 
     Raises:
         SettingsError: its bucket is not allowed.
@@ -95,32 +104,17 @@ def check_readable(item: S3Object, allowed_buckets: Iterable[str]) -> None:
     )
 
 
-def places(items: Iterable[S3Object]) -> Iterator[list[S3Object]]:
-    """Group objects by what one INSERT can read: one bucket and one depth of folders, or one local
-    folder.
-
-    Args:
-        items: objects; of several with one path the last is taken.
-    """
-    unique = {item.path: item for item in items}
-    for _, group in groupby(sorted(unique.values(), key=_place), key=_place):
-        yield list(group)
-
-
-def _place(item: S3Object) -> tuple[str, str | int]:
-    return (item.bucket, item.key.count("/") if item.bucket else item.key.rpartition("/")[0])
-
-
 def pattern(batch: list[S3Object], named: bool = False) -> str:
     """The glob that covers a batch: 'bucket/*/*', one star per folder and one for the name.
 
-    A glob is needed because `{ } * ?` in a key are read as patterns, bound or encoded alike. The
-    exact paths are in the `where`; ClickHouse then requests those and lists nothing.
+    `s3()` reads `{ } * ?` in a key as a pattern, even in a bound or URL-encoded value, so the glob
+    does not contain the keys. The exact paths are in the `where`; ClickHouse then requests only
+    those and does not list the bucket.
 
     Args:
         batch: objects of one bucket and one depth of folders.
-        named: whether to list the keys between braces instead, for a ClickHouse that would list
-            everything that a glob covers; not used where a key has a special character.
+        named: whether to write the keys between braces instead, for a ClickHouse that lists
+            everything that a glob covers; ignored if a key has a special character.
     """
     if named and all(_PLAIN.fullmatch(item.key) for item in batch):
         keys = ",".join(item.key for item in batch)

@@ -1,4 +1,4 @@
-"""Where the lines of a load come from, and the usual case: S3 objects that ClickHouse reads."""
+"""Where the lines of a load come from; the usual source: S3 objects that ClickHouse reads."""
 
 from datetime import UTC, datetime
 from string import Template
@@ -9,15 +9,15 @@ from loader.clickhouse.warehouse import Warehouse
 from loader.objects import S3Object, check_readable, pattern
 from loader.settings import Settings
 
-# Every load sets these itself, so that no profile of the server decides them:
-# - the paths of the `where` are exact, and no part of them is read as a hive partition;
-# - this statement itself writes the rows, in parts of 32 MiB of lines (blocks of 64 MiB took 10 %
+# Every load sends these settings, so that a profile on the server cannot change them:
+# - the paths of the `where` are exact; no part of them is read as a hive partition;
+# - the statement writes the rows itself, in parts of 32 MiB of lines (blocks of 64 MiB took 10 %
 #   more CPU, blocks of 256 MiB 33 %, and more memory);
-# - nothing is prefetched, since one request returns a whole object (prefetching cost 10 % of the
-#   time of a thousand tiny ones);
-# - 64 MiB of the disk stay free: on a full disk even a table's definition is lost
+# - nothing is prefetched, because one request returns a whole object (prefetching took 10 % of the
+#   time of a thousand tiny objects);
+# - 64 MiB of the disk stay free: on a full disk ClickHouse can lose a table's definition
 #   (macros/check_engine.sql);
-# - an endpoint that does not answer fails after ten seconds.
+# - an endpoint that does not respond fails after ten seconds.
 LOAD_SETTINGS = """
     use_hive_partitioning = 0,
     enable_parallel_replicas = 0,
@@ -29,14 +29,14 @@ LOAD_SETTINGS = """
     s3_retry_attempts = 8
 """
 
-# The number of a line in its object. ClickHouse counts the lines of text itself since 26.3 (26.1
-# returns NULL, 25.8 returns -1). For older servers, lines are numbered in the order in which they
-# were read: one thread reads each object, and nothing may mix the threads' blocks afterwards.
+# The number of a line in its object. ClickHouse 26.3 and newer count the lines of text files (26.1
+# returns NULL, 25.8 returns -1). On older servers, lines are numbered in the order in which they
+# are read: one thread reads each object, and `$mixed` keeps the blocks in that order.
 COUNTED = "_row_number + 1"
 NUMBERED = "row_number() over (partition by _path order by rowNumberInAllBlocks())"
 COUNTED_SINCE = (26, 3)
 
-# Since this version ClickHouse requests exactly the paths of a `where`; older ones list everything
+# From this version on ClickHouse requests only the paths of a `where`; older ones list everything
 # that the glob covers (they have no setting s3_path_filter_limit).
 PATHS_SINCE = (25, 12)
 
@@ -48,17 +48,17 @@ _READ_SETTINGS = """
     s3_retry_attempts = 8
 """
 
-# Every load inserts here; its select returns these columns in this order.
+# Every load inserts these columns; its select returns them in this order.
 INTO_STATEMENTS = """
 insert into {raw:Identifier}.statements
     (load_id, bucket, key, etag, object_size, last_modified, source_line, line)
 """.strip()
 
-# Number of objects that one INSERT requests from S3 at a time. Measured with 20 ms to S3 on 2
-# cores: 563 objects a second with 16 threads, 87 with one thread per core; without latency no
-# difference. Large objects use fewer threads, because each thread holds blocks of up to 65,000
-# lines: as many objects as have this many bytes together (five million lines in objects of 32 MB
-# took 2.2 GB with 16 threads, 1.8 GB with 8).
+# Number of objects that one INSERT requests from S3 at a time, and their largest total size in
+# bytes. Measured with 20 ms latency to S3 on 2 cores: 563 objects a second with 16 threads, 87 with
+# one thread per core; without latency no difference. For large objects fewer threads are used,
+# because each thread holds blocks of up to 65,000 lines (five million lines in objects of 32 MB
+# took 2.2 GB of memory with 16 threads, 1.8 GB with 8).
 THREADS, FEWEST_THREADS = 16, 4
 READ_AT_A_TIME = 256 * 1024 * 1024
 
@@ -78,7 +78,8 @@ where _path in {{paths:Array(String)}}
 settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
 """
 
-# HEAD requests only (before 26.3 also a GET each). A missing key between braces would be an error.
+# Sends HEAD requests only (before 26.3 also a GET each). A missing key between braces would be an
+# error, so it is ignored there.
 STAT_OBJECTS = f"""
 select
     _path as path,
@@ -99,23 +100,40 @@ settings {_READ_SETTINGS}
 
 
 class Source(Protocol):
-    """A kind of place that objects are loaded from."""
+    """Reads objects and inserts their lines. All methods may raise LoaderErrors of ClickHouse."""
 
     def check(self, item: S3Object) -> None:
-        """Refuse an object that must not or cannot be read, with a PermanentError."""
+        """Raise a PermanentError if an object may not or cannot be read."""
 
     def stat(self, batch: list[S3Object]) -> dict[str, S3Object]:
-        """Version, size and time of those objects of a batch that exist, by path."""
+        """Request version, size and time of objects.
+
+        Args:
+            batch: objects of one batch.
+
+        Returns:
+            Those objects that exist, by path.
+        """
 
     def insert(self, batch: list[S3Object], load_id: UUID) -> None:
-        """Insert all lines of a batch into raw, in one statement."""
+        """Insert all lines of a batch into the raw table, in one statement.
+
+        Args:
+            batch: objects of one batch.
+            load_id: the attempt that the lines belong to.
+        """
 
     def count_lines(self, item: S3Object) -> int:
-        """Number of lines of an object, by reading it again."""
+        """Read an object again and count its lines."""
 
 
 class S3Source:
-    """Objects that ClickHouse reads itself with `s3()` and a named collection."""
+    """Objects that ClickHouse reads with `s3()` and a named collection.
+
+    Args:
+        warehouse: the ClickHouse to load into.
+        settings: the allowed buckets, and the cluster if there is one.
+    """
 
     def __init__(self, warehouse: Warehouse, settings: Settings):
         self._warehouse = warehouse
@@ -177,6 +195,6 @@ class S3Source:
 
 
 def threads(batch: list[S3Object]) -> int:
-    """Number of objects that one INSERT reads at a time, by the mean size of the batch."""
+    """Number of objects that one INSERT reads at a time, by the batch's mean object size."""
     mean = sum(item.size for item in batch) / len(batch)
     return max(FEWEST_THREADS, min(THREADS, int(READ_AT_A_TIME / max(mean, 1))))

@@ -1,1 +1,1 @@
-"""AWS as far as the loader calls it itself: clients, the queue, the password's secret."""
+"""AWS services that the loader calls itself: clients, the queue, the password's secret."""

@@ -1,4 +1,4 @@
-"""Clients of AWS and their errors; boto3 is imported only where it is needed: it takes a while."""
+"""Make AWS clients and translate their errors; boto3 is imported in functions, as it is slow."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 from loader.errors import LoaderError, PermanentError, RetryableError, SettingsError
 from loader.settings import Settings
 
-# Error codes after which the same call may succeed later; so may any with status 500 or above.
+# Error codes after which the same call may succeed later. So may any call with status 5xx.
 _RETRYABLE = (
     *("InternalError", "InternalServiceError", "ServiceUnavailable", "SlowDown"),
     *("RequestThrottled", "Throttling", "ThrottlingException", "TooManyRequestsException"),
@@ -16,15 +16,15 @@ _RETRYABLE = (
 
 
 def client(service: str, region: str = "", *, connect: int = 3, read: int, attempts: int) -> Any:
-    """A client with its own time limits.
+    """Make a client with its own time limits.
 
     Args:
-        service: as boto3 names it, e.g. sqs.
-        region: where the service is; AWS_REGION if left out (which boto3 does not read), else
-            what boto3 finds.
+        service: its name in boto3, e.g. sqs.
+        region: where the service is; if left out, AWS_REGION (which boto3 does not read), else the
+            region that boto3 finds.
         connect: seconds to wait for a connection.
-        read: seconds to wait for an answer.
-        attempts: how often a call is made at most.
+        read: seconds to wait for a response.
+        attempts: largest number of times that a call is made.
     """
     import boto3
     from botocore.config import Config
@@ -37,8 +37,10 @@ def client(service: str, region: str = "", *, connect: int = 3, read: int, attem
 
 
 def s3_client(settings: Settings) -> Any:
-    """A client of S3 for the endpoint of the settings. Without credentials it sends unsigned
-    requests, as ClickHouse does: they reach public buckets."""
+    """Make a client of S3 for the endpoint of the settings.
+
+    Without credentials it sends unsigned requests, as ClickHouse does; public buckets accept them.
+    """
     import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
@@ -61,15 +63,15 @@ def s3_client(settings: Settings) -> Any:
 
 @contextmanager
 def aws_errors(what: str, denied: str = "", hint: str = "") -> Iterator[None]:
-    """Raise boto3's errors as ours; each begins with what was called.
+    """Translate boto3's errors into those of the loader.
 
     Args:
-        what: the thing that was called, e.g. 's3://lake' or 'the queue'.
-        denied: what to say of a refusal (status 403), e.g. the rights that are needed.
-        hint: what to say where nobody answers.
+        what: what was called, e.g. 's3://lake' or 'the queue'; each message begins with it.
+        denied: added to the message if access is denied (status 403), e.g. the permissions needed.
+        hint: added to the message if the service does not respond.
 
     Raises:
-        RetryableError: the service does not answer, is busy or failed.
+        RetryableError: the service does not respond, is busy or failed.
         SettingsError: there is no such bucket or object.
         PermanentError: anything else.
     """
@@ -81,7 +83,7 @@ def aws_errors(what: str, denied: str = "", hint: str = "") -> Iterator[None]:
         raise _refused(what, error, denied) from None
     except BotoCoreError as error:
         remedy = f" ({hint})" if hint else ""
-        raise RetryableError(f"{what}: no answer: {error}{remedy}") from None
+        raise RetryableError(f"{what}: no response: {error}{remedy}") from None
 
 
 def _refused(what: str, error: Any, denied: str) -> LoaderError:

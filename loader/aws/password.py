@@ -1,4 +1,4 @@
-"""The password of ClickHouse: from the settings, or from AWS Secrets Manager."""
+"""Read ClickHouse's password from the settings or from AWS Secrets Manager."""
 
 import json
 from typing import Any
@@ -9,15 +9,16 @@ from loader.settings import Settings
 
 
 def clickhouse_password(settings: Settings, secrets: Any = None) -> str:
-    """The password: that of the settings, or what their secret holds now.
+    """Read ClickHouse's password: that of the settings, or the current value of their secret.
 
     Args:
         settings: the password, or the ARN of its secret.
         secrets: client of Secrets Manager; made when needed if left out.
 
     Raises:
-        RetryableError: Secrets Manager did not answer.
-        PermanentError: it refused, or the secret holds no password. Neither quotes the secret.
+        RetryableError: Secrets Manager did not respond.
+        PermanentError: access is denied, or the secret contains no password. No message quotes the
+            secret.
     """
     if not settings.secret_arn:
         return settings.password
@@ -38,12 +39,12 @@ def _password_in(text: str, settings: Settings) -> str:
     found = content.get("password") if isinstance(content, dict) else text
     if not isinstance(found, str) or not found:
         raise PermanentError(
-            f"the secret {settings.secret_arn} holds no password; accepted: the password alone, "
-            'or JSON with the field "password"'
+            f"the secret {settings.secret_arn} contains no password; accepted: the password "
+            'alone, or JSON with the field "password"'
         )
     return found
 
 
 def _region(settings: Settings) -> str:
-    """The region in arn:aws:secretsmanager:<region>:…; '' if the text is no ARN."""
+    """The region in arn:aws:secretsmanager:<region>:…; '' if the text is not an ARN."""
     return (settings.secret_arn.split(":") + [""] * 4)[3]

@@ -1,4 +1,4 @@
-"""The queue of notifications: receive, acknowledge and delay messages."""
+"""Receive, acknowledge and delay the messages of an SQS queue."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -15,7 +15,7 @@ LONGEST_DELAY = 43_200
 
 
 class Queue:
-    """An SQS queue. Each method raises a LoaderError where the queue did not do its part.
+    """An SQS queue. Each method raises a LoaderError if SQS refuses or does not respond.
 
     Args:
         url: address of the queue.
@@ -27,11 +27,11 @@ class Queue:
         self._client = sqs
 
     def receive(self, most: int, wait: int) -> list[dict[str, Any]]:
-        """Receive messages, in the form in which Lambda hands them to a function.
+        """Receive messages, in the form in which Lambda passes them to a function.
 
         Args:
-            most: how many at most; SQS returns at most ten.
-            wait: seconds to wait for the first one.
+            most: largest number of messages; SQS returns at most ten.
+            wait: seconds to wait for the first message.
         """
         with aws_errors("the queue"):
             answer = self._sqs().receive_message(
@@ -54,13 +54,21 @@ class Queue:
         ]
 
     def delete(self, receipts: Iterable[str]) -> None:
-        """Acknowledge messages."""
+        """Acknowledge messages.
+
+        Args:
+            receipts: their receipt handles.
+        """
         self._in_batches(
             "delete_message_batch", [{"ReceiptHandle": receipt} for receipt in receipts]
         )
 
     def delay(self, delays: Iterable[tuple[str, int]]) -> None:
-        """Set the seconds after which each message becomes visible again."""
+        """Change when messages become visible again.
+
+        Args:
+            delays: receipt handle and seconds from now, for each message.
+        """
         self._in_batches(
             "change_message_visibility_batch",
             [
@@ -70,7 +78,7 @@ class Queue:
         )
 
     def visibility(self) -> int:
-        """Seconds for which the queue hides a message that was received."""
+        """The queue's visibility timeout: seconds for which it hides a received message."""
         with aws_errors("the queue"):
             answer = self._sqs().get_queue_attributes(
                 QueueUrl=self.url, AttributeNames=["VisibilityTimeout"]
@@ -78,13 +86,13 @@ class Queue:
         return int(answer["Attributes"]["VisibilityTimeout"])
 
     def _in_batches(self, call: str, entries: list[dict[str, Any]]) -> None:
-        """Make a batch call for all entries, then raise an error if any of them failed."""
+        """Make a batch call for all entries, then raise an error if it failed for some of them."""
         failed: list[str] = []
         for batch in _batches(entries):
             with aws_errors("the queue"):
                 numbered = [{"Id": str(number)} | entry for number, entry in enumerate(batch)]
                 answer = getattr(self._sqs(), call)(QueueUrl=self.url, Entries=numbered)
-            failed += [f"{entry['Code']}" for entry in answer.get("Failed", [])]
+            failed += [entry["Code"] for entry in answer.get("Failed", [])]
         if failed:
             reasons = ", ".join(sorted(set(failed)))
             raise RetryableError(
@@ -93,7 +101,7 @@ class Queue:
 
     def _sqs(self) -> Any:
         if self._client is None:
-            # Longer than a long poll, shorter than botocore's minute.
+            # The read timeout is longer than a long poll and shorter than botocore's minute.
             self._client = client("sqs", read=30, attempts=3)
         return self._client
 

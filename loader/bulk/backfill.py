@@ -16,11 +16,12 @@ from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from loader import ledger
+from loader.batches import pieces
 from loader.bulk.listing import Inventory, Listing
 from loader.bulk.selection import Selection, day_of
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import UnavailableError
-from loader.load import answers, load, pieces, source_for
+from loader.load import load, s3_responds, source_for
 from loader.objects import MOST_PATHS, S3Object, check_bucket
 from loader.outcomes import Outcome, Summary
 from loader.settings import Settings
@@ -318,5 +319,5 @@ def _stop_if_dead(warehouse: Warehouse, settings: Settings, outcomes: list[Outco
     if any(outcome.outcome != "failed" or not outcome.retryable for outcome in outcomes):
         return
     first = outcomes[0]
-    if not answers(source_for(warehouse, settings, [first.item]), first.item):
+    if not s3_responds(source_for(warehouse, settings, [first.item]), first.item):
         raise UnavailableError(f"S3 does not answer: {first.error}")

@@ -10,10 +10,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from loader.batches import pieces
 from loader.bulk.selection import KEY_TIME, BulkRequest
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, SettingsError, UnknownOutcomeError
-from loader.load import load, pieces
+from loader.load import load
 from loader.objects import SUFFIXES, S3Object, check_bucket
 from loader.outcomes import Outcome, Summary
 from loader.settings import Settings

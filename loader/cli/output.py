@@ -25,7 +25,7 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_json(value: Any) -> None:
-    """Print for programs."""
+    """Print a value as JSON on standard output."""
     print(json.dumps(value, indent=2, default=str))
 
 
@@ -33,9 +33,9 @@ def print_table(title: str, rows: list[dict[str, Any]], empty: str = "") -> None
     """Print rows as a table.
 
     Args:
-        title: what the rows are.
-        rows: all with the same columns.
-        empty: what to print if there are no rows; nothing if left out.
+        title: printed above the table.
+        rows: the rows, all with the same columns.
+        empty: printed if there are no rows.
     """
     if not rows:
         if empty:
@@ -55,7 +55,7 @@ def _shown(value: Any) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people: 1.2 GB."""
+    """Format a number of bytes, e.g. 1.2 GB."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
@@ -64,7 +64,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people: 1 h 20 min."""
+    """Format seconds, e.g. 1 h 20 min."""
     seconds = round(seconds or 0)
     if seconds < 90:
         return f"{max(seconds, 1)} s"
@@ -74,7 +74,11 @@ def duration(seconds: float | None) -> str:
 
 @contextmanager
 def loading_bar() -> Iterator[Callable[[Summary], None]]:
-    """A progress bar on a terminal: objects done, speed, time left."""
+    """Show a progress bar on a terminal: objects done, speed, time left.
+
+    Yields:
+        A function that updates it from a summary.
+    """
     bar = Progress(
         TextColumn("loading"),
         BarColumn(),
@@ -100,7 +104,14 @@ def loading_bar() -> Iterator[Callable[[Summary], None]]:
 
 @contextmanager
 def counting(verb: str) -> Iterator[Status]:
-    """A line on a terminal that counts what has been done so far."""
+    """Show a status line on a terminal.
+
+    Args:
+        verb: its first text, e.g. listing.
+
+    Yields:
+        The line, whose text can be updated.
+    """
     status = errors.status(verb)
     if errors.is_terminal:
         status.start()
@@ -111,12 +122,15 @@ def counting(verb: str) -> Iterator[Status]:
 
 
 def report(summary: Summary, as_json: bool, **more: Any) -> None:
-    """Print what became of the objects; exit with 1 if not everything is done.
+    """Print the outcomes of a load; exit with 1 if not every object is loaded.
 
     Args:
-        summary: the objects.
-        as_json: for programs.
+        summary: the outcomes.
+        as_json: whether to print JSON.
         more: further members of the JSON.
+
+    Raises:
+        typer.Exit: some objects failed or were not attempted.
     """
     if as_json:
         print_json(more | _summary_json(summary))

@@ -1,4 +1,4 @@
-"""Open ClickHouse through clickhouse-connect: embedded in this process (chDB), or a server."""
+"""Connect to ClickHouse with clickhouse-connect: embedded in this process (chDB), or a server."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -12,18 +12,23 @@ from loader.clickhouse.warehouse import Warehouse, identifiers, rows_in
 from loader.errors import LoaderError, PermanentError
 from loader.settings import Settings
 
-# Seconds to wait for an embedded database that another process owns.
+# Seconds to wait for an embedded database that another process has open.
 EMBEDDED_WAIT = 60
 
-# 64-bit numbers of JSON answers are numbers.
+# JSON responses contain 64-bit numbers as numbers, not as strings.
 _SESSION = {"output_format_json_quote_64bit_integers": 0}
 
 
 class ConnectedWarehouse:
-    """ClickHouse through clickhouse-connect: the same calls over HTTP and in process."""
+    """ClickHouse through clickhouse-connect, over HTTP or in process (see `Warehouse`).
+
+    Args:
+        client: the client of clickhouse-connect.
+        settings: the settings it was made with.
+    """
 
     version = safety.OLDEST_ENGINE
-    deadline: float | None = None  # statements run as long as they take
+    deadline: float | None = None  # ignored: statements have no time limit here
 
     def __init__(self, client: Any, settings: Settings):
         self._client = client
@@ -43,12 +48,12 @@ class ConnectedWarehouse:
                 self._client.command(sql, parameters=self._parameters(sql, values), data=data)
 
     def query_df(self, sql: str, **values: Any) -> Any:
-        """Rows of a select as a pandas frame, in the types of their columns."""
+        """Run a select and return a pandas DataFrame; each column has its own type."""
         with self._errors():
             return self._client.query_df(sql, parameters=self._parameters(sql, values))
 
-    def state(self, settings: Mapping[str, str]) -> None:
-        """See `Warehouse.state`."""
+    def apply_settings(self, settings: Mapping[str, str]) -> None:
+        """See `Warehouse.apply_settings`."""
         with self._errors():
             for name, value in settings.items():
                 self._client.set_client_setting(name, value)
@@ -62,14 +67,14 @@ class ConnectedWarehouse:
             return self._client.raw_query(sql, parameters=self._parameters(sql, values), fmt=fmt)
 
     def _parameters(self, sql: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The values that a statement names, with the names that come from the settings."""
+        """The parameters that a statement uses, including databases and collection."""
         known = self._names | dict(values)
         return {name: value for name, value in known.items() if f"{{{name}:" in sql} or None
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Raise the client's errors as ours, and read what a failed query left behind: chDB would
-        return it to the next query on the connection."""
+        """Translate the client's errors. After an error, also read the remaining result of the
+        failed query: chDB would return it to the next query on the connection."""
         from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
         try:
@@ -89,7 +94,7 @@ class ConnectedWarehouse:
             try:
                 self._client.raw_query("select 1 where 0")
             except Exception as leftover:
-                # The leftovers may themselves be raised as an error; they are gone either way.
+                # The remaining result may itself be raised as an error; it is gone either way.
                 del leftover
 
 
@@ -99,12 +104,13 @@ def open_warehouse(
     """Connect to the target of the settings.
 
     Args:
-        settings: which ClickHouse, and as whom.
-        wait: seconds to wait while another process owns an embedded database.
-        guarded: whether to refuse an engine that could lose or double rows.
+        settings: which ClickHouse, and as which user.
+        wait: seconds to wait while another process has the embedded database open.
+        guarded: whether to refuse an engine that could lose or duplicate rows.
 
     Raises:
         RetryableError: no connection, or the embedded database is in use.
+        SettingsError: the folder of the embedded database cannot be used.
         PermanentError: user or password is wrong.
         UnsafeEngineError: the engine is refused (see `safety`).
     """
@@ -125,7 +131,7 @@ def _open_server(settings: Settings) -> Any:
     import clickhouse_connect
     from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
-    # Our errors say what it would log.
+    # The errors raised below contain what it would log.
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     try:
         return clickhouse_connect.get_client(

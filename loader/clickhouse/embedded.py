@@ -1,4 +1,4 @@
-"""The embedded database (chDB): which process owns it, and the engine's configuration."""
+"""The embedded database (chDB): which process has it open, and the engine's configuration."""
 
 import fcntl
 import hashlib
@@ -15,10 +15,13 @@ from loader.settings import Settings
 
 
 def owner(path: Path) -> int | None:
-    """The process that has an embedded database open, other than this one.
+    """Find the other process that has an embedded database open.
 
-    chDB locks the file `status` of its folder and writes its process id there; if it finds the
-    lock taken, it reports that on standard output, not in its error.
+    chDB locks the file `status` in its folder and writes its process id into it. If the lock is
+    taken, chDB reports that on standard output and not in its error, so it is checked here.
+
+    Args:
+        path: the folder of the database.
 
     Returns:
         The process id; 0 if it cannot be read; None if no other process has the database open.
@@ -42,12 +45,12 @@ def claim(path: str, seconds: float) -> None:
     has the database open.
 
     Args:
-        path: its folder.
+        path: the folder of the database.
         seconds: the longest wait.
 
     Raises:
         SettingsError: the folder cannot be used.
-        UnavailableError: the database is still open elsewhere; names the process.
+        UnavailableError: another process still has the database open; the text names it.
     """
     folder, give_up = Path(path), time.monotonic() + seconds
     try:
@@ -57,9 +60,9 @@ def claim(path: str, seconds: float) -> None:
         while (pid := owner(folder)) is not None:
             if time.monotonic() >= give_up:
                 raise UnavailableError(
-                    f"{path} is in use by another process ({pid or 'unknown'}); one process owns "
-                    f"an embedded database at a time (waited {seconds:g} s). Let it finish, or use "
-                    "XAPI_TARGET=server"
+                    f"{path} is in use by another process ({pid or 'unknown'}); only one process "
+                    f"at a time can open an embedded database (waited {seconds:g} s). Let that "
+                    "process finish, or use XAPI_TARGET=server"
                 )
             time.sleep(0.2)
     except OSError as error:
@@ -70,8 +73,11 @@ def claim(path: str, seconds: float) -> None:
 
 
 def engine_config(settings: Settings) -> Path:
-    """Write the engine's configuration file: the named collection, which takes its values from
-    the environment of this process. No secret is on disk or in SQL."""
+    """Write the engine's configuration file and return its path.
+
+    It defines the named collection, whose values the engine reads from the environment of this
+    process. So no secret is written to disk or into SQL.
+    """
     credentials = _s3_credentials()
     os.environ |= {"XAPI_EMBEDDED_S3_URL": settings.s3_url} | {
         f"XAPI_EMBEDDED_{name.upper()}": value for name, value in credentials.items()
@@ -85,7 +91,7 @@ def engine_config(settings: Settings) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.xml"
     if not path.exists():
-        # Whole or not at all: other processes read the same file.
+        # Written in one step, because other processes read the same file.
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
             file.write(text)
         os.replace(file.name, path)
@@ -93,7 +99,7 @@ def engine_config(settings: Settings) -> Path:
 
 
 def _s3_credentials() -> dict[str, str]:
-    """The credentials that boto3 finds, under the names of a named collection."""
+    """The credentials that boto3 finds, by their names in a named collection."""
     import boto3
 
     found = boto3.Session().get_credentials()

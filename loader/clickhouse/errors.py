@@ -1,4 +1,4 @@
-"""ClickHouse's errors as ours, the same whichever client met them."""
+"""Translate ClickHouse's errors into those of the loader, the same for both clients."""
 
 from loader.errors import (
     LoaderError,
@@ -8,30 +8,30 @@ from loader.errors import (
     UnknownOutcomeError,
 )
 
-# ClickHouse error codes that another attempt may not meet (src/Common/ErrorCodes.cpp): timeouts,
-# network, memory and part limits, too many queries, read-only or lost replicas, Keeper, S3; a
-# connection that broke (1000) and an object that was replaced (1009) while it was read.
+# ClickHouse error codes after which another attempt may succeed (src/Common/ErrorCodes.cpp):
+# timeouts, network, memory and part limits, too many queries, read-only or lost replicas, Keeper,
+# S3; a connection that broke (1000) and an object that was replaced (1009) while it was read.
 RETRYABLE_CODES = {
     *(159, 202, 209, 210, 225, 236, 241, 242, 252, 279, 285, 319, 394, 425, 439, 499, 999),
     *(1000, 1009),
 }
 
-# Of these nobody knows whether the statement took effect.
+# After these it is unknown whether the statement took effect.
 UNKNOWN_CODES = {159, 209, 210, 394}
 
-# What the errors of its network library are called, whatever their code: 25.8 answers 1001, an
-# exception of the standard library, where a connection to S3 broke before the headers had ended.
+# Names of network errors begin with this. The code does not always tell: 25.8 reports a connection
+# to S3 that broke within the headers as 1001, an exception of the standard library.
 NETWORK = "Poco::Net::"
 
 WRONG_PASSWORD, READ_ONLY = 516, 164
 
 
 def from_answer(text: str, code: int | None = None) -> LoaderError:
-    """The error that ClickHouse answered with.
+    """The loader's error for an error that ClickHouse responded with.
 
     Args:
-        text: its message.
-        code: its number; if left out, the one in the text.
+        text: ClickHouse's message.
+        code: ClickHouse's error code; if left out, the one in the text.
     """
     code = code if code is not None else code_in(text)
     text = first_sentence(text)
@@ -47,11 +47,11 @@ def from_answer(text: str, code: int | None = None) -> LoaderError:
 
 
 def from_connection(where: str, text: str) -> LoaderError:
-    """The error of a connection that could not be made, or that brought no answer in time.
+    """The loader's error for a connection that failed, or a response that did not come in time.
 
     Args:
         where: host and port.
-        text: what went wrong.
+        text: the client's message.
     """
     text = first_sentence(text)
     if "timed out" in text.lower() or "timeout" in text.lower():
@@ -60,13 +60,18 @@ def from_connection(where: str, text: str) -> LoaderError:
 
 
 def code_in(text: str) -> int | None:
-    """The number in 'Code: 60. DB::Exception: ...'."""
+    """The error code in 'Code: 60. DB::Exception: ...'; None if there is none."""
     _, found, rest = text.partition("Code: ")
     digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
     return int(digits) if found and digits else None
 
 
 def first_sentence(text: str, most: int = 600) -> str:
-    """The error without the stack and the version that ClickHouse appends."""
+    """ClickHouse's message in one line, without stack trace and version.
+
+    Args:
+        text: the message.
+        most: characters to keep.
+    """
     text = text.partition("Stack trace:")[0].partition("(version ")[0]
     return " ".join(text.split())[:most]

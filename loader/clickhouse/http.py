@@ -1,4 +1,4 @@
-"""ClickHouse over HTTP with the standard library alone: small and quick enough for the Lambda."""
+"""ClickHouse over HTTP, with the standard library only: small and fast enough for the Lambda."""
 
 import http.client
 import re
@@ -18,22 +18,28 @@ from loader.clickhouse.warehouse import Warehouse, identifiers, rows_in
 from loader.errors import LoaderError, UnavailableError, UnknownOutcomeError
 from loader.settings import Settings
 
-# Seconds: to connect; for an answer when nobody set a deadline; after which an idle connection
-# is made anew (ClickHouse closes it after 10 or 30, a Lambda may sleep for minutes in between);
-# and what must be left for a statement to be worth starting.
-CONNECT_TIMEOUT, ANSWER_TIMEOUT, IDLE, LEAST = 10.0, 900.0, 5.0, 0.5
+# Seconds to wait for a connection, and for a response when there is no deadline.
+CONNECT_TIMEOUT, ANSWER_TIMEOUT = 10.0, 900.0
 
-# Part of the remaining time that one statement may take: what is left is for saying, in the
-# ledger and to the queue, that it took too long.
+# Seconds after which an idle connection is replaced by a new one: ClickHouse closes it after 10
+# or 30 seconds, and a Lambda may be frozen for minutes between two events.
+IDLE = 5.0
+
+# Seconds that must remain before the deadline for a statement to be sent.
+LEAST = 0.5
+
+# Share of the remaining time that one statement may take. The rest is for recording in the ledger
+# and reporting to the queue that it took too long.
 SHARE = 0.75
 
-# Bytes of values in the URL; more are sent as a form, since proxies cut long URLs.
+# Largest URL in bytes; longer parameters are sent as a form, because proxies cut long URLs.
 LONGEST_URL = 4096
 
 _SETTINGS = {
-    # 64-bit numbers of JSON answers are numbers.
+    # JSON responses contain 64-bit numbers as numbers, not as strings.
     "output_format_json_quote_64bit_integers": "0",
-    # An error half-way is an error, not an answer with a sentence at its end.
+    # An error in the middle of a query sets the HTTP status. Without this, the response has status
+    # 200 and the error is text at its end.
     "wait_end_of_query": "1",
 }
 
@@ -43,13 +49,18 @@ _ESCAPES = str.maketrans(
 
 
 class HttpWarehouse:
-    """A ClickHouse server (see `Warehouse`), over one connection that is kept.
+    """A ClickHouse server (see `Warehouse`), over one connection that stays open.
 
-    Nothing is repeated behind the caller's back, with two exceptions that ClickHouse has not
-    executed: a refused password is read anew once, an idle connection is made anew.
+    Statements are not retried, except once after a refused password, which ClickHouse did not
+    execute: the password is then read again, because the secret may have changed.
+
+    Args:
+        settings: which server, and as which user.
+        password: reads the password; that of the settings if left out.
+        clock: seconds, monotonic.
 
     Attributes:
-        deadline: when all must be done, on the given clock; None for no such time.
+        deadline: time on `clock` by which all statements must be done; None for no limit.
         version: see `Warehouse`.
     """
 
@@ -68,7 +79,7 @@ class HttpWarehouse:
         self._clock = clock
         self._connection: http.client.HTTPConnection | None = None
         self._used = 0.0
-        self._stated: dict[str, str] = {}
+        self._engine_settings: dict[str, str] = {}
         self._names = identifiers(settings)
 
     def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
@@ -79,9 +90,9 @@ class HttpWarehouse:
         """See `Warehouse.command`."""
         self._run(sql, values, data)
 
-    def state(self, settings: Mapping[str, str]) -> None:
-        """See `Warehouse.state`."""
-        self._stated = dict(settings)
+    def apply_settings(self, settings: Mapping[str, str]) -> None:
+        """See `Warehouse.apply_settings`."""
+        self._engine_settings = dict(settings)
 
     def close(self) -> None:
         """See `Warehouse.close`."""
@@ -96,21 +107,21 @@ class HttpWarehouse:
             if re.search(rf"{{{name}\s*:", sql)
         }
         seconds = self._seconds()
-        settings = _SETTINGS | self._stated | more
+        settings = _SETTINGS | self._engine_settings | more
         if self.deadline is not None:
-            # The server gives up too, and does not go on for an invocation that has ended.
+            # The server stops the statement too, so that none outlives the invocation.
             settings["max_execution_time"] = str(max(1, int(seconds)))
-        # A line break after FORMAT would be the first line of the data.
+        # A line break after FORMAT would be read as the first line of the data.
         url, headers, body = encode(sql.strip(), texts, settings, data)
-        status, code, answer = self._ask(url, headers, body, seconds)
+        status, code, answer = self._send(url, headers, body, seconds)
         if code == clickhouse_errors.WRONG_PASSWORD and self._password_changed():
-            status, code, answer = self._ask(url, headers, body, self._seconds())
+            status, code, answer = self._send(url, headers, body, self._seconds())
         if status != 200 or code is not None:
             raise self._refusal(status, code, answer.decode("utf-8", "replace"))
         return answer
 
     def _seconds(self) -> float:
-        """How long the next statement may take."""
+        """How long the next statement may take, in seconds."""
         if self.deadline is None:
             return ANSWER_TIMEOUT
         seconds = (self.deadline - self._clock()) * SHARE
@@ -118,17 +129,17 @@ class HttpWarehouse:
             raise UnavailableError("no time is left for another statement; it was not sent")
         return min(seconds, ANSWER_TIMEOUT)
 
-    def _ask(
+    def _send(
         self, url: str, headers: dict[str, str], body: bytes, seconds: float
     ) -> tuple[int, int | None, bytes]:
-        """Send one request; its status, ClickHouse's error code and the answer."""
+        """Send one request; return the HTTP status, ClickHouse's error code and the body."""
         if self._password is None:
             self._password = self._read_password()
         headers = headers | {
             "X-ClickHouse-User": self._settings.user,
             "X-ClickHouse-Key": self._password,
         }
-        connection = self._connected(min(seconds, CONNECT_TIMEOUT))
+        connection = self._open_connection(min(seconds, CONNECT_TIMEOUT))
         with self._errors(connection):
             connection.sock.settimeout(seconds)
             connection.request("POST", url, body, headers)
@@ -138,11 +149,11 @@ class HttpWarehouse:
         code = response.headers.get("X-ClickHouse-Exception-Code")
         return response.status, int(code) if code else None, answer
 
-    def _connected(self, seconds: float) -> http.client.HTTPConnection:
-        """The connection, made anew if it was idle for long.
+    def _open_connection(self, seconds: float) -> http.client.HTTPConnection:
+        """The connection; a new one if there is none or it was idle for too long.
 
         Raises:
-            UnavailableError: there is none to be had; nothing was sent.
+            UnavailableError: it cannot be opened; nothing was sent.
         """
         if self._connection and self._clock() - self._used < IDLE and self._connection.sock:
             return self._connection
@@ -165,12 +176,12 @@ class HttpWarehouse:
 
     @contextmanager
     def _errors(self, connection: http.client.HTTPConnection) -> Iterator[None]:
-        """Turn what can happen to a request that was sent into our error: nobody knows whether
-        ClickHouse has executed it."""
+        """Translate network errors of a request that was sent. Whether ClickHouse executed the
+        statement is unknown then."""
         try:
             yield
         except BaseException as error:
-            # Half an answer must not be read as the next one's.
+            # The rest of this response must not be read as the next one.
             connection.close()
             if isinstance(error, TimeoutError):
                 raise UnknownOutcomeError(
@@ -189,8 +200,9 @@ class HttpWarehouse:
         return self._password != before
 
     def _refusal(self, status: int, code: int | None, words: str) -> LoaderError:
+        """The error for a response that reports a failure."""
         if code is None and clickhouse_errors.code_in(words) is None:
-            # Not ClickHouse's words: those of a proxy before it.
+            # The response comes from a proxy, not from ClickHouse.
             where = f"{self._settings.host}:{self._settings.port}"
             words = clickhouse_errors.first_sentence(f"HTTP status {status}: {words}", 200)
             if status == 504:
@@ -205,16 +217,16 @@ def open_http(
     deadline: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Warehouse:
-    """Connect to a server, and refuse one that could lose or double rows.
+    """Connect to a server, and refuse it if it could lose or duplicate rows.
 
     Args:
-        settings: which server, and as whom.
+        settings: which server, and as which user.
         password: reads the password; that of the settings if left out.
-        deadline: when all statements must be done, on the clock; None for no limit.
-        clock: seconds, rising.
+        deadline: time on `clock` by which all statements must be done; None for no limit.
+        clock: seconds, monotonic.
 
     Raises:
-        RetryableError: no connection, or no answer in time.
+        RetryableError: no connection, or no response in time.
         PermanentError: user or password is wrong.
         UnsafeEngineError: the engine is refused (see `safety`).
     """
@@ -231,11 +243,16 @@ def open_http(
 def encode(
     sql: str, texts: Mapping[str, str], settings: Mapping[str, str], data: bytes | None
 ) -> tuple[str, dict[str, str], bytes]:
-    """A request for ClickHouse's HTTP interface: URL, headers, body.
+    """Build a request for ClickHouse's HTTP interface.
 
     Args:
-        texts: the parameters, as text.
-        data: what the statement reads; with it, everything else is in the URL.
+        sql: the statement.
+        texts: its parameters, as `text` writes them.
+        settings: engine settings.
+        data: the data that the statement reads; the body then has no room for anything else.
+
+    Returns:
+        URL, headers and body.
     """
     fields = {f"param_{name}": value for name, value in texts.items()}
     if data is not None:
@@ -254,7 +271,7 @@ def encode(
 
 
 def text(value: Any) -> str:
-    """A value as ClickHouse reads a parameter: escaped text, and in an array literals."""
+    """Write a parameter's value for ClickHouse: escaped text, or an array of literals."""
     if value is None:
         return "\\N"
     if isinstance(value, list | tuple):
@@ -263,7 +280,7 @@ def text(value: Any) -> str:
 
 
 def _item(value: Any) -> str:
-    """A member of an array: a literal."""
+    """Write a member of an array as a literal."""
     if value is None:
         return "NULL"
     return str(value) if isinstance(value, int | float) else f"'{str(value).translate(_ESCAPES)}'"
@@ -271,12 +288,12 @@ def _item(value: Any) -> str:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Certificates are checked against those of the system (or SSL_CERT_FILE)."""
+    """Check certificates against those of the system, or of SSL_CERT_FILE."""
     return ssl.create_default_context()
 
 
 def _keep_alive(connected: socket.socket) -> None:
-    """Let gateways see the connection live while a long INSERT says nothing."""
+    """Keep gateways from closing the connection during a long INSERT, which sends no data."""
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     with suppress(AttributeError, OSError):  # Linux knows these

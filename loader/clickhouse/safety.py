@@ -1,9 +1,9 @@
-"""Refuse an engine whose version or settings could make a load see other rows than there are.
+"""Refuse an engine whose version or settings could make a load lose, duplicate or change rows.
 
-A user's settings profile may cut a read short without an error, filter rows, or change what a
-NULL is. What the loader sends with every statement overrules it (`Warehouse.state`); what the
-profile does not let anyone change is refused before anything is touched. dbt cannot overrule it
-everywhere: the macro `check_engine` refuses the same settings there.
+A user's settings profile may truncate a read without an error, filter rows, or change how NULL is
+handled. The loader sends its own values with every statement (`Warehouse.apply_settings`). If the
+profile forbids a change, the engine is refused before anything is written. dbt cannot send its own
+values everywhere, so its macro `check_engine` refuses these settings.
 """
 
 import re
@@ -19,17 +19,18 @@ OLDEST_ENGINE = (25, 8)
 
 
 class UnsafeEngineError(SettingsError):
-    """The engine could lose, double or change rows without an error; nothing was done."""
+    """The engine could lose, duplicate or change rows without an error; nothing was done."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting must be.
+    """The value that a setting must have.
 
     Attributes:
-        accepted: its value, as system.settings writes it.
+        name: the setting's name in system.settings; constraints do not apply to aliases.
+        accepted: the value, as system.settings writes it.
         why: what another value does.
-        loads_only: whether dbt does not look at it: it only matters to loads, or cannot be seen.
+        loads_only: whether dbt ignores it, because it only affects loads or dbt cannot see it.
         at_least: whether a larger number is accepted, too.
     """
 
@@ -46,11 +47,10 @@ class Rule:
         return value == self.accepted
 
 
-_CUT = "a limit cuts the answer short without an error"
+_CUT = "a limit truncates results without an error"
 
-# Most were seen to change a load, its check, gc or a dbt run on the real engine; the rest are
-# refused because an engine of another version may obey them (docs/decisions.md).
-# Under the names that constraints stand by in system.settings, not under aliases.
+# Most of these changed a load, its verification, gc or a dbt run when tried on the real engine. The
+# others are refused because an engine of another version may apply them (docs/decisions.md).
 RULES = (
     *(
         Rule(f"{what}_overflow_mode", "throw", _CUT)
@@ -62,37 +62,37 @@ RULES = (
     Rule("read_overflow_mode_leaf", "throw", _CUT),
     Rule("timeout_overflow_mode_leaf", "throw", _CUT),
     Rule("limit", "0", "every select returns fewer rows", True),
-    Rule("offset", "0", "every select leaves rows out", True),
+    Rule("offset", "0", "every select omits rows", True),
     Rule("additional_table_filters", "{}", "rows are hidden: gc would delete committed lines"),
     Rule("additional_result_filter", "", "rows are hidden"),
-    Rule("partial_result_on_first_cancel", "0", "a cancelled read counts as a whole one"),
-    Rule("apply_deleted_mask", "1", "deleted rows are seen"),
-    Rule("use_query_cache", "0", "an answer may be older than the ledger"),
+    Rule("partial_result_on_first_cancel", "0", "a cancelled read counts as a complete one"),
+    Rule("apply_deleted_mask", "1", "deleted rows are visible"),
+    Rule("use_query_cache", "0", "a result may be older than the ledger"),
     Rule(
         "allow_experimental_parallel_reading_from_replicas",
         "0",
-        "replicas (enable_parallel_replicas) read twice, or read less than is there",
+        "parallel replicas (enable_parallel_replicas) read some rows twice or not at all",
     ),
-    Rule("insert_deduplication_token", "", "an insert is dropped as a repeat of another"),
+    Rule("insert_deduplication_token", "", "an insert is dropped as a duplicate of another"),
     Rule("data_type_default_nullable", "0", "tables are created with other types"),
-    Rule("empty_result_for_aggregation_by_empty_set", "0", "a count of nothing is no row"),
-    Rule("aggregate_functions_null_for_empty", "0", "a sum of nothing is NULL"),
+    Rule("empty_result_for_aggregation_by_empty_set", "0", "a count of no rows returns no row"),
+    Rule("aggregate_functions_null_for_empty", "0", "a sum of no rows is NULL"),
     Rule("join_default_strictness", "ALL", "a join keeps one match of several"),
-    Rule("join_use_nulls", "0", "what a join does not find is NULL"),
-    Rule("transform_null_in", "0", "NULL is found in lists"),
-    Rule("group_by_use_nulls", "0", "keys of groups become NULL"),
-    Rule("final", "0", "rows of one key are merged while they are read"),
-    Rule("allow_experimental_analyzer", "1", "statements are read by other rules"),
+    Rule("join_use_nulls", "0", "columns without a match in a join are NULL"),
+    Rule("transform_null_in", "0", "NULL matches NULL in lists"),
+    Rule("group_by_use_nulls", "0", "grouping keys become NULL"),
+    Rule("final", "0", "rows with the same key are merged while they are read"),
+    Rule("allow_experimental_analyzer", "1", "statements are interpreted by other rules"),
     Rule("format_display_secrets_in_show_and_select", "0", "keys of the collection are shown"),
-    Rule("async_insert", "0", "an insert is acknowledged before its rows are there", True),
+    Rule("async_insert", "0", "an insert is acknowledged before its rows are visible", True),
     Rule("use_hive_partitioning", "0", "keys with '=' are read as columns", True),
     Rule("s3_ignore_file_doesnt_exist", "0", "a missing object reads as an empty one", True),
-    Rule("schema_inference_mode", "default", "no object can be asked whether it exists", True),
+    Rule("schema_inference_mode", "default", "the existence of objects cannot be checked", True),
     Rule("s3_path_filter_limit", "1000", "every load lists the bucket", True, at_least=True),
 )
 
-# One statement. What would hide its answer, or itself in it, it overrules. A setting that this
-# engine does not know is not in it.
+# Reads all settings with one statement. It overrides those settings that could hide its result.
+# Settings that this engine does not have are missing from the result.
 PROBE = """
 select
     version() as version,
@@ -113,23 +113,29 @@ settings
 
 
 def require(warehouse: Warehouse) -> None:
-    """Refuse an unsafe engine; make a safe one stay so, whatever profile the user has.
+    """Refuse an unsafe engine; otherwise make every statement send the accepted settings.
+
+    Args:
+        warehouse: the connection to check.
 
     Raises:
-        UnsafeEngineError: a version or setting is not accepted and cannot be overruled.
-        LoaderError: the engine does not answer.
+        UnsafeEngineError: the version or a setting is not accepted and cannot be changed.
+        LoaderError: the engine does not respond.
     """
     rows = probe(warehouse)
     if problems := list(unsafe(rows)):
         raise UnsafeEngineError(f"{'; '.join(problems)}. Nothing was done")
-    warehouse.state(stated(rows))
+    warehouse.apply_settings(settings_to_send(rows))
 
 
 def probe(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
-    """What the engine says of each setting it knows, by name; the warehouse knows its version.
+    """Read the engine's settings and version; sets `warehouse.version`.
+
+    Returns:
+        By name of a setting: its value and constraints, and the engine's version and user.
 
     Raises:
-        UnsafeEngineError: a setting that hides answers cannot be overruled.
+        UnsafeEngineError: a setting that hides results cannot be changed.
     """
     try:
         answer = warehouse.query(PROBE, names=[rule.name for rule in RULES])
@@ -139,8 +145,8 @@ def probe(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
         if not rule:
             raise
         raise UnsafeEngineError(
-            f"setting {rule.name} is not {rule.accepted!r} and the profile of the user lets nobody "
-            f"change it ({rule.why}); accepted: {rule.accepted!r}; remove its constraint from the "
+            f"setting {rule.name} is not {rule.accepted!r} and the user's profile forbids changing "
+            f"it ({rule.why}); accepted: {rule.accepted!r}; remove its constraint from the "
             "profile. Nothing was done"
         ) from None
     fields = ("name", "value", "readonly", "lowest", "highest")
@@ -151,7 +157,11 @@ def probe(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
 
 
 def unsafe(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """What must not be loaded with: setting, value found, accepted value, remedy; one line each."""
+    """What makes the engine unsafe, one line each: setting, value, accepted value, remedy.
+
+    Args:
+        rows: what `probe` returned.
+    """
     about = next(iter(rows.values()))
     if _version(about["version"]) < OLDEST_ENGINE:
         oldest = ".".join(map(str, OLDEST_ENGINE))
@@ -161,35 +171,43 @@ def unsafe(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
         if row and not rule.allows(row["value"]) and not _changeable(row, rule.accepted):
             yield (
                 f"setting {rule.name} is {row['value']!r} for user {about['user']} and its profile "
-                f"lets nobody change it ({rule.why}); accepted: "
+                f"forbids changing it ({rule.why}); accepted: "
                 f"{rule.accepted!r}{' or more' if rule.at_least else ''}; remove its constraint "
                 "from the profile"
             )
 
 
 def advice(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """What works, but should be looked at."""
+    """What is safe but should be changed, one line each.
+
+    Args:
+        rows: what `probe` returned.
+    """
     if "s3_path_filter_limit" not in rows:
         yield (
-            "this ClickHouse has no setting s3_path_filter_limit (25.12 and newer have it): a load "
-            "of a key with other characters than A-Z a-z 0-9 . _ - = / lists the bucket; upgrade it"
+            "this ClickHouse has no setting s3_path_filter_limit (added in 25.12): loading "
+            "a key with other characters than A-Z a-z 0-9 . _ - = / lists the bucket; upgrade it"
         )
     for name in sorted(macro_rules()):
         row = rows.get(name)
         if row and row["value"] != macro_rules()[name] and _changeable(row, macro_rules()[name]):
             yield (
-                f"setting {name} is {row['value']!r} for user {row['user']}: loads overrule it, "
+                f"setting {name} is {row['value']!r} for user {row['user']}: loads override it, "
                 f"dbt refuses it; accepted: {macro_rules()[name]!r}; remove it from the profile"
             )
 
 
 def macro_rules() -> dict[str, str]:
-    """What dbt refuses (macros/check_engine.sql): settings and their accepted values."""
+    """The settings that dbt checks (macros/check_engine.sql), with their accepted values."""
     return {rule.name: rule.accepted for rule in RULES if not rule.loads_only}
 
 
-def stated(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """The settings to send with every statement: all that this engine knows and lets change."""
+def settings_to_send(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The settings to send with every statement: those that the engine has and the profile allows.
+
+    Args:
+        rows: what `probe` returned.
+    """
     return {
         rule.name: rule.accepted
         for rule in RULES
@@ -200,7 +218,7 @@ def stated(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def _changeable(row: dict[str, Any], value: str) -> bool:
-    """Whether the constraints of the profile let a setting have a value."""
+    """Whether the constraints of the profile allow a value."""
     if row["readonly"] != "0":
         return False
     if not value.isdigit():

@@ -1,4 +1,4 @@
-"""What the loader needs of a ClickHouse, however it is connected."""
+"""The interface to ClickHouse that the loader uses, whichever way it is connected."""
 
 import json
 from collections.abc import Mapping
@@ -8,34 +8,46 @@ from loader.settings import Settings
 
 
 class Warehouse(Protocol):
-    """What the loader needs of ClickHouse.
+    """A connection to ClickHouse.
 
-    Values travel as server-side parameters (`{name:Type}`), never in the SQL text.
+    Values are sent as server-side parameters (`{name:Type}`), never in the SQL text. Each method
+    raises a LoaderError if ClickHouse refuses or does not respond.
 
     Attributes:
         version: year and month of the release; the oldest accepted one until `safety` has read it.
-        deadline: when all statements must be done, on the connection's clock; None for no limit.
-            An engine in this process has none.
+        deadline: time on the connection's clock by which all statements must be done; None for no
+            limit. The embedded engine has none.
     """
 
     version: tuple[int, ...]
     deadline: float | None
 
     def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
-        """Rows of a select: numbers, text, lists; times as text."""
+        """Run a select and return its rows, by column: numbers, text, lists; times as text.
+
+        Args:
+            sql: the select.
+            values: its parameters, by name.
+        """
 
     def command(self, sql: str, data: bytes | None = None, **values: Any) -> None:
-        """Run a statement; `data` is what its `input()` or FORMAT reads."""
+        """Run a statement that returns no rows.
 
-    def state(self, settings: Mapping[str, str]) -> None:
-        """Send these engine settings with every statement from here on."""
+        Args:
+            sql: the statement.
+            data: the data that its `input()` or FORMAT reads.
+            values: its parameters, by name.
+        """
+
+    def apply_settings(self, settings: Mapping[str, str]) -> None:
+        """Send these engine settings with every later statement."""
 
     def close(self) -> None:
-        """Let go of the connection (and of an embedded database)."""
+        """Close the connection, and with it an embedded database."""
 
 
 def identifiers(settings: Settings) -> dict[str, str]:
-    """The names that any statement may use as `{name:Identifier}`: databases and collection."""
+    """The databases and the collection, which every statement may use as `{name:Identifier}`."""
     return {
         "raw": settings.raw_database,
         "database": settings.database,
@@ -44,8 +56,9 @@ def identifiers(settings: Settings) -> dict[str, str]:
 
 
 def rows_in(answer: bytes) -> list[dict[str, Any]]:
-    """The rows of an answer in the format JSONEachRow.
+    """Parse a response in the format JSONEachRow.
 
-    A quoted line of a bad object may contain bytes that are not UTF-8, and Unicode line ends.
+    It may quote lines of objects, with bytes that are not UTF-8 and with Unicode line separators,
+    so it is split at line feeds only.
     """
     return [json.loads(row) for row in answer.decode("utf-8", "replace").split("\n") if row]

@@ -1,1 +1,1 @@
-"""Notifications: read an event, load what it names, answer which messages must come back."""
+"""Events: parse them, load the objects they name, report which messages to deliver again."""

@@ -1,4 +1,4 @@
-"""The function's own account of its health."""
+"""Answer health checks and diagnostics."""
 
 import platform
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError
 from loader.settings import Settings
 
-# Settings that are no secret and tell what the function talks to.
+# Settings that are not secret and show which services the function uses.
 _SHOWN = ("target", "host", "port", "secure", "user", "database", "cluster", "s3_collection")
 _SHOWN += ("allowed_buckets", "queue_url", "environment", "log_level", "retry_seconds", "region")
 
@@ -30,10 +30,15 @@ order by outcome
 def answer(
     connect: Callable[[], Warehouse], settings: Settings, diagnostics: bool
 ) -> dict[str, Any]:
-    """Check what the function needs; with diagnostics also S3, and show settings and the last day.
+    """Check that the function can do its work.
+
+    Args:
+        connect: opens the warehouse.
+        settings: the settings.
+        diagnostics: whether to check S3, too, and to report settings and the last day's loads.
 
     Returns:
-        `status` (ok, warn or fail) and each check; it never raises for what is merely wrong.
+        `status` (ok, warn or fail) and each check. A failed check does not raise an error.
     """
     about: dict[str, Any] = {}
     try:

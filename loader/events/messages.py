@@ -1,4 +1,4 @@
-"""Read events: every shape that triggers a load, turned into objects or a request. No I/O."""
+"""Parse events: every shape that requests a load, turned into objects or a request. No I/O."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from loader.bulk.selection import ROOT, BulkRequest, day_range, section_number
 from loader.errors import PermanentError, SettingsError
 from loader.objects import S3Object
 
-# Longest key that S3 has, in bytes.
+# Longest key that S3 allows, in bytes.
 LONGEST_KEY = 1024
 
 ACCEPTED = (
@@ -21,20 +21,20 @@ ACCEPTED = (
 
 
 class UnknownEventError(PermanentError):
-    """An event or message of unknown shape; it must not be acknowledged."""
+    """An event or message has an unknown shape; it must not be acknowledged."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a queue, or a whole event that came without a queue.
+    """One message of a queue, or a whole event that did not come from a queue.
 
     Attributes:
         id: its id in the queue; '' without a queue.
-        receipt: its receipt handle, which changing its visibility needs.
-        receives: how often it was received, this time included.
-        objects: the objects it names; empty for a test message or an event that creates nothing.
-        error: why its shape is unknown; then it names nothing.
-        body: the message as it came, if its shape is unknown.
+        receipt: its receipt handle, needed to change its visibility.
+        receives: how often it was received, including this time.
+        objects: the objects it names; none for a test message or an event that creates no object.
+        error: why its shape is unknown; '' if it is known.
+        body: the message as received, if its shape is unknown.
     """
 
     id: str = ""
@@ -50,7 +50,8 @@ class Notifications:
     """Objects to load, by message.
 
     Attributes:
-        queued: whether they came from a queue, which expects the ids of failed messages.
+        messages: the messages.
+        queued: whether they came from a queue, which needs the ids of failed messages.
     """
 
     messages: tuple[Message, ...]
@@ -59,10 +60,11 @@ class Notifications:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Statements that travel in the event.
+    """Statements that are part of the event.
 
     Attributes:
-        key: their key in the ledger; '' if the sender gave none.
+        body: the statements, one per line.
+        key: their key in the ledger; '' if the event has none.
     """
 
     body: str
@@ -84,15 +86,20 @@ Request = Notifications | Bundle | BulkRequest | Health
 
 
 def read(event: Any) -> Request:
-    """What an event requests.
+    """Parse an event into the request that it makes.
+
+    A message of unknown shape in a queue's batch is marked with an error, so that the other
+    messages of the batch load.
+
+    Args:
+        event: the event, parsed from JSON.
 
     Raises:
-        UnknownEventError: its shape is unknown. A message of unknown shape in a queue's batch does
-            not raise: it is marked, and the others of its batch load.
+        UnknownEventError: the shape of the event is unknown.
         SettingsError: a field of a bulk request is wrong.
     """
     if not isinstance(event, dict):
-        raise UnknownEventError(f"the event is no JSON object; accepted: {ACCEPTED}")
+        raise UnknownEventError(f"the event is not a JSON object; accepted: {ACCEPTED}")
     if _records(event, "eventSource", "aws:sqs"):
         return Notifications(tuple(_queued(record) for record in event["Records"]), queued=True)
     if event.get("health_check") is True or event.get("diagnostics") is True:
@@ -107,11 +114,14 @@ def read(event: Any) -> Request:
 def objects_in(event: Any) -> list[S3Object]:
     """The objects that a notification names, in its order; none for a test message.
 
+    Args:
+        event: the notification, parsed from JSON.
+
     Raises:
         UnknownEventError: the shape of the notification is unknown.
     """
     if not isinstance(event, dict):
-        raise UnknownEventError(f"the message is no JSON object; accepted: {ACCEPTED}")
+        raise UnknownEventError(f"the message is not a JSON object; accepted: {ACCEPTED}")
     if event.get("Event") == "s3:TestEvent":
         return []
     if event.get("Type") == "Notification" and isinstance(event.get("Message"), str):
@@ -132,7 +142,7 @@ def objects_in(event: Any) -> list[S3Object]:
 
 
 def _queued(record: dict[str, Any]) -> Message:
-    """A message of a queue; one that cannot be read is marked."""
+    """Parse a message of a queue; one of unknown shape is marked with an error."""
     body = record.get("body")
     attributes = record.get("attributes")
     receives = attributes.get("ApproximateReceiveCount") if isinstance(attributes, dict) else 1
@@ -148,7 +158,7 @@ def _queued(record: dict[str, Any]) -> Message:
 
 
 def _records(event: dict[str, Any], field: str, source: str) -> bool:
-    """Whether the event is a list of records, all of one source."""
+    """Whether the event is a list of records, all from the same source."""
     records = event.get("Records")
     return (
         isinstance(records, list)
@@ -158,18 +168,18 @@ def _records(event: dict[str, Any], field: str, source: str) -> bool:
 
 
 def _creates(record: dict[str, Any]) -> bool:
-    """Whether the record announces a new object: 'ObjectCreated:Put' in direct notifications, with
+    """Whether the record reports a new object: 'ObjectCreated:Put' in direct notifications, with
     the prefix 's3:' elsewhere."""
     return _text(record, "eventName").removeprefix("s3:").startswith("ObjectCreated:")
 
 
 def _notified(record: dict[str, Any]) -> S3Object:
-    """The object of a direct notification, whose key is encoded as in a form."""
+    """The object of a direct notification, whose key is encoded like a form field."""
     encoded = _text(record, "s3", "object", "key")
     try:
         key = unquote_plus(encoded, errors="strict")
     except UnicodeDecodeError:
-        raise UnknownEventError(f"the key {encoded!r} is no encoded UTF-8 text") from None
+        raise UnknownEventError(f"the key {encoded!r} is not encoded UTF-8 text") from None
     about = record["s3"]["object"]
     return _object(
         _text(record, "s3", "bucket", "name"), key, about, "eTag", record.get("eventTime")
@@ -177,7 +187,7 @@ def _notified(record: dict[str, Any]) -> S3Object:
 
 
 def _from_eventbridge(event: dict[str, Any]) -> S3Object:
-    """The object of an EventBridge event, whose key is plain."""
+    """The object of an EventBridge event, whose key is not encoded."""
     key = _text(event, "detail", "object", "key")
     about = event["detail"]["object"]
     return _object(_text(event, "detail", "bucket", "name"), key, about, "etag", event.get("time"))
@@ -194,7 +204,7 @@ def _object(
     try:
         length = len(key.encode())
     except UnicodeEncodeError:
-        raise UnknownEventError(f"the key {key!r} is no UTF-8 text") from None
+        raise UnknownEventError(f"the key {key!r} is not UTF-8 text") from None
     if not bucket or not 0 < length <= LONGEST_KEY:
         raise UnknownEventError(
             f"an object needs a bucket and a key of 1 to {LONGEST_KEY} bytes; the bucket is "
@@ -222,11 +232,11 @@ def _json(text: Any) -> Any:
     try:
         return json.loads(text)
     except (TypeError, ValueError, RecursionError):
-        raise UnknownEventError(f"the message is no JSON; accepted: {ACCEPTED}") from None
+        raise UnknownEventError(f"the message is not JSON; accepted: {ACCEPTED}") from None
 
 
 def _text(event: Any, *path: str) -> str:
-    """The text at a path of an event."""
+    """The text at a path of nested fields of an event."""
     for name in path:
         event = event.get(name) if isinstance(event, dict) else None
     if not isinstance(event, str):
@@ -235,7 +245,7 @@ def _text(event: Any, *path: str) -> str:
 
 
 def _bundle_key(event: dict[str, Any]) -> str:
-    """The key of a bundle: as given, or made of the parts by which Torus names a bundle."""
+    """The key of a bundle: the given one, or one built from Torus's fields for a bundle."""
     if "key" in event:
         return _object("bundle", _text(event, "key")).key
     if "bundle_id" not in event:
@@ -278,7 +288,7 @@ def _prefixes(event: dict[str, Any]) -> list[str]:
     given = given if isinstance(given, list) else [given]
     given = [*given, event["prefix"]] if "prefix" in event else given
     if not all(isinstance(prefix, str) for prefix in given):
-        raise SettingsError(f"prefixes is {given!r}; accepted: what keys begin with, as text")
+        raise SettingsError(f"prefixes is {given!r}; accepted: the beginning of keys, as text")
     return given
 
 

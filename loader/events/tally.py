@@ -1,4 +1,4 @@
-"""Counts, logs and measures the objects that one event loads."""
+"""Count and log the objects that one event loads, and write its metrics."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -11,14 +11,14 @@ class Tally:
     """The outcomes of one event: a log event for each object, a summary and metrics at the end.
 
     Args:
-        log: where log events and metrics go.
-        environment: a dimension of the metrics.
-        clock: seconds, for durations.
-        now: the time, for lags.
+        log: writes the log events and metrics.
+        environment: value of the metrics' dimension Environment.
+        clock: seconds, monotonic; for durations.
+        now: the time; for the lag between a notification and its commit.
 
     Attributes:
         outcomes: the latest outcome of each object, by path.
-        summary: all of them in numbers.
+        summary: counts of all outcomes.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Tally:
 
         Args:
             messages: number of messages in it.
-            rejected: number of those that must come back.
+            rejected: number of those that must be delivered again.
         """
         duration, summary = self._milliseconds(), self.summary
         about = {"messages": messages, "rejected": rejected, "duration_ms": duration}

@@ -1,4 +1,4 @@
-"""Answer an event: load what it names, and name exactly the messages that must come back."""
+"""Answer an event: load the objects it names, and return the messages to deliver again."""
 
 import time
 import traceback
@@ -25,7 +25,7 @@ from loader.log import Log
 from loader.objects import S3Object
 from loader.settings import Settings
 
-# Sets in how many seconds each message (by its receipt) comes back.
+# Sets after how many seconds each message (by its receipt handle) is delivered again.
 Delay = Callable[[list[tuple[str, int]]], None]
 
 # Opens the warehouse; all its statements must be done by the deadline, if there is one.
@@ -34,16 +34,16 @@ Connect = Callable[[float | None], Warehouse]
 
 @dataclass
 class Trigger:
-    """What the Lambda handler, `xapi-elt worker` and `xapi-elt invoke` do with an event.
+    """Handles events for the Lambda handler, `xapi-elt worker` and `xapi-elt invoke`.
 
     Attributes:
         settings: the settings.
-        connect: opens the warehouse; it is kept from event to event.
-        log: where log events and metrics go.
-        delay: sets when failed messages come back; without it their queue's visibility timeout
-            decides.
-        clock: seconds, for durations and deadlines.
-        now: the time, for lags.
+        connect: opens the warehouse, which stays open between events.
+        log: writes log events and metrics.
+        delay: sets when failed messages are delivered again; None to leave that to the queue's
+            visibility timeout.
+        clock: seconds, monotonic; for durations and deadlines.
+        now: the time; for the lag between a notification and its commit.
         committed: number of objects committed so far.
     """
 
@@ -61,12 +61,12 @@ class Trigger:
         """Do what an event requests.
 
         Args:
-            event: any that `messages.read` knows.
-            seconds: time to do it in, if there is a limit.
+            event: an event that `messages.read` accepts.
+            seconds: time limit; None for no limit.
 
         Returns:
-            For messages of a queue, those that must come back (`batchItemFailures`); else what was
-            done.
+            For messages of a queue, those to deliver again (`batchItemFailures`); else a report of
+            what was done.
 
         Raises:
             LoaderError: something failed, and there is no queue to report it to.
@@ -86,11 +86,14 @@ class Trigger:
         return health.answer(self._open, self.settings, request.diagnostics)
 
     def prepare(self) -> None:
-        """Open the warehouse before the first event, so that dbt finds the tables of an embedded
-        database and an unsafe engine is refused. A server that is down is no reason to stop.
+        """Open the warehouse before the first event.
+
+        This creates the tables of an embedded database, for dbt, and refuses an unsafe engine. A
+        server that does not respond is only logged, because it may respond later.
 
         Raises:
             UnavailableError: another process has the embedded database open.
+            SettingsError: the folder of the embedded database cannot be used.
             UnsafeEngineError: the engine is refused (see `clickhouse.safety`).
         """
         try:
@@ -113,7 +116,7 @@ class Trigger:
         return self._warehouse
 
     def _load_notifications(self, request: messages.Notifications) -> dict[str, Any]:
-        """Unpack, load, judge each message, answer."""
+        """Load the objects of all messages, decide which messages failed, and answer."""
         objects = [item for message in request.messages for item in message.objects]
         tally, stopped = self._load(
             objects,
@@ -159,7 +162,11 @@ class Trigger:
     def _load(
         self, objects: list[S3Object], batches: Callable[[Warehouse], Iterable]
     ) -> tuple[Tally, Exception | None]:
-        """Load objects; returns their outcomes and what ended it before all were attempted."""
+        """Load objects.
+
+        Returns:
+            Their outcomes, and the error that ended the load before all were attempted, if any.
+        """
         tally = self._tally()
         try:
             for outcomes in batches(self._open()) if objects else ():
@@ -168,7 +175,7 @@ class Trigger:
             self.log("ERROR", "load_stopped", error=str(error))
             return tally, error
         except Exception as error:
-            # A defect of this program must not acknowledge anything either.
+            # After a bug in this program nothing may be acknowledged either.
             self.log("ERROR", "load_broke", error=repr(error), trace=traceback.format_exc())
             self.close()
             return tally, error
@@ -190,8 +197,8 @@ class Trigger:
             self.log("WARNING", "message_rejected", **about, retryable=failed.retryable)
 
     def _set_delays(self, failed: list[Verdict]) -> None:
-        """Set when failed messages come back. If that fails, the queue's visibility timeout
-        decides."""
+        """Set when failed messages are delivered again. If that fails, the queue's visibility
+        timeout applies."""
         if not failed or not self.delay:
             return
         base = self.settings.retry_seconds
@@ -204,13 +211,23 @@ class Trigger:
 def from_settings(
     settings: Settings, delay: Delay | None = None, log: Log | None = None
 ) -> Trigger:
-    """The trigger for the target of the settings: a server over HTTP, or the embedded engine."""
+    """Make the trigger for the target of the settings: a server, or the embedded engine.
+
+    Args:
+        settings: the settings.
+        delay: see `Trigger`.
+        log: see `Trigger`; standard output if left out.
+    """
     connect = _connect_embedded if settings.target == "embedded" else _connect_server
     return Trigger(settings, partial(connect, settings), log or Log(settings.log_level), delay)
 
 
 def for_lambda() -> Trigger:
-    """The trigger of the deployed function, with the settings of its environment."""
+    """Make the trigger of the deployed function, with the settings of its environment.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
     settings = Settings.from_env()
     delay = Queue(settings.queue_url).delay if settings.queue_url else None
     return from_settings(settings, delay)
@@ -235,7 +252,7 @@ def _numbers(tally: Tally) -> dict[str, Any]:
 
 
 def _raise_first(failed: list[Verdict]) -> None:
-    """Raise what failed, where no queue waits for it."""
+    """Raise the first failure; used if there is no queue to report it to."""
     if failed:
         kind = RetryableError if failed[0].retryable else PermanentError
         raise kind("; ".join(failed[0].reasons[:3]))

@@ -1,4 +1,4 @@
-"""What became of each message: whether it is done, and when it should come back."""
+"""Decide for each message whether it is done, and otherwise when it is delivered again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 from loader.events.messages import Message
 from loader.outcomes import Outcome
 
-# Seconds after which a message returns that another attempt will most likely not help: soon, so
-# that it reaches the dead-letter queue and its alarm within minutes.
+# Seconds until a message is delivered again if another attempt will probably fail as well: short,
+# so that it reaches the dead-letter queue and its alarm within minutes.
 SOON = 30
 
-# Longest wait before the next attempt at what may succeed later, in seconds.
+# Longest wait in seconds before the next attempt at a message that may succeed later.
 LONGEST_WAIT = 900
 
 
 @dataclass
 class Verdict:
-    """What became of one message.
+    """The result of one message.
 
     Attributes:
         message: the message.
-        reasons: why it failed; empty if everything it names is loaded (now or before).
-        retryable: whether another attempt may help.
+        reasons: why it failed; empty if all its objects are loaded (now or before).
+        retryable: whether another attempt may succeed.
     """
 
     message: Message
@@ -30,11 +30,11 @@ class Verdict:
 
     @property
     def failed(self) -> bool:
-        """Whether the message must come back."""
+        """Whether the message must be delivered again."""
         return bool(self.reasons)
 
     def wait(self, base: int) -> int:
-        """Seconds until the next attempt: longer each time, if another attempt may help.
+        """Seconds until the next attempt: longer each time, if another attempt may succeed.
 
         Args:
             base: seconds before the second attempt.
@@ -47,12 +47,12 @@ class Verdict:
 def verdict(
     message: Message, outcomes: Mapping[str, Outcome], stopped: Exception | None
 ) -> Verdict:
-    """Judge a message; one that names several objects fails if any of them failed.
+    """Decide whether a message is done. It failed if any of its objects failed.
 
     Args:
         message: the message.
         outcomes: outcomes of all objects that were attempted, by path.
-        stopped: what ended the load before all objects were attempted, if anything did.
+        stopped: the error that ended the load before all objects were attempted; None if all were.
     """
     if message.error:
         return Verdict(message, [message.error])
@@ -60,7 +60,7 @@ def verdict(
     for item in message.objects:
         outcome = outcomes.get(item.path)
         if outcome is None:
-            # Not attempted, or not finished: nothing is wrong with it, so it may come back.
+            # Not attempted, or not finished: the object may be fine, so try it again.
             found.reasons.append(f"{item.uri} was not loaded: {stopped}")
             found.retryable = True
         elif outcome.is_failed:

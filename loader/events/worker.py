@@ -1,4 +1,4 @@
-"""Consume the queue without Lambda, as its event source mapping would."""
+"""Consume the queue without Lambda, in the way of Lambda's event source mapping."""
 
 import threading
 import time
@@ -13,16 +13,17 @@ from loader.errors import LoaderError
 from loader.events.trigger import Trigger
 from loader.log import Log
 
-# Seconds of one long poll: the longest that a stop has to wait.
+# Seconds of one long poll; a stop waits at most this long for it.
 POLL = 5
 
-# Longest pause after the queue did not answer, in seconds.
+# Longest pause in seconds after the queue did not respond.
 LONGEST_PAUSE = 30
 
 
 @dataclass
 class Totals:
-    """What a worker has done."""
+    """Numbers of what a worker has done: batches and messages received, messages that failed, runs
+    of dbt, and those that failed."""
 
     batches: int = 0
     messages: int = 0
@@ -32,19 +33,21 @@ class Totals:
 
 
 class Worker:
-    """Receives batches from a queue and acknowledges exactly what is done.
+    """Receives batches from a queue, loads them and acknowledges the messages that are done.
 
     Args:
-        queue: where the messages come from; it moves those that failed too often to its
-            dead-letter queue itself.
-        trigger: loads the batches; the worker replaces its `delay`.
-        log: where log events go.
+        queue: where the messages come from. SQS itself moves messages that failed too often to the
+            dead-letter queue.
+        trigger: loads the batches; the worker sets its `delay`.
+        log: writes log events.
         batch_size: largest number of messages in a batch.
         window: seconds to wait for a full batch, from its first message.
-        transform: runs dbt after loads; None to leave that to others.
+        transform: runs dbt after loads; None to run it elsewhere.
         poll: seconds of one long poll.
-        release: whether to close the warehouse after each batch, for other processes.
+        release: whether to close the warehouse after each batch, so that other processes can open
+            an embedded database.
         stop: when set, the worker ends after the current batch.
+        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -79,16 +82,17 @@ class Worker:
         """Work until `stop` is set.
 
         Args:
-            once: end when the queue is empty.
+            once: whether to end when the queue is empty.
 
         Raises:
-            LoaderError: with `once`, the queue does not answer.
+            LoaderError: with `once`, the queue does not respond.
             UnavailableError: another process has the embedded database open.
+            SettingsError: the engine is unsafe, or the embedded database cannot be used.
         """
         self._trigger.prepare()
         if self._release:
             self._trigger.close()
-        visibility = self._ask_visibility(once)
+        visibility = self._visibility(once)
         self._log("INFO", "started", queue=self._queue.url, visibility_seconds=visibility)
         pause = 1.0
         while not self._stop.is_set():
@@ -111,8 +115,8 @@ class Worker:
         self._log("INFO", "stopped", **vars(self.totals))
         return self.totals
 
-    def _ask_visibility(self, once: bool) -> int:
-        """The queue's visibility timeout in seconds; 30 if the queue does not answer."""
+    def _visibility(self, once: bool) -> int:
+        """The queue's visibility timeout in seconds; 30 if the queue does not respond."""
         try:
             return max(self._queue.visibility(), 1)
         except LoaderError as error:
@@ -122,8 +126,8 @@ class Worker:
             return 30
 
     def _collect(self, once: bool) -> list[dict[str, Any]]:
-        """A batch: as many messages as fit and arrive within the window; with `once`, those that
-        are there now."""
+        """Receive a batch: the messages that arrive within the window, at most a full batch; with
+        `once`, those that are in the queue now."""
         wait = min(self._poll, 1) if once else self._poll
         records = self._queue.receive(self._batch_size, wait)
         until = self._clock() + self._window
@@ -135,14 +139,14 @@ class Worker:
                 wait = 0 if once else min(int(left) + 1, self._poll)
                 more = self._queue.receive(self._batch_size - len(records), wait)
             except LoaderError:
-                break  # the messages received so far come first
+                break  # process the messages received so far
             records += more
             if once and not more:
                 break
         return records
 
     def _process(self, records: list[dict[str, Any]], visibility: int) -> None:
-        """Load a batch, acknowledge what is done, leave the rest to the queue."""
+        """Load a batch and acknowledge the messages that are done."""
         self._delays.clear()
         receipts = {record["messageId"]: record["receiptHandle"] for record in records}
         failed = set(receipts)
@@ -151,7 +155,7 @@ class Worker:
                 answer = self._trigger.answer({"Records": records})
             failed = _failed_ids(answer, receipts)
         except Exception as error:
-            # Nothing of the batch is acknowledged; it comes back after the visibility timeout.
+            # No message is acknowledged; SQS delivers all again after the visibility timeout.
             self._log("ERROR", "batch_broke", error=repr(error))
         finally:
             if self._release:
@@ -160,7 +164,7 @@ class Worker:
             self._queue.delete(receipt for id_, receipt in receipts.items() if id_ not in failed)
             self._queue.delay(self._delays)
         except LoaderError as error:
-            # They will come back, and the ledger will skip them.
+            # SQS delivers these messages again; the ledger then skips their objects.
             self._log("WARNING", "queue_refused", error=str(error))
         self.totals.batches += 1
         self.totals.messages += len(records)
@@ -168,7 +172,7 @@ class Worker:
 
     @contextmanager
     def _kept_hidden(self, receipts: list[str], visibility: int):
-        """Keep messages hidden from other workers while this one works on them."""
+        """Keep messages hidden from other workers while this one processes them."""
         done = threading.Event()
 
         def extend() -> None:
@@ -187,19 +191,19 @@ class Worker:
             thread.join()
 
     def _build(self, idle: bool) -> None:
-        """Run dbt if something new was committed and it is time."""
+        """Run dbt if it is due."""
         if not self._transform or self._stop.is_set():
             return
         self._transform.note(self._trigger.committed)
         if self._transform.is_due(idle):
-            self._trigger.close()  # one process owns an embedded database
+            self._trigger.close()  # dbt is another process and needs the embedded database
             self.totals.transforms += 1
             if not self._transform.run(self._stop):
                 self.totals.failed_transforms += 1
 
 
 def _failed_ids(answer: dict[str, Any], receipts: dict[str, str]) -> set[str]:
-    """The messages that must not be acknowledged: those named, or all of them if the answer names
-    one that was not in the batch (as Lambda does)."""
+    """The ids of messages that must not be acknowledged: those in the answer, or all if the answer
+    has one that was not in the batch (as Lambda does)."""
     named = {failure.get("itemIdentifier") for failure in answer["batchItemFailures"]}
     return named if named <= receipts.keys() else set(receipts)

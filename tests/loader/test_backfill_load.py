@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
+from loader.batches import MOST_NAME_BYTES, pieces
 from loader.bulk.backfill import Throttle
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.embedded import engine_config
-from loader.load import MOST_NAME_BYTES, load, pieces
+from loader.load import load
 from loader.objects import S3Object
 from loader.pipeline import Pipeline
 from loader.settings import Settings

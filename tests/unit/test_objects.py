@@ -2,8 +2,9 @@
 
 import pytest
 
+from loader.batches import places
 from loader.errors import PermanentError, SettingsError
-from loader.objects import S3Object, check_readable, pattern, places
+from loader.objects import S3Object, check_readable, pattern
 
 
 def test_an_object_is_named_by_its_uri():
