@@ -8,41 +8,53 @@ from loader.clickhouse.warehouse import Warehouse
 from loader.objects import S3Object
 from loader.outcomes import Outcome
 
-COMMITTED_VERSIONS = """
+VISIBLE_VERSIONS = """
 select bucket, key, etag
-from {raw:Identifier}.loads
-where outcome = 'committed' and bucket = {bucket:String} and key in {keys:Array(String)}
-order by committed_at, load_id
+from {raw:Identifier}.committed_objects
+where bucket = {bucket:String} and key in {keys:Array(String)} and status = 'visible'
 """
 
-# For each key its loaded versions (by the rule of `loaded_versions`), and the error of the latest
-# attempt.
+# For each key its visible versions and the error of the latest attempt.
 LEDGER_PAGE = """
 select
-    key,
-    if(
-        countIf(outcome = 'committed' and policy = 'replace') > 0,
-        [argMaxIf(etag, committed_at, outcome = 'committed')],
-        groupUniqArrayIf(etag, outcome = 'committed')
-    ) as versions,
-    sumIf(rows, outcome = 'committed') as lines,
-    toUnixTimestamp(max(last_modified)) as modified,
-    toUnixTimestamp64Milli(minIf(committed_at, outcome = 'committed')) / 1000 as first_committed,
-    argMax(error, committed_at) as error
-from {raw:Identifier}.loads
-where bucket = {bucket:String} and startsWith(key, {prefix:String}) and key > {after:String}
-group by key
+    attempts.key as key,
+    visible.versions as versions,
+    visible.lines as lines,
+    attempts.modified as modified,
+    attempts.first_committed as first_committed,
+    attempts.error as error
+from (
+    select
+        key,
+        toUnixTimestamp(max(last_modified)) as modified,
+        toUnixTimestamp64Milli(minIf(committed_at, outcome = 'committed')) / 1000
+            as first_committed,
+        argMax(error, committed_at) as error
+    from {raw:Identifier}.loads
+    where bucket = {bucket:String} and startsWith(key, {prefix:String}) and key > {after:String}
+    group by key
+    order by key
+    limit {most:UInt64}
+    settings optimize_aggregation_in_order = 1
+) as attempts
+left join (
+    select key, groupArray(etag) as versions, sum(rows) as lines
+    from {raw:Identifier}.committed_objects
+    where bucket = {bucket:String}
+        and startsWith(key, {prefix:String})
+        and key > {after:String}
+        and status = 'visible'
+    group by key
+) as visible on attempts.key = visible.key
 order by key
-limit {most:UInt64}
-settings optimize_aggregation_in_order = 1
 """
 
 # One insert, one block, one partition: all of these rows become visible, or none.
 RECORD = """
 insert into {raw:Identifier}.loads
 (
-    load_id, bucket, key, etag, size, last_modified, rows, outcome, error, mode, policy,
-    event_time, started_at, committed_at, duration_ms
+    load_id, bucket, key, etag, size, last_modified, rows, outcome, error, mode, policy, forced,
+    commit_number, event_time, started_at, committed_at, duration_ms
 )
 select
     {load_id:UUID},
@@ -56,6 +68,8 @@ select
     object.7,
     {mode:String},
     {policy:String},
+    {forced:Bool},
+    if(object.6 = 'committed', earlier.commits + 1, 0),
     parseDateTime64BestEffortOrNull(object.8, 3, 'UTC'),
     parseDateTime64BestEffort({started_at:String}, 3, 'UTC') as started,
     now64(3, 'UTC') as committed,
@@ -66,36 +80,52 @@ from (
         {modified:Array(String)}, {rows:Array(UInt64)}, {outcomes:Array(String)},
         {errors:Array(String)}, {event_times:Array(String)}
     )) as object
-)
-settings async_insert = 0
+) as objects
+left join (
+    select key, max(commit_number) as commits
+    from {raw:Identifier}.loads
+    where outcome = 'committed' and bucket = {bucket:String} and key in {keys:Array(String)}
+    group by key
+) as earlier on object.1 = earlier.key
+settings async_insert = 0, join_use_nulls = 0
 """
 
 
-def loaded_versions(
-    warehouse: Warehouse, batch: Iterable[S3Object], policy: str = "append"
-) -> dict[str, set[str]]:
-    """The versions (etags) of each object that are loaded, by path; they need no other load.
-
-    With policy `replace` that is only the version that was committed last: an older version that
-    comes back replaces it again.
+def visible_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[str, set[str]]:
+    """The versions (etags) of each object that readers see, by path.
 
     Args:
         warehouse: holds the ledger.
         batch: objects of one bucket.
-        policy: what another version of a loaded key means.
     """
     batch = list(batch)
     versions: dict[str, set[str]] = {item.path: set() for item in batch}
     if batch:
         rows = warehouse.query(
-            COMMITTED_VERSIONS, bucket=batch[0].bucket, keys=[item.key for item in batch]
+            VISIBLE_VERSIONS, bucket=batch[0].bucket, keys=[item.key for item in batch]
         )
         for row in rows:
-            loaded = versions[S3Object(row["bucket"], row["key"]).path]
-            if policy == "replace":
-                loaded.clear()
-            loaded.add(row["etag"])
+            versions[S3Object(row["bucket"], row["key"]).path].add(row["etag"])
     return versions
+
+
+def settled_by(policy: str, etag: str, visible: set[str], force: bool = False) -> str:
+    """Whether the ledger settles an object, so that it needs no load: '' if it does not.
+
+    Args:
+        policy: append (all versions count), replace (only the last one) or ignore (only the first).
+        etag: the version of the object; '' if unknown.
+        visible: its visible versions (see `visible_versions`).
+        force: load again what counts already; the new load replaces that of the same version.
+
+    Returns:
+        'skipped' if this version counts already, 'ignored' if another one does and the policy is
+        `ignore`, else ''.
+    """
+    if etag in visible:
+        is_settled = not force and (policy != "replace" or len(visible) == 1)
+        return "skipped" if is_settled else ""
+    return "ignored" if visible and policy == "ignore" else ""
 
 
 def record(
@@ -104,12 +134,16 @@ def record(
     load_id: UUID,
     mode: str,
     policy: str,
+    forced: bool,
     started_at: datetime,
 ) -> None:
     """Write the ledger rows of one load attempt: this is the commit of those that are committed.
 
     Args:
         outcomes: one per object, all of one bucket.
+        mode: what requested the load.
+        policy: what another version of a loaded key means.
+        forced: whether versions that the ledger shows were loaded again.
         started_at: when the attempt began.
     """
     items = [outcome.item for outcome in outcomes]
@@ -119,6 +153,7 @@ def record(
         bucket=items[0].bucket,
         mode=mode,
         policy=policy,
+        forced=int(forced),
         started_at=_utc(started_at),
         keys=[item.key for item in items],
         etags=[item.etag for item in items],

@@ -90,16 +90,14 @@ def load(
     """
     items = list(items)
     source = source or source_for(warehouse, settings, items)
-    # The ledger's policy 'force' makes this version of a key replace all earlier ones.
-    policy = "force" if force else policy
-    loader = _Loader(warehouse, source, mode, policy, most_bytes, clock, new_id)
+    loader = _Loader(warehouse, source, mode, policy, force, most_bytes, clock, new_id)
     readable, refused = _split_readable(source, items)
     for batch in _failed_by_bucket(refused):
         loader.record(batch, new_id(), clock())
         yield batch
     for group in places(readable):
         for batch in pieces(group, most, most_bytes):
-            yield from loader.load_batch(batch, force)
+            yield from loader.load_batch(batch)
 
 
 def s3_responds(source: Source, item: S3Object) -> bool:
@@ -145,23 +143,32 @@ class _Loader:
     """Loads batches: insert, verify, commit."""
 
     def __init__(
-        self, warehouse, source: Source, mode: str, policy: str, most_bytes: int, clock, new_id
+        self,
+        warehouse: Warehouse,
+        source: Source,
+        mode: str,
+        policy: str,
+        force: bool,
+        most_bytes: int,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], UUID],
     ):
         self._warehouse = warehouse
         self._source = source
         self._mode = mode
         self._policy = policy
+        self._force = force
         self._most_bytes = most_bytes
         self._clock = clock
         self._new_id = new_id
 
-    def load_batch(self, batch: list[S3Object], force: bool) -> Iterator[list[Outcome]]:
+    def load_batch(self, batch: list[S3Object]) -> Iterator[list[Outcome]]:
         """Load those objects of a batch that the ledger does not have yet."""
         known, outcomes = self._identify(batch)
         if outcomes:
             self.record(outcomes, self._new_id(), self._clock())
             yield outcomes
-        fresh, settled = self._not_committed(known, force)
+        fresh, settled = self._not_settled(known)
         if settled:
             yield settled
         # Sizes are complete only now: some objects came without one.
@@ -174,7 +181,9 @@ class _Loader:
         others = [outcome for outcome in outcomes if not outcome.is_committed]
         parts = [others[at : at + MOST_ERRORS] for at in range(0, len(others), MOST_ERRORS)]
         for part in [*parts, committed] if committed else parts:
-            ledger.record(self._warehouse, part, load_id, self._mode, self._policy, started)
+            ledger.record(
+                self._warehouse, part, load_id, self._mode, self._policy, self._force, started
+            )
 
     def _identify(self, batch: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
         """Request version and size of objects that came without; missing objects fail."""
@@ -197,18 +206,16 @@ class _Loader:
         missing = [item for item in known if not item.etag]
         return [item for item in known if item.etag], [_missing(item) for item in missing]
 
-    def _not_committed(
-        self, batch: list[S3Object], force: bool
-    ) -> tuple[list[S3Object], list[Outcome]]:
-        """Split a batch into objects to load and outcomes of those that the ledger has."""
-        versions = {} if force else ledger.loaded_versions(self._warehouse, batch, self._policy)
+    def _not_settled(self, batch: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
+        """Split a batch into objects to load and outcomes of those that the ledger settles."""
+        visible = ledger.visible_versions(self._warehouse, batch)
         fresh, settled = [], []
         for item in batch:
-            held = versions.get(item.path, set())
-            if item.etag in held:
-                settled.append(Outcome(item, "skipped"))
-            elif held and self._policy == "ignore":
-                settled.append(Outcome(item, "ignored"))
+            outcome = ledger.settled_by(
+                self._policy, item.etag, visible[item.path], self._force
+            )
+            if outcome:
+                settled.append(Outcome(item, outcome))
             else:
                 fresh.append(item)
         return fresh, settled

@@ -181,9 +181,9 @@ def plan(
     check_bucket(made.selection.bucket, settings.allowed_buckets)
     ready = warehouse.query(HAS_LEDGER, raw=settings.raw_database)[0]["tables"]
     for piece in pieces(listing):
-        versions = ledger.loaded_versions(warehouse, piece, policy) if ready else {}
+        visible = ledger.visible_versions(warehouse, piece) if ready else {}
         for item in piece:
-            _consider(made, item, versions.get(item.path, set()), isinstance(listing, Inventory))
+            _consider(made, item, visible.get(item.path, set()), isinstance(listing, Inventory))
         made.listed = listing.seen
         on_progress(made)
     made.listed, made.list_requests = listing.seen, listing.requests
@@ -198,7 +198,7 @@ def _consider(made: Plan, item: S3Object, held: set[str], is_old: bool) -> None:
     made.found_bytes += item.size
     if item.etag in held:
         made.held += 1
-        if not made.force:
+        if ledger.settled_by(made.policy, item.etag, held, made.force) == "skipped":
             return
     elif held and is_old:
         # An inventory may tell of a version that was gone when the object was loaded.

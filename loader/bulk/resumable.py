@@ -35,8 +35,8 @@ select
     coalesce(toDateOrNull(extract(key, {key_time:String})), toDate(_time, 'UTC')) as day,
     (key, etag) in (
         select key, etag
-        from {raw:Identifier}.loads
-        where outcome = 'committed'
+        from {raw:Identifier}.committed_objects
+        where status = 'visible'
             and bucket = {bucket:String}
             and startsWith(key, {prefix:String})
     ) as held

@@ -22,11 +22,12 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
     """
     for name in ("database", "raw_database"):
         warehouse.command(ddl(name, settings))
-    for table in TABLES:
-        warehouse.command(ddl(table, settings))
+    for name in (*TABLES, "loads_columns", "committed_objects"):
+        warehouse.command(ddl(name, settings))
     return [
         f"database {settings.database}: the models that dbt builds",
         *(f"table {settings.raw_database}.{table}" for table in TABLES),
+        f"view {settings.raw_database}.committed_objects",
     ]
 
 
@@ -36,4 +37,5 @@ def ddl(name: str, settings: Settings) -> str:
     return Template((SQL / f"{name}.sql").read_text()).substitute(
         on_cluster=f"on cluster `{settings.cluster}`" if on_cluster else "",
         replicated="Replicated" if on_cluster else "",
+        raw=settings.raw_database,  # a view would take a parameter for one of its own
     )

@@ -1,23 +1,35 @@
 {#-
-    A table that follows the ledger: each run applies the committed loads that the table does not
-    hold yet and then records them as applied (macros/ledger_incremental/bookkeeping.sql).
+    A table that follows the ledger. Each run applies the committed loads that the table does not
+    hold yet:
+
+        committed ──────▶ claimed ─────────────────────────▶ applied
+        (ledger)   ▲      (elt_claim__<model>__<number>)     (elt_applied_loads)
+                   │          │  rows in, superseded rows out
+                   └──────────┘
+                   the run fails, dies or is overtaken
+
+    Whatever ends a run halfway, the next one completes it: a load is recorded after its rows are
+    in, and rows that are in already are left out the second time. A full refresh and a rebuild fill
+    a new table and exchange it, so readers never see a part of it.
+
+    In this folder:
+        claim.sql     one run at a time changes a table; what a former holder sends has no effect
+        tables.sql    what is known of a table, its id, checks before it is touched
+        applied.sql   which loads a table holds
+        insert.sql    rows of claimed loads, each once
+        replace.sql   new tables, exchange, superseded rows
+        rebuild.sql   ranges of days
 
     Config: `order_by`, `partition_by`, `engine` as in dbt-clickhouse, and
-      row_key     what one row is, e.g. 'event_id'; a row whose key the table holds is left out
-      key_scope   columns or expressions equal for rows of equal key; they tell which part of the
-                  table has to be searched for it, e.g. ['section_id', 'timestamp']
-      loads_from  'ledger', or the name of the model whose applied loads are the ones to apply
-
-    Whatever ends a run half-way, the next one completes it: loads are recorded after their rows
-    are in, and rows that got in before are left out the second time. A full refresh fills a new
-    table and exchanges it; applied loads belong to the UUID of a table, so rows and bookkeeping
-    change hands in that one moment.
+        row_key     what one row is, e.g. 'event_id'; a row whose key the table holds is left out
+        key_scope   columns or expressions equal for rows of equal key; they tell which part of the
+                    table has to be searched for it, e.g. ['section_id', 'timestamp']
+        loads_from  'ledger', or the name of the model whose applied loads are the ones to apply
 -#}
 {% materialization ledger_incremental, adapter='clickhouse' %}
 
     {%- set existing = load_cached_relation(this) -%}
-    {%- set target_table = this.incorporate(type='table') -%}
-    {%- set days = rebuild_range() -%}
+    {%- set table = describe_table(model, sql) -%}
     {%- set full = existing is none or existing.is_view or should_full_refresh() -%}
     {%- set grants = config.get('grants') -%}
 
@@ -25,178 +37,134 @@
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
     {%- if flags.EMPTY -%}
-        {#- --empty shows that the model builds; nothing counts as applied. -#}
-        {%- if existing is none -%}
-            {% do clickhouse__create_empty_table(False, target_table, sql, config.get('contract').enforced, 'create_empty') %}
-        {%- else -%}
-            {% do run_query('select * from (' ~ sql ~ ') limit 0') %}
-        {%- endif -%}
-        {%- set outcome = 'EMPTY' -%}
+        {%- set outcome = build_empty(table, existing) -%}
     {%- else -%}
-        {%- if config.require('loads_from') != 'ledger' -%}
-            {% do apply_new_loads_upstream(config.require('loads_from')) %}
-        {%- else -%}
-            {% do check_staging_view() %}
+        {%- if table.loads_from != 'ledger' -%}
+            {#- So that one model run alone (`dbt run --select video_events`) sees every load. -#}
+            {% do update_table(describe_table(model_node(table.loads_from))) %}
         {%- endif -%}
-        {%- if not full -%}
-            {% do check_columns(target_table) %}
-        {%- endif -%}
-        {% do acquire_lock(target_table) %}
         {%- if full -%}
-            {%- set outcome = build_anew(existing, target_table) -%}
-        {%- elif days -%}
-            {%- set outcome = rebuild(target_table, days) -%}
+            {%- set outcome = fill_table(table, existing) -%}
         {%- else -%}
-            {%- set outcome = apply_new_loads(
-                target_table, target_table, sql, config.require('row_key'),
-                config.require('key_scope'), config.require('loads_from')
-            ) ~ withdraw_superseded(
-                target_table, sql, config.require('row_key'), config.require('partition_by')
-            ) -%}
+            {% do check_columns(table) %}
+            {%- set outcome = update_table(table, rebuild_range()) -%}
         {%- endif -%}
-        {% do release_lock(target_table) %}
     {%- endif -%}
 
     {% call noop_statement('main', outcome) %}{% endcall %}
 
-    {% do apply_grants(target_table, grants, should_revoke=should_revoke(existing, full)) %}
-    {% do persist_docs(target_table, model) %}
+    {% do apply_grants(table.relation, grants, should_revoke=should_revoke(existing, full)) %}
+    {% do persist_table_docs(table) %}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do adapter.commit() %}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
 
-    {{ return({'relations': [target_table]}) }}
+    {{ return({'relations': [table.relation]}) }}
 
 {% endmaterialization %}
 
+{#- `--empty` shows that the model builds; no load counts as applied. -#}
+{% macro build_empty(table, existing) %}
+    {%- if existing is none -%}
+        {% do clickhouse__create_empty_table(False, table.relation, sql, config.get('contract').enforced, 'create_empty') %}
+        {% do table.update({'applied_under': new_id()}) %}
+        {% do set_table_id(table.relation, table.applied_under) %}
+    {%- else -%}
+        {% do run_statement('select * from (' ~ sql ~ ') limit 0') %}
+    {%- endif -%}
+    {{ return('EMPTY') }}
+{% endmacro %}
+
+{#- Apply new loads to a table, or rebuild days of it. Returns what was done, in words. -#}
+{% macro update_table(table, days=none) %}
+    {%- set parse = check_rules(table, days is not none) -%}
+    {%- if not days and not has_new_loads(table) -%}
+        {{ return('nothing new') }}
+    {%- endif -%}
+    {% do acquire_claim(table) %}
+    {% do open_table(table) %}
+    {%- if days -%}
+        {%- set outcome = rebuild(table, days, parse) -%}
+    {%- else -%}
+        {%- set outcome = apply_new_loads(table, parse) -%}
+    {%- endif -%}
+    {% do release_claim(table) %}
+    {{ return(outcome) }}
+{% endmacro %}
+
+{% macro apply_new_loads(table, parse) %}
+    {%- set slices = claim_new_loads(table) -%}
+    {#- Where slices supersede rows, sixteen of them share one rewrite of the months concerned. -#}
+    {%- for group in slices | batch(16) -%}
+        {%- set partitions = superseded_partitions(table, group) -%}
+        {%- if partitions -%}
+            {% do apply_and_supersede(table, group, partitions, parse) %}
+        {%- else -%}
+            {%- for slice in group -%}
+                {% do insert_slices(table, table.relation, [slice]) %}
+                {% do record_loads(table, table.relation, [slice]) %}
+            {%- endfor -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if slices -%}
+        {% do record_table(table, table.relation, table.id, parse) %}
+    {%- endif -%}
+    {{ return(words_of(slices)) }}
+{% endmacro %}
+
+{#- Fill a new table from all loads, then put it in place of the old one. -#}
+{% macro fill_table(table, existing) %}
+    {%- set parse = check_rules(table, full=true) -%}
+    {% do acquire_claim(table) %}
+    {%- set new = {'relation': new_table_of(table), 'id': new_id()} -%}
+    {% do table.update({'applied_under': new.id}) %}
+    {% do clickhouse__create_empty_table(False, new.relation, sql, config.get('contract').enforced, 'create_new') %}
+    {% do set_table_id(new.relation, new.id) %}
+    {%- set slices = claim_new_loads(table) -%}
+    {%- for slice in slices -%}
+        {% do insert_slices(table, new.relation, [slice]) %}
+        {% do record_loads(table, new.relation, [slice]) %}
+    {%- endfor -%}
+    {%- if existing is none -%}
+        {% do record_table(table, new.relation, new.id, parse) %}
+        {% do beat_claim(table) %}
+        {% do run_statement('rename table ' ~ new.relation ~ ' to ' ~ table.relation ~ cluster_clause()) %}
+    {%- else -%}
+        {% do put_in_place(table, new, parse) %}
+    {%- endif -%}
+    {% do release_claim(table) %}
+    {{ return(words_of(slices)) }}
+{% endmacro %}
+
+{% macro words_of(slices) %}
+    {{ return(slices | sum(attribute='loads') ~ ' loads, ' ~ slices | sum(attribute='lines') ~ ' lines') }}
+{% endmacro %}
+
 {#- Stop when the model yields other columns than the table has: new ones would be dropped. They are
-    described, because even of `limit 0` ClickHouse reads what lies below the joins of a view. -#}
+    described, because even of `limit 0` ClickHouse reads what is below the joins of a view. -#}
 {% macro check_columns(table) %}
-    {%- set held = adapter.get_columns_in_relation(table) | map(attribute='name') | list -%}
-    {%- set yielded = run_query('describe table (' ~ sql ~ ')').rows | map(attribute=0) | list -%}
+    {%- set held = adapter.get_columns_in_relation(table.relation) | map(attribute='name') | list -%}
+    {%- set yielded = run_statement('describe table (' ~ sql ~ ')').rows | map(attribute=0) | list -%}
     {%- if held | sort != yielded | sort -%}
         {{ exceptions.raise_compiler_error(
-            table ~ ' has other columns than its model yields (only in the model: '
+            table.relation ~ ' has other columns than its model yields (only in the model: '
             ~ (yielded | reject('in', held) | join(', ') or 'none') ~ '; only in the table: '
             ~ (held | reject('in', yielded) | join(', ') or 'none') ~ '); run it once with --full-refresh'
         ) }}
     {%- endif -%}
 {% endmacro %}
 
-{#- Fill a new table from all loads, then put it in the place of the old one. -#}
-{% macro build_anew(existing, target_table) %}
-    {%- set new_table = make_intermediate_relation(target_table) -%}
-    {% do drop_relation_if_exists(load_cached_relation(new_table)) %}
-    {% do run_query('drop table if exists ' ~ new_table ~ on_cluster_clause(new_table)) %}
-    {% do clickhouse__create_empty_table(False, new_table, sql, config.get('contract').enforced, 'create_new') %}
-    {%- set outcome = apply_new_loads(
-        new_table, target_table, sql, config.require('row_key'), config.require('key_scope'),
-        config.require('loads_from')
-    ) -%}
-    {%- if existing is none -%}
-        {% do adapter.rename_relation(new_table, target_table) %}
-    {%- elif not existing.is_view -%}
-        {% do exchange_and_drop(new_table, target_table) %}
-    {%- else -%}
-        {% do adapter.drop_relation(existing) %}
-        {% do adapter.rename_relation(new_table, target_table) %}
+{#- The comment of a table is its id; descriptions come before it. -#}
+{% macro persist_table_docs(table) %}
+    {%- if config.persist_column_docs() and model.columns -%}
+        {% do clickhouse__persist_docs(table.relation, model, false, true) %}
     {%- endif -%}
-    {{ return(outcome) }}
-{% endmacro %}
-
-{#-
-    Insert the rows of all loads that `table` does not hold, slice by slice, and record them.
-
-    table  the relation to fill
-    place  the relation whose bookkeeping this is: the same, or what a new table will replace
-    rows   select with load_id, loaded_at, source_path and source_line besides its columns; from the
-           ledger it is `stored_lines`, asked anew for the loads of each slice
-    Returns what was done, in words.
--#}
-{% macro apply_new_loads(table, place, rows, row_key, key_scope, loads_from) %}
-    {%- set uuid = bookkeeping_uuid(table) -%}
-    {%- set slices = start_loads(place, uuid, loads_from) -%}
-    {%- for slice in slices -%}
-        {% do beat_lock(place) %}
-        {%- set loads = loads_of_slice(place, uuid, slice.number) -%}
-        {%- set columns = adapter.get_columns_in_relation(table) | map(attribute='quoted') | join(', ') -%}
-        {%- if loads_from == 'ledger' -%}
-            {%- set rows = stored_lines(model_relation('stg_xapi__statements'), loads) -%}
+    {%- if config.persist_relation_docs() and model.description -%}
+        {%- set id = run_statement('select id from (' ~ id_of(table.relation) ~ ')').rows -%}
+        {%- if id -%}
+            {%- set comment = clickhouse_escape_comment(model.description ~ ' ' ~ table_comment(id[0][0])) -%}
+            {% do run_statement(one_alter_relation(table.relation, 'modify comment ' ~ comment)) %}
         {%- endif -%}
-        {% call statement('insert_slice') %}
-            insert into {{ table }} ({{ columns }})
-            select {{ columns }}
-            from ({{ rows }}) as candidates
-            where candidates.load_id in ({{ loads }})
-                and ({{ row_key }}) not in (
-                    select {{ row_key }}
-                    from {{ table }}
-                    where {{ same_scope(rows, key_scope, loads) }}
-                )
-                {{ without_repeats(rows, row_key, loads) }}
-            settings {{ insert_settings() }}
-        {% endcall %}
-        {% do record_loads(place, table, uuid, slice.number) %}
-    {%- endfor -%}
-    {{ return(slices | sum(attribute='loads') ~ ' loads, ' ~ slices | sum(attribute='lines') ~ ' lines') }}
+    {%- endif -%}
 {% endmacro %}
-
-{#- Condition on candidates: of several of these loads with one key, the first that was committed.
-    Only keys that occur more than once are looked at, which spares sorting all rows. Rows whose
-    key is the line's own place are never doubled within an insert. -#}
-{% macro without_repeats(rows, row_key, loads) -%}
-    {%- if 'source_line' not in row_key -%}
-        {%- set of_loads -%}
-            from ({{ rows }}) as candidates where candidates.load_id in ({{ loads }})
-        {%- endset -%}
-        {%- set repeated -%}
-            select {{ row_key }} {{ of_loads }} group by {{ row_key }} having count() > 1
-        {%- endset -%}
-        and (
-            ({{ row_key }}) not in ({{ repeated }})
-            or (load_id, source_path, source_line) in (
-                select argMin(
-                    (load_id, source_path, source_line),
-                    (loaded_at, load_id, source_path, source_line)
-                )
-                {{ of_loads }} and ({{ row_key }}) in ({{ repeated }})
-                group by {{ row_key }}
-            )
-        )
-    {%- endif -%}
-{%- endmacro %}
-
-{#- The same for rows that are costly to read more than once: by sorting them. -#}
-{% macro first_of_each(row_key) -%}
-    {%- if 'source_line' not in row_key -%}
-        order by loaded_at, load_id, source_path, source_line
-        limit 1 by {{ row_key }}
-    {%- endif -%}
-{%- endmacro %}
-
-{#- The part of the table that can hold keys of these loads. -#}
-{% macro same_scope(rows, key_scope, loads) -%}
-    {%- for column in key_scope -%}
-        {{ 'and ' if not loop.first }}{{ column }} in (
-            {{ loads if column == 'load_id' else
-                'select ' ~ column ~ ' from (' ~ rows ~ ') as candidates where load_id in (' ~ loads ~ ')' }}
-        )
-    {% endfor -%}
-{%- endmacro %}
-
-{#- An insert may touch any number of months; it reads blocks of 8 MiB, since each block costs a
-    millisecond for the many columns; it writes blocks of 32 MiB while it still reads, not one large
-    one at the end; it sorts on disk what would take more than half a gigabyte; it leaves room on
-    the disk; its rows are unique by what it selects, so they are not compared again while parts are
-    written; and it runs with what the parse needs: with short-circuit evaluation ClickHouse reads
-    the JSON anew for every branch. -#}
-{% macro insert_settings() -%}
-    throw_on_max_partitions_per_insert_block = 0,
-    preferred_block_size_bytes = 8388608,
-    min_insert_block_size_bytes = 33554432,
-    max_bytes_before_external_sort = 500000000,
-    optimize_on_insert = 0,
-    min_free_disk_bytes_to_perform_insert = {{ least_room() }},
-    short_circuit_function_evaluation = 'disable'
-{%- endmacro %}

@@ -1,3 +1,5 @@
+{{ config(post_hook = "{{ record_parse() }}") }}
+
 {#- A view: it holds nothing, and a filter on load_id reaches both raw tables' keys. It names its
     sources by render(), because `--empty` would otherwise leave an empty view behind, from which
     the next run of a table would read. -#}
@@ -5,7 +7,15 @@ with
 
 committed as (
 
-    {{ committed_objects() }}
+    select
+        load_id,
+        bucket,
+        key,
+        committed_at
+
+    from {{ source('xapi_raw', 'committed_objects').render() }}
+
+    where status = 'visible'
 
 ),
 

@@ -13,6 +13,8 @@ create table if not exists {raw:Identifier}.loads $on_cluster
     error String comment 'Why it is not committed; empty otherwise' codec(ZSTD(1)),
     mode LowCardinality(String) comment 'What asked for the load: load, file, event, bulk or test',
     policy LowCardinality(String) comment 'What another version of a loaded key means: append, replace or ignore; force if it was loaded anew on request',
+    forced Bool default false comment 'Whether it was loaded although the ledger held this version' codec(ZSTD(1)),
+    commit_number UInt32 default 0 comment 'Which commit of its key this is, from 1: decides which is later, whatever the clocks say; 0 if not committed' codec(ZSTD(1)),
     event_time Nullable(DateTime64(3, 'UTC')) comment 'When S3 told of the object, if it did' codec(ZSTD(1)),
     started_at DateTime64(3, 'UTC') comment 'When the attempt began' codec(ZSTD(1)),
     committed_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written' codec(ZSTD(1)),

@@ -1,0 +1,120 @@
+{#- Which loads a table holds. A load is applied once its rows are in the table and the rows that it
+    supersedes are out. -#}
+
+{#- The loads that a table holds, as a subquery. -#}
+{% macro applied_loads(name, applied_under) -%}
+    select load_id from {{ elt_applied_loads() }}
+    where model = '{{ name }}' and table_id = '{{ applied_under }}'
+{%- endmacro %}
+
+{#- All loads that a table can apply: those of the ledger, or those that another model holds. -#}
+{% macro available_loads(table) %}
+    {%- if table.loads_from == 'ledger' -%}
+        select load_id, min(committed_at) as committed_at, sum(rows) as lines
+        from {{ source('xapi_raw', 'loads') }}
+        where outcome = 'committed'
+        group by load_id
+    {%- else -%}
+        select load_id, min(committed_at) as committed_at, any(lines) as lines
+        from {{ elt_applied_loads() }}
+        where model = '{{ table.loads_from }}' and table_id = '{{ table.source_id }}'
+        group by load_id
+    {%- endif -%}
+{% endmacro %}
+
+{#- Loads that a table does not hold. -#}
+{% macro new_loads(table, applied_under) %}
+    select load_id, committed_at, lines
+    from ({{ available_loads(table) }})
+    where load_id not in ({{ applied_loads(table.name, applied_under) }})
+{% endmacro %}
+
+{#- Whether a table has to be claimed: it holds no loads yet, or new ones wait. -#}
+{% macro has_new_loads(table) %}
+    {%- set state = table_state(table) -%}
+    {%- if not state.id -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {{ return(run_statement(
+        'select count() from (' ~ new_loads(table, state.applied_under) ~ ')'
+    ).rows[0][0] | int > 0) }}
+{% endmacro %}
+
+{#- Fix which loads this run applies: they go into the claim, in slices of var slice_lines lines (a
+    larger load is a slice of its own). Loads committed later are left to the next run.
+    Returns the slices: number, loads, lines. -#}
+{% macro claim_new_loads(table) %}
+    {%- set sql -%}
+        insert into {{ claim_of(table) }} (slice, load_id, committed_at, lines)
+        select
+            intDiv(
+                sum(lines) over (order by committed_at, load_id rows unbounded preceding) - lines,
+                {{ var('slice_lines') | int }}
+            ),
+            load_id, committed_at, lines
+        from ({{ new_loads(table, table.applied_under) }})
+    {%- endset -%}
+    {% do run_statement(sql) %}
+    {%- set slices = [] -%}
+    {%- for row in run_statement(
+        'select slice, uniqExact(load_id), sum(lines) from ' ~ claim_of(table) ~ ' group by slice order by slice'
+    ).rows -%}
+        {% do slices.append({'number': row[0] | int, 'loads': row[1] | int, 'lines': row[2] | int}) %}
+    {%- endfor -%}
+    {{ return(slices) }}
+{% endmacro %}
+
+{#- The claimed loads of some slices, as a subquery. -#}
+{% macro claimed_loads(table, slices) -%}
+    select load_id from {{ claim_of(table) }} where slice in ({{ slices | map(attribute='number') | join(', ') }})
+{%- endmacro %}
+
+{#- Record the loads of slices as applied. The statement reads the claim, so a former holder records
+    nothing.
+    relation  where their rows are -#}
+{% macro record_loads(table, relation, slices) %}
+    {%- set loads = claimed_loads(table, slices) -%}
+    {% do record_applied(
+        table, relation, 'run', loads,
+        'select load_id, committed_at, lines from ' ~ claim_of(table)
+        ~ ' where load_id in (' ~ loads ~ ')'
+    ) %}
+{% endmacro %}
+
+{#- Record again the loads of a rebuild: the present logic may give their events other times. -#}
+{% macro record_rebuilt(table, relation, loads) %}
+    {% do record_applied(
+        table, relation, 'rebuild', loads,
+        'select load_id, min(committed_at) as committed_at, any(lines) as lines from ' ~ elt_applied_loads()
+        ~ " where model = '" ~ table.name ~ "' and table_id = '" ~ table.applied_under ~ "'"
+        ~ ' and load_id in (' ~ loads ~ ') and (select count() >= 0 from ' ~ claim_of(table) ~ ') group by load_id'
+    ) %}
+{% endmacro %}
+
+{#- Insert rows of elt_applied_loads: `rows` selects load_id, committed_at and lines of `loads`. The
+    statement store adds the time span of their events, by which a rebuild of days finds them. -#}
+{% macro record_applied(table, relation, step, loads, rows) %}
+    {%- set has_span = table.name == statement_store() -%}
+    {%- set sql -%}
+        insert into {{ elt_applied_loads() }}
+            (model, table_id, load_id, committed_at, lines, step, run_id, claim, first_event, last_event)
+        select
+            '{{ table.name }}', '{{ table.applied_under }}', applied.load_id, applied.committed_at, applied.lines,
+            '{{ step }}', '{{ invocation_id }}', {{ table.claim }},
+            {{ 'spans.first_event, spans.last_event' if has_span else 'null, null' }}
+        from ({{ rows }}) as applied
+        {%- if has_span %}
+        left join (
+            select load_id, min(timestamp) as first_event, max(timestamp) as last_event
+            from {{ relation }}
+            where load_id in ({{ loads }})
+            group by load_id
+        ) as spans on applied.load_id = spans.load_id
+        {%- endif %}
+        settings join_use_nulls = 1
+    {%- endset -%}
+    {% do run_statement(sql) %}
+{% endmacro %}
+
+{#- The model whose table holds every committed line, parsed. -#}
+{% macro statement_store() %}{{ return('int_xapi__statements') }}{% endmacro %}

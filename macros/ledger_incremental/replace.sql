@@ -1,0 +1,184 @@
+{#- Replacing a part of a table in one moment: a new table `elt_new__<model>__<claim>` gets the rows
+    that stay and the new ones, and is exchanged with the old table. Months that lose no row are
+    attached, which copies no data. (REPLACE PARTITION would avoid the new table, but killed halfway
+    it leaves the old rows of a month beside the new ones.)
+
+    The new table has an id of its own and goes on with the applied loads of the old one. Whoever
+    takes over a claim drops the former holder's new table, so its late exchange fails. -#}
+
+{% macro new_table_prefix(table) %}{{ return('elt_new__' ~ table.name ~ '__') }}{% endmacro %}
+
+{% macro new_table_of(table) %}
+    {{ return(table.relation.incorporate(path={'identifier': new_table_prefix(table) ~ table.claim})) }}
+{% endmacro %}
+
+{#- Create the new table, with a new id. Returns it: relation, id. -#}
+{% macro create_new_table(table) %}
+    {%- set relation, id = new_table_of(table), new_id() -%}
+    {% do run_statement('drop table if exists ' ~ relation ~ cluster_clause()) %}
+    {% do run_statement(
+        'create table ' ~ relation ~ cluster_clause() ~ ' as ' ~ table.relation
+        ~ " comment '" ~ table_comment(id) ~ "'"
+    ) %}
+    {{ return({'relation': relation, 'id': id}) }}
+{% endmacro %}
+
+{#- Fill a new table with the rows that stay: months without rows of the scope are attached, of the
+    others the other rows are inserted.
+    scope    condition on rows of the table: which of them go
+    changed  values of the partition expression that rows of the scope may have -#}
+{% macro keep_other_rows(table, new, scope, changed) %}
+    {%- set columns = column_list(table.relation) -%}
+    {%- set changed = changed | map('string') | list -%}
+    {% do sync_replicas(table.relation) %}
+    {%- for row in run_statement("
+        select distinct partition from system.parts
+        where active and database = '" ~ table.relation.schema ~ "' and table = '" ~ table.relation.identifier ~ "'
+        order by partition
+    ").rows -%}
+        {% do beat_claim(table) %}
+        {%- if row[0] in changed -%}
+            {%- set sql -%}
+                insert into {{ new.relation }} ({{ columns }})
+                select {{ columns }} from {{ table.relation }}
+                where {{ table.partition_by }} = {{ row[0] }} and not ({{ scope }})
+            {%- endset -%}
+            {% do run_statement(sql) %}
+        {%- else -%}
+            {% do run_statement(
+                'alter table ' ~ new.relation ~ ' attach partition ' ~ row[0] ~ ' from ' ~ table.relation
+            ) %}
+        {%- endif -%}
+    {%- endfor -%}
+{% endmacro %}
+
+{#- Record the new table and exchange it with the old one. -#}
+{% macro put_in_place(table, new, parse) %}
+    {% do record_table(table, new.relation, new.id, parse) %}
+    {% do sync_replicas(new.relation) %}
+    {% do beat_claim(table) %}
+    {% do run_statement('exchange tables ' ~ new.relation ~ ' and ' ~ table.relation ~ cluster_clause()) %}
+    {#- A client that gets no answer may send a statement again, which would exchange them back. -#}
+    {%- set in_place = run_statement('select id from (' ~ id_of(table.relation) ~ ')').rows -%}
+    {%- if not in_place or in_place[0][0] != new.id -%}
+        {{ exceptions.raise_compiler_error(
+            table.relation ~ ' was not exchanged with ' ~ new.relation ~ ': the server may have received the '
+            ~ 'statement twice. The table is unchanged; run the same command again'
+        ) }}
+    {%- endif -%}
+    {% do table.update({'id': new.id}) %}
+    {% do run_statement('drop table if exists ' ~ new.relation ~ cluster_clause()) %}
+{% endmacro %}
+
+{#- Insert rows that are not those of claimed slices.
+    wanted  condition on the candidates -#}
+{% macro insert_wanted(table, new, rows, wanted) %}
+    {% do beat_claim(table) %}
+    {%- set columns = column_list(table.relation) -%}
+    {% call statement('insert_wanted') %}
+        {{ run_comment() }}
+        insert into {{ new.relation }} ({{ columns }})
+        select {{ columns }}
+        from ({{ rows }}) as candidates
+        where {{ wanted }}
+        {{ first_of_each(table) }}
+        settings {{ insert_settings() }}
+    {% endcall %}
+{% endmacro %}
+
+{#- On a cluster: wait until each replica of a table has all its parts. -#}
+{% macro sync_replicas(relation) %}
+    {%- if adapter.get_clickhouse_cluster_name() -%}
+        {% do run_statement('system sync replica ' ~ cluster_clause() ~ ' ' ~ relation) %}
+    {%- endif -%}
+{% endmacro %}
+
+{#- Superseded rows: those of object versions that the ledger no longer shows, among loads that the
+    table holds or is about to hold, and only of keys that the claimed slices bring. -#}
+
+{#- Objects (load_id, source_path) whose rows must leave the table because of these slices. -#}
+{% macro superseded_objects(table, slices) %}
+    {%- set keys -%}
+        from {{ source('xapi_raw', 'loads') }} where load_id in ({{ claimed_loads(table, slices) }})
+    {%- endset -%}
+    select load_id, if(bucket = '', key, concat(bucket, '/', key)) as source_path
+    from {{ source('xapi_raw', 'committed_objects') }}
+    where bucket in (select bucket {{ keys }})
+        and key in (select key {{ keys }})
+        and status != 'visible'
+        and (
+            load_id in ({{ applied_loads(table.name, table.applied_under) }})
+            or load_id in (select load_id from {{ claim_of(table) }})
+        )
+{% endmacro %}
+
+{#- The partitions that hold superseded rows. -#}
+{% macro superseded_partitions(table, slices) %}
+    {%- set some = run_statement('select count() from (' ~ superseded_objects(table, slices) ~ ')').rows[0][0] | int -%}
+    {%- if not some -%}
+        {{ return([]) }}
+    {%- endif -%}
+    {{ return(run_statement(
+        'select distinct ' ~ table.partition_by ~ ' from ' ~ table.relation
+        ~ ' where (load_id, source_path) in (' ~ superseded_objects(table, slices) ~ ')'
+    ).rows | map(attribute=0) | list) }}
+{% endmacro %}
+
+{#- Apply slices that supersede rows of the table. An event that another visible line reports stays,
+    with that line as its source. -#}
+{% macro apply_and_supersede(table, slices, partitions, parse) %}
+    {%- set superseded -%}
+        (load_id, source_path) in ({{ superseded_objects(table, slices) }})
+    {%- endset -%}
+    {%- if table.keeps_lines -%}
+        {%- for slice in slices -%}{% do insert_slices(table, table.relation, [slice]) %}{%- endfor -%}
+        {% do record_table(table, table.relation, table.id, parse, count=false) %}
+        {#- What it deletes is superseded whenever the statement arrives. -#}
+        {% do delete_superseded(table, slices) %}
+    {%- else -%}
+        {%- set new = create_new_table(table) -%}
+        {% do keep_other_rows(table, new, superseded, partitions) %}
+        {%- set lost -%}
+            select {{ table.row_key }} from {{ table.relation }} where {{ superseded }}
+        {%- endset -%}
+        {%- set wanted -%}
+            {{ table.row_key }} in ({{ lost }})
+            and load_id in ({{ applied_loads(table.name, table.applied_under) }})
+            and not ({{ superseded }})
+            and ({{ table.row_key }}) not in (
+                select {{ table.row_key }} from {{ new.relation }} where ({{ table.row_key }}) in ({{ lost }})
+            )
+        {%- endset -%}
+        {% do insert_wanted(table, new, table.rows, wanted) %}
+        {%- for slice in slices -%}{% do insert_slices(table, new.relation, [slice]) %}{%- endfor -%}
+        {% do put_in_place(table, new, parse) %}
+    {%- endif -%}
+    {% do record_loads(table, table.relation, slices) %}
+{% endmacro %}
+
+{#- Delete superseded lines of a table that keeps lines. The mutation names load ids and the ledger,
+    no table of the run: ClickHouse would retry a mutation for ever that reads a table which is gone. -#}
+{% macro delete_superseded(table, slices) %}
+    {%- set load_ids = run_statement(
+        'select distinct load_id from (' ~ superseded_objects(table, slices) ~ ')'
+    ).rows | map(attribute=0) | list -%}
+    {%- for part in load_ids | batch(1000) -%}
+        {% do beat_claim(table) %}
+        {%- set of_loads = "load_id in ('" ~ part | join("', '") ~ "')" -%}
+        {%- set keys -%}
+            from {{ source('xapi_raw', 'loads') }} where {{ of_loads }}
+        {%- endset -%}
+        {%- set sql -%}
+            delete from {{ table.relation }}
+            where {{ of_loads }} and (load_id, source_path) in (
+                select load_id, if(bucket = '', key, concat(bucket, '/', key))
+                from {{ source('xapi_raw', 'committed_objects') }}
+                where bucket in (select bucket {{ keys }})
+                    and key in (select key {{ keys }})
+                    and {{ of_loads }}
+                    and status != 'visible'
+            )
+        {%- endset -%}
+        {% do run_statement(sql) %}
+    {%- endfor -%}
+{% endmacro %}

@@ -1,0 +1,66 @@
+{#- By which rules the rows of a table were made: the version of the identity rule, and the parse (a
+    hash of the SQL of the staging view). Rows made by different rules must not meet in one table:
+    the same event could have two ids. -#}
+
+{#- Post-hook of the staging view: write the hash of its SQL into its comment. Comments, white space
+    and the name of the database do not count. -#}
+{% macro record_parse() %}
+    {%- if execute -%}
+        {%- set code = modules.re.sub('--[^\n]*|/\\*.*?\\*/', ' ', model.compiled_code) -%}
+        {%- set code = modules.re.sub('\\s+', ' ', code) | replace(target.schema ~ '_raw', 'raw') -%}
+        alter table {{ this }} {{ cluster_clause() }} modify comment '[parse {{ local_md5(code | trim) }}]'
+    {%- endif -%}
+{% endmacro %}
+
+{#- The parse of the staging view as it is in the database; stops if the view is missing or of a
+    release that did not record it. -#}
+{% macro parse_of_view() %}
+    {%- set view = model_relation('stg_xapi__statements') -%}
+    {%- set rows = run_statement("
+        select extract(comment, '\\\\[parse ([0-9a-f]+)\\\\]') from system.tables
+        where database = '" ~ view.schema ~ "' and name = '" ~ view.identifier ~ "'
+    ").rows -%}
+    {%- if not rows or not rows[0][0] -%}
+        {{ exceptions.raise_compiler_error(
+            view ~ ' is missing or of an earlier version of the project; build it: dbt run'
+        ) }}
+    {%- endif -%}
+    {{ return(rows[0][0]) }}
+{% endmacro %}
+
+{#- Stop if rows made by other rules would meet in the table. Returns the parse of the rows to come.
+    rebuild  whether the rows come from the staging view
+    full     whether the table is filled again -#}
+{% macro check_rules(table, rebuild=false, full=false) %}
+    {%- set view = parse_of_view() -%}
+    {%- if table.loads_from == 'ledger' -%}
+        {%- set parse = view -%}
+    {%- else -%}
+        {%- set upstream = describe_table(model_node(table.loads_from)) -%}
+        {%- set source = table_state(upstream) -%}
+        {%- if not source.id -%}
+            {{ exceptions.raise_compiler_error(
+                'table ' ~ upstream.relation ~ ' does not exist; build it first: dbt run'
+            ) }}
+        {%- endif -%}
+        {% do table.update({'source_id': source.applied_under}) %}
+        {%- set parse = source.parse -%}
+        {%- if source.identity_rule != identity_rule() or (rebuild and parse != view) -%}
+            {% do stop_for_rules(upstream.relation) %}
+        {%- endif -%}
+    {%- endif -%}
+    {%- if not full -%}
+        {%- set made_by = table_state(table) -%}
+        {%- if made_by.id and (made_by.parse != parse or made_by.identity_rule != identity_rule()) -%}
+            {% do stop_for_rules(table.relation) %}
+        {%- endif -%}
+    {%- endif -%}
+    {{ return(parse) }}
+{% endmacro %}
+
+{% macro stop_for_rules(relation) %}
+    {{ exceptions.raise_compiler_error(
+        'the rows of ' ~ relation ~ ' were made by other rules (parse or event ids) than the project has now. '
+        ~ 'Bring all tables up to date: dbt run --full-refresh. Nothing was done'
+    ) }}
+{% endmacro %}

@@ -1,0 +1,242 @@
+{#- What is known of a table, in one dictionary that all macros of this folder take:
+
+    name, relation   the model and its table
+    row_key          what one row is, e.g. 'event_id'
+    key_scope        columns that are equal for rows of equal key; they limit the search for a key
+    partition_by     partition expression
+    loads_from       'ledger', or the model whose applied loads are the ones to apply
+    keeps_lines      whether a row is a line of an object, so that its key never occurs twice
+    rows             select with the candidate rows
+    claim, step      set by acquire_claim: number of the claim, bookkeeping rows written under it
+    id               set by open_table: the id in the comment of the table
+    applied_under    set by open_table: the id under which its applied loads are recorded
+
+    A table carries its id in its comment, because that survives EXCHANGE, RENAME and RESTORE. -#}
+{% macro describe_table(node, rows=none) %}
+    {{ return({
+        'name': node.name,
+        'relation': api.Relation.create(schema=node.schema, identifier=node.alias, type='table'),
+        'row_key': node.config.row_key,
+        'key_scope': node.config.key_scope,
+        'partition_by': node.config.partition_by,
+        'loads_from': node.config.loads_from,
+        'keeps_lines': 'source_line' in node.config.row_key,
+        'rows': rows if rows else stored_lines(model_relation('stg_xapi__statements')),
+        'claim': 0,
+    }) }}
+{% endmacro %}
+
+{% macro elt_tables() -%}{{ target.schema }}.elt_tables{%- endmacro %}
+
+{% macro elt_applied_loads() -%}{{ target.schema }}.elt_applied_loads{%- endmacro %}
+
+{#- Create the bookkeeping, unless it is there: once a run, because on a cluster each statement takes
+    its time. A run of tests builds nothing, and its database may not exist. -#}
+{% macro create_bookkeeping() %}
+    {%- if execute and flags.WHICH != 'test' -%}
+        {%- set applied_loads -%}
+            create table if not exists {{ elt_applied_loads() }}{{ cluster_clause() }}
+            (
+                model LowCardinality(String) comment 'Table that holds the load',
+                table_id UUID comment 'Id of the table that first held it; a rebuilt table keeps it, a full refresh starts another',
+                load_id UUID comment 'The load',
+                committed_at DateTime64(3, 'UTC') comment 'When the load was committed',
+                lines UInt64 comment 'Lines of the load',
+                step LowCardinality(String) comment 'What recorded it: run, rebuild (again, with another time span) or upgrade',
+                run_id String comment 'dbt invocation',
+                claim UInt64 comment 'Number of the claim under which the run worked',
+                first_event Nullable(DateTime64(3, 'UTC')) comment 'Earliest event of the load, where the model knows it',
+                last_event Nullable(DateTime64(3, 'UTC')) comment 'Latest event of the load, where the model knows it',
+                recorded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written'
+            )
+            engine = {{ engine_name('MergeTree') }}
+            order by (model, table_id, load_id)
+            comment 'Which loads each table holds'
+        {%- endset -%}
+        {%- set tables -%}
+            create table if not exists {{ elt_tables() }}{{ cluster_clause() }}
+            (
+                model LowCardinality(String) comment 'The table',
+                table_id UUID comment 'Id in the comment of the table',
+                applied_under UUID comment 'table_id of its rows in elt_applied_loads',
+                identity_rule UInt32 comment 'Version of the rule that makes event ids',
+                parse String comment 'Hash of the parse that made its rows',
+                table_rows UInt64 comment 'Rows of the table when this row was written; 0 while a run removes some',
+                claim UInt64 comment 'Number of the claim under which this was written',
+                step UInt32 comment 'Order of the rows of one claim',
+                run_id String comment 'dbt invocation',
+                recorded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written'
+            )
+            engine = {{ engine_name('MergeTree') }}
+            order by (model, table_id, claim, step)
+            comment 'The tables that follow the ledger; the row with the highest claim and step counts'
+        {%- endset -%}
+        {% do run_statement(applied_loads) %}
+        {% do run_statement(tables) %}
+    {%- endif -%}
+{% endmacro %}
+
+{#- Read what the bookkeeping knows of a claimed table; stops if the table does not hold what it
+    should. Sets table.id and table.applied_under. -#}
+{% macro open_table(table) %}
+    {%- set found = table_state(table) -%}
+    {%- if not found.id -%}
+        {% do adopt_table(table) %}
+        {%- set found = table_state(table) -%}
+    {%- endif -%}
+    {% do table.update({'id': found.id, 'applied_under': found.applied_under}) %}
+    {% do check_visible_rows(table.relation) %}
+    {%- set visible = run_statement('select count() from ' ~ table.relation).rows[0][0] | int -%}
+    {%- if visible < found.rows -%}
+        {{ exceptions.raise_compiler_error(
+            table.relation ~ ' has ' ~ visible ~ ' rows, but ' ~ found.rows ~ ' when dbt last changed it: it was '
+            ~ 'truncated, or restored without ' ~ elt_tables() ~ '. Restore both, or fill it again: dbt run '
+            ~ '--full-refresh --select ' ~ table.name ~ '. Nothing was done'
+        ) }}
+    {%- endif -%}
+    {{ return(found) }}
+{% endmacro %}
+
+{#- The latest state of a table: id ('' if it has none), applied_under, rows, identity_rule, parse. -#}
+{% macro table_state(table) %}
+    {%- set sql -%}
+        select
+            named.id,
+            toString(argMax(known.applied_under, (known.claim, known.step))),
+            argMax(known.table_rows, (known.claim, known.step)),
+            argMax(known.identity_rule, (known.claim, known.step)),
+            argMax(known.parse, (known.claim, known.step)),
+            count(known.model)
+        from ({{ id_of(table.relation) }}) as named
+        inner join {{ elt_tables() }} as known
+            on known.model = '{{ table.name }}' and toString(known.table_id) = named.id
+        group by named.id
+    {%- endset -%}
+    {%- set rows = run_statement(sql).rows -%}
+    {%- if not rows -%}
+        {{ return({'id': '', 'applied_under': '', 'rows': 0, 'identity_rule': 0, 'parse': ''}) }}
+    {%- endif -%}
+    {{ return({
+        'id': rows[0][0], 'applied_under': rows[0][1], 'rows': rows[0][2] | int,
+        'identity_rule': rows[0][3] | int, 'parse': rows[0][4],
+    }) }}
+{% endmacro %}
+
+{#- The id in the comment of a table, as a select; no row if there is no such table or no id. -#}
+{% macro id_of(relation) -%}
+    select extract(comment, '\\[table ([0-9a-f-]+)\\]') as id
+    from system.tables
+    where database = '{{ relation.schema }}' and name = '{{ relation.identifier }}' and id != ''
+{%- endmacro %}
+
+{#- Record the present state of a table: which parse made it and how many rows it has. The statement
+    reads the claim, so a former holder records nothing.
+    count  whether to count the rows: no before some are removed -#}
+{% macro record_table(table, relation, id, parse, count=true) %}
+    {% do table.update({'step': table.step + 1}) %}
+    {%- set sql -%}
+        insert into {{ elt_tables() }}
+            (model, table_id, applied_under, identity_rule, parse, table_rows, claim, step, run_id)
+        select
+            '{{ table.name }}', '{{ id }}', '{{ table.applied_under }}', {{ identity_rule() }}, '{{ parse }}',
+            {{ '(select count() from ' ~ relation ~ ')' if count else '0' }},
+            {{ table.claim }}, {{ table.step }}, '{{ invocation_id }}'
+        from (select count() from {{ claim_of(table) }})
+    {%- endset -%}
+    {% do run_statement(sql) %}
+{% endmacro %}
+
+{#- Give a table its id. -#}
+{% macro set_table_id(relation, id) %}
+    {% do run_statement(
+        'alter table ' ~ relation ~ cluster_clause() ~ " modify comment '" ~ table_comment(id) ~ "'"
+    ) %}
+{% endmacro %}
+
+{% macro table_comment(id) -%}[table {{ id }}]{%- endmacro %}
+
+{#- A new id. -#}
+{% macro new_id() %}{{ return(run_statement('select toString(generateUUIDv4())').rows[0][0]) }}{% endmacro %}
+
+{#- The version of the rule by which event ids are made (macros/parse_statement.sql). -#}
+{% macro identity_rule() %}{{ return(1) }}{% endmacro %}
+
+{#- Take over the bookkeeping of a table that has no id: one that a release before 0.2 made, whose
+    loads are in load_applications under its UUID. Loads whose superseded rows that release had not
+    removed yet count as new; their rows are found in the table. -#}
+{% macro adopt_table(table) %}
+    {%- set has_old = adapter.get_relation(none, target.schema, 'load_applications') is not none -%}
+    {%- if not has_old -%}
+        {{ exceptions.raise_compiler_error(
+            table.relation ~ ' was not made by this project; drop or rename it, or fill it again: '
+            ~ 'dbt run --full-refresh --select ' ~ table.name ~ '. Nothing was done'
+        ) }}
+    {%- endif -%}
+    {%- set old_id = run_statement("
+        select toString(if(empty(continued.kept_under), named.uuid, continued.kept_under))
+        from (
+            select uuid from system.tables
+            where database = '" ~ table.relation.schema ~ "' and name = '" ~ table.relation.identifier ~ "'
+        ) as named
+        left join " ~ target.schema ~ ".continued_tables as continued on named.uuid = continued.table_uuid
+    ").rows[0][0] -%}
+    {%- set old_loads -%}
+        insert into {{ elt_applied_loads() }}
+            (model, table_id, load_id, committed_at, lines, step, run_id, claim, first_event, last_event, recorded_at)
+        select
+            model, table_uuid, load_id, min(committed_at), any(lines), 'upgrade', toString(any(run_id)), 0,
+            min(first_event), max(last_event), min(recorded_at)
+        from {{ target.schema }}.load_applications
+        where model = '{{ table.name }}' and table_uuid = '{{ old_id }}' and state = 'applied'
+            and (run_id, slice) in (
+                select run_id, slice from {{ target.schema }}.load_applications
+                where model = '{{ table.name }}' and table_uuid = '{{ old_id }}' and state = 'settled'
+            )
+            and load_id not in ({{ applied_loads(table.name, old_id) }})
+        group by model, table_uuid, load_id
+    {%- endset -%}
+    {% do run_statement(old_loads) %}
+    {% do table.update({'applied_under': old_id}) %}
+    {% do record_table(table, table.relation, old_id, parse_of_view()) %}
+    {% do set_table_id(table.relation, old_id) %}
+{% endmacro %}
+
+{#- Stop if the user that dbt runs as cannot see all rows of a table: what it does not see, a rebuild
+    would remove. -#}
+{% macro check_visible_rows(relation) %}
+    {%- set state = namespace(hidden=1) -%}
+    {#- Rows may be inserted or merged between the two counts. -#}
+    {%- for attempt in range(3) if state.hidden -%}
+        {%- set counts = run_statement("
+            select
+                (
+                    select total_rows from system.tables
+                    where database = '" ~ relation.schema ~ "' and name = '" ~ relation.identifier ~ "'
+                ) as stored,
+                (select count() from " ~ relation ~ ") as visible
+            settings apply_deleted_mask = 0
+        ").rows[0] -%}
+        {%- set state.hidden = (counts[0] or 0) | int > counts[1] | int -%}
+        {%- set state.text = counts[1] ~ ' of ' ~ counts[0] -%}
+    {%- endfor -%}
+    {%- if state.hidden -%}
+        {{ exceptions.raise_compiler_error(
+            'the user that dbt runs as sees only ' ~ state.text ~ ' rows of ' ~ relation ~ '; a row policy hides the '
+            ~ 'others. Give that user a policy of its own: create row policy dbt on ' ~ relation
+            ~ ' using 1 to <user>. Nothing was done'
+        ) }}
+    {%- endif -%}
+{% endmacro %}
+
+{#- A model of this project by its name; another project may have one of the same name. -#}
+{% macro model_node(name) %}
+    {{ return(
+        graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+        | selectattr('package_name', 'equalto', 'xapi_elt') | selectattr('name', 'equalto', name) | first
+    ) }}
+{% endmacro %}
+
+{% macro model_relation(name) %}
+    {%- set node = model_node(name) -%}
+    {{ return(api.Relation.create(schema=node.schema, identifier=node.alias, type='table')) }}
+{% endmacro %}
