@@ -1,4 +1,4 @@
-"""The ledger: what was committed, and the one insert that commits."""
+"""The ledger of loads: query what is committed, and commit with one insert."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ limit {most:UInt64}
 settings optimize_aggregation_in_order = 1
 """
 
-# One insert, one block, one partition: all of these rows become visible, or none.
+# One insert, one block, one partition: either all of these rows become visible, or none.
 RECORD = """
 insert into {raw:Identifier}.loads
 (
@@ -74,15 +74,15 @@ settings async_insert = 0
 def loaded_versions(
     warehouse: Warehouse, batch: Iterable[S3Object], policy: str = "append"
 ) -> dict[str, set[str]]:
-    """The versions (etags) of each object that are loaded, by path; they need no other load.
+    """The versions (etags) of each object, by path, that need not be loaded again.
 
-    With policy `replace` that is only the version that was committed last: an older version that
-    comes back replaces it again.
+    With policy `replace` this is only the version that was committed last: an older version that is
+    uploaded again counts as new and replaces it.
 
     Args:
-        warehouse: holds the ledger.
+        warehouse: has the ledger.
         batch: objects of one bucket.
-        policy: what another version of a loaded key means.
+        policy: what another version of a loaded key means: append, replace, ignore or force.
     """
     batch = list(batch)
     versions: dict[str, set[str]] = {item.path: set() for item in batch}
@@ -106,11 +106,18 @@ def record(
     policy: str,
     started_at: datetime,
 ) -> None:
-    """Write the ledger rows of one load attempt: this is the commit of those that are committed.
+    """Write the ledger rows of one load attempt. For outcomes `committed`, this is the commit.
 
     Args:
+        warehouse: has the ledger.
         outcomes: one per object, all of one bucket.
-        started_at: when the attempt began.
+        load_id: the attempt.
+        mode: what requested the load.
+        policy: what another version of a loaded key means.
+        started_at: when the attempt started.
+
+    Raises:
+        LoaderError: ClickHouse refuses or does not respond.
     """
     items = [outcome.item for outcome in outcomes]
     warehouse.command(
@@ -132,5 +139,5 @@ def record(
 
 
 def _utc(time: datetime | None) -> str:
-    """A time as ClickHouse reads it; '' for none."""
+    """Write a time for ClickHouse; '' for none."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds") if time else ""
