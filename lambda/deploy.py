@@ -1,7 +1,7 @@
-"""Deploy the pipeline: package the function, create or update its stack, show what came out.
+"""Deploy the pipeline: package the function, create or update its stack, print its outputs.
 
 Needs boto3 and AWS credentials, not the AWS CLI. AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL and
-the other AWS_* settings work as they do everywhere.
+the other AWS_* settings work as usual.
 """
 
 import argparse
@@ -36,28 +36,28 @@ examples:
   lambda/deploy.sh update --env prod
   lambda/deploy.sh outputs --env prod --json
 
-KEY=VALUE sets a parameter of lambda/template.yaml; the value '-' is asked for (or read from
-standard input), so that a password stays out of the shell's history. What is not set keeps the
-value of the deployed stack, or the template's default.
+KEY=VALUE sets a parameter of lambda/template.yaml. For the value '-', the command prompts (or
+reads standard input), so that a password is not in the shell's history. Other parameters keep the
+value of the deployed stack, or have the template's default.
 """
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, str]:
-    """KEY=VALUE arguments; the value '-' is asked for."""
+    """Parse KEY=VALUE arguments; prompt for the value '-'."""
     overrides = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise DeployError(f"{pair}: expected KEY=VALUE")
         if value == "-":
-            asked = getpass.getpass(f"{key}: ") if sys.stdin.isatty() else sys.stdin.readline()
-            value = asked.rstrip("\n")
+            line = getpass.getpass(f"{key}: ") if sys.stdin.isatty() else sys.stdin.readline()
+            value = line.rstrip("\n")
         overrides[key] = value
     return overrides
 
 
 def print_outputs(stack: dict, as_json: bool) -> None:
-    """The outputs, for people or for programs."""
+    """Print the stack's outputs as a table or as JSON."""
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
     if as_json:
         print(json.dumps(outputs, indent=2))
@@ -109,7 +109,7 @@ def deploy_command(session: boto3.Session, options: argparse.Namespace) -> None:
 
 
 def delete_command(session: boto3.Session, options: argparse.Namespace) -> None:
-    """Delete the stack; the statements stay in their bucket."""
+    """Delete the stack; the statements remain in their bucket."""
     cfn = session.client("cloudformation")
     stack = existing(cfn, options.stack_name)
     resources = cfn.describe_stack_resources(StackName=stack["StackId"])["StackResources"]
@@ -125,8 +125,8 @@ def delete_command(session: boto3.Session, options: argparse.Namespace) -> None:
         return
     if not options.yes:
         if not sys.stdin.isatty():
-            raise DeployError("not asked, not deleted: add --yes")
-        if input(f"type {options.stack_name} to go on: ") != options.stack_name:
+            raise DeployError("not deleted, because this is not a terminal: add --yes")
+        if input(f"type {options.stack_name} to continue: ") != options.stack_name:
             raise DeployError("not deleted")
     seen = {event["EventId"] for event in events(cfn, stack["StackId"])}
     cfn.delete_stack(StackName=stack["StackId"])
@@ -151,10 +151,10 @@ COMMANDS = {
 
 HELP = """\
 package   build the function's zip and upload it
-deploy    package, then create the stack, or update it if it is there
-update    the same for a stack that must be there: new code and template, parameters kept
-delete    delete the stack; the bucket with the statements stays
-outputs   show what the stack made: bucket, queue, function, role
+deploy    package, then create the stack, or update it if it exists
+update    the same for an existing stack: new code and template, the same parameters
+delete    delete the stack; the bucket with the statements remains
+outputs   show the stack's outputs: bucket, queue, function, role
 """
 
 
@@ -184,7 +184,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 when all that was asked is done."""
+    """Run one command and return the exit code: 0 if it succeeded."""
     options = parse(arguments)
     try:
         session = boto3.Session(region_name=options.region or os.environ.get("AWS_REGION"))

@@ -1,7 +1,7 @@
 """Build the function's zip: the handler and the modules of this project that it imports.
 
-The same sources give the same bytes, so the key in S3 (named by content) only changes when the
-code does. Nothing is installed and nothing compiled: the package runs on arm64 and x86_64 alike.
+The same sources give the same bytes, so the key in S3, which depends on the content, changes only
+when the code does. Nothing is installed or compiled, so the package runs on arm64 and x86_64.
 """
 
 import argparse
@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 HANDLER = ROOT / "lambda" / "handler.py"
 OUTPUT = ROOT / "build" / "xapi-elt-lambda.zip"
 
-# What may go into the zip: the imported modules of these packages, and these data files.
+# The zip contains imported modules of these packages, and these data files.
 PACKAGES = ("loader",)
 DATA = ("loader/clickhouse/sql/*.sql",)
 
-# What Lambda's Python runtime brings along.
+# Libraries in Lambda's Python runtime.
 RUNTIME = {"boto3", "botocore"}
 
 MAX_BYTES = 1024 * 1024
@@ -33,14 +33,19 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Import:
-    """One imported name, and whether importing the file is enough to need it."""
+    """An imported name, and whether it is imported when the file is loaded."""
 
     name: str
     at_load: bool
 
 
 def imports_in(source: str, package: str) -> Iterator[Import]:
-    """All absolute names a file imports; `package` is what its relative imports start from."""
+    """All names that a file imports, as absolute names.
+
+    Args:
+        source: the file's text.
+        package: the package that its relative imports start from.
+    """
 
     def visit(node: ast.AST, at_load: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):
@@ -52,7 +57,7 @@ def imports_in(source: str, package: str) -> Iterator[Import]:
             for alias in node.names:
                 yield Import(f"{module}.{alias.name}", at_load)
         elif not (isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")):
-            # Inside a function or a try an import may fail without harm.
+            # An import in a function or a try may fail without effect.
             lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Try)
             for child in ast.iter_child_nodes(node):
                 yield from visit(child, at_load and not lazy)
@@ -61,7 +66,7 @@ def imports_in(source: str, package: str) -> Iterator[Import]:
 
 
 def module_files(name: str, root: Path) -> list[tuple[str, Path]]:
-    """The files Python would run for `import name`, as (module, path): packages first."""
+    """The files that Python runs for `import name`, as (module, path), packages first."""
     found = []
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
@@ -77,7 +82,12 @@ def module_files(name: str, root: Path) -> list[tuple[str, Path]]:
 
 @dataclass(frozen=True)
 class Contents:
-    """Name in the zip -> file, and the libraries that are only imported inside functions."""
+    """The contents of the zip.
+
+    Attributes:
+        files: file by its name in the zip.
+        left_out: libraries that are imported only in functions.
+    """
 
     files: dict[str, Path]
     left_out: set[str]
@@ -110,11 +120,11 @@ def collect(handler: Path, root: Path) -> Contents:
 
 
 def read_text_only(path: Path) -> bytes:
-    """The file's bytes, if it is source or data; compiled code would bind us to one processor."""
+    """Read a text file; compiled code is refused, because it runs on one processor only."""
     content = path.read_bytes()
     try:
         if "\0" in content.decode():
-            raise ValueError("it holds NUL bytes")
+            raise ValueError("it contains NUL bytes")
     except ValueError as error:
         raise BuildError(f"{path}: only text files may go into the package: {error}") from error
     return content
@@ -126,7 +136,7 @@ def build(handler: Path = HANDLER, output: Path = OUTPUT, root: Path = ROOT) -> 
         raise BuildError(f"{handler}: no such file")
     files = collect(handler, root).files
     output.parent.mkdir(parents=True, exist_ok=True)
-    # Stored, not deflated: another zlib would give other bytes, and the files are small.
+    # Not compressed: another version of zlib would give other bytes, and the files are small.
     with zipfile.ZipFile(output, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -141,7 +151,7 @@ def build(handler: Path = HANDLER, output: Path = OUTPUT, root: Path = ROOT) -> 
 
 
 def main() -> int:
-    """Build as the command line says, and list what went in."""
+    """Build the zip and list its contents; return the exit code."""
     parser = argparse.ArgumentParser(prog="lambda/build.sh", description=__doc__.split("\n")[0])
     parser.add_argument("--handler", type=Path, default=HANDLER, help="file with lambda_handler")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="zip to write")
@@ -156,7 +166,7 @@ def main() -> int:
         for entry in archive.infolist():
             print(f"{entry.file_size:>9,}  {entry.filename}")
     if left_out:
-        print(f"left out, as only functions import them: {', '.join(sorted(left_out))}")
+        print(f"left out, because only functions import them: {', '.join(sorted(left_out))}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     print(f"{path.stat().st_size:>9,}  {path}  sha256 {digest}")
     return 0

@@ -1,4 +1,4 @@
-"""The function's zip, and the bucket where the template looks for it."""
+"""Upload the function's zip to the bucket that the template names."""
 
 import argparse
 import hashlib
@@ -13,7 +13,7 @@ from console import DeployError, say
 
 @dataclass(frozen=True)
 class Package:
-    """The function's zip, and where the template looks for it."""
+    """The function's zip, and its address in S3."""
 
     path: Path
     bucket: str
@@ -22,19 +22,19 @@ class Package:
 
     @classmethod
     def build(cls, session: boto3.Session, options: argparse.Namespace) -> "Package":
-        """Build the zip, or take the one given."""
+        """Build the zip, or use the one of the option --zip."""
         path = options.zip or make_zip.build()
         account = session.client("sts").get_caller_identity()["Account"]
         bucket = options.code_bucket or f"xapi-elt-code-{account}-{session.region_name}"
-        # Named by content: new code is a new key, so CloudFormation sees that it changed.
+        # The key depends on the content, so CloudFormation notices that the code changed.
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return cls(path, bucket, f"xapi-elt/{digest[:32]}.zip", account)
 
 
 def make_code_bucket(s3, bucket: str, account: str) -> None:
-    """Create the bucket for packages, closed to the public, unless it is there."""
+    """Create the bucket for packages, without public access, if it does not exist."""
     try:
-        # Owned by this account: its name can be guessed, and someone else could wait there.
+        # It must be this account's: others can guess the name and create the bucket first.
         s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
         return
     except ClientError as error:
@@ -42,7 +42,7 @@ def make_code_bucket(s3, bucket: str, account: str) -> None:
             raise DeployError(f"code bucket {bucket}: {error}") from error
     say(f"creating bucket {bucket} for packages")
     arguments = {"Bucket": bucket}
-    if s3.meta.region_name != "us-east-1":  # the one region that must not be named
+    if s3.meta.region_name != "us-east-1":  # S3 does not accept this region's name here
         arguments["CreateBucketConfiguration"] = {"LocationConstraint": s3.meta.region_name}
     s3.create_bucket(**arguments)
     s3.put_public_access_block(
@@ -57,7 +57,7 @@ def make_code_bucket(s3, bucket: str, account: str) -> None:
 
 
 def upload(s3, package: Package) -> None:
-    """Put the package where the template looks for it."""
+    """Upload the package; create the bucket if needed."""
     make_code_bucket(s3, package.bucket, package.account)
     s3.put_object(
         Bucket=package.bucket,

@@ -1,4 +1,4 @@
-"""The stack as CloudFormation knows it: what it is, what would change in it, what happens to it."""
+"""Query and change the stack in CloudFormation, and follow the changes."""
 
 import re
 import time
@@ -12,8 +12,8 @@ TEMPLATE = Path(__file__).resolve().parent / "template.yaml"
 
 
 def describe(cfn, name: str) -> dict | None:
-    """The stack as CloudFormation knows it; None if it is not there, or never got further than
-    a change set."""
+    """CloudFormation's description of the stack; None if it does not exist, or if it has only a
+    change set so far."""
     try:
         stack = cfn.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
@@ -24,7 +24,11 @@ def describe(cfn, name: str) -> dict | None:
 
 
 def existing(cfn, name: str) -> dict:
-    """The stack, which must be there."""
+    """CloudFormation's description of the stack.
+
+    Raises:
+        DeployError: it does not exist.
+    """
     stack = describe(cfn, name)
     if stack is None:
         raise DeployError(f"stack {name} does not exist in {cfn.meta.region_name}")
@@ -32,8 +36,8 @@ def existing(cfn, name: str) -> dict:
 
 
 def check_deployable(stack: dict | None, name: str, env: str | None) -> None:
-    """Refuse what would fail half-way, or turn one environment into another."""
-    # The statement bucket is called <stack>-<account>-<region> and may have 63 characters.
+    """Refuse a deployment that would fail later, or change the stack's environment."""
+    # The statement bucket's name is <stack>-<account>-<region>, at most 63 characters.
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,34}", name):
         raise DeployError(
             f"stack name {name}: lower case, digits and '-', at most 35 characters "
@@ -52,12 +56,12 @@ def check_deployable(stack: dict | None, name: str, env: str | None) -> None:
 
 
 def stack_parameters(known: set[str], stack: dict | None, given: dict[str, str]) -> list[dict]:
-    """What create_change_set gets: given values, and for the others those of the stack."""
+    """The parameters for create_change_set: the given values, else those of the stack."""
     if unknown := sorted(set(given) - known):
         raise DeployError(
-            f"unknown parameter {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            f"unknown parameter {', '.join(unknown)}; accepted: {', '.join(sorted(known))}"
         )
-    # An older template may have had parameters that are gone.
+    # Parameters of an older template that this one does not have are left out.
     kept = {p["ParameterKey"] for p in (stack or {}).get("Parameters", [])} & known - set(given)
     return [
         *({"ParameterKey": key, "ParameterValue": value} for key, value in given.items()),
@@ -66,7 +70,8 @@ def stack_parameters(known: set[str], stack: dict | None, given: dict[str, str])
 
 
 def pauses() -> Iterator[float]:
-    """Short waits first (a local endpoint is fast), then five seconds; half an hour in all."""
+    """Seconds to wait between requests: short at first, for local endpoints, then five; half an
+    hour in total."""
     waited, pause = 0.0, 0.2
     while waited < 1800:
         yield pause
@@ -74,8 +79,8 @@ def pauses() -> Iterator[float]:
 
 
 def make_change_set(cfn, name: str, parameters: list[dict], create: bool) -> dict | None:
-    """A change set ready to be run, or None when there is nothing to change."""
-    made = cfn.create_change_set(
+    """Create a change set and wait until it can be executed; None if nothing would change."""
+    created = cfn.create_change_set(
         StackName=name,
         ChangeSetName=f"deploy-{time.time_ns()}",
         ChangeSetType="CREATE" if create else "UPDATE",
@@ -85,11 +90,11 @@ def make_change_set(cfn, name: str, parameters: list[dict], create: bool) -> dic
         Tags=[{"Key": "project", "Value": "xapi-elt"}],
     )
     for pause in pauses():
-        change_set = cfn.describe_change_set(ChangeSetName=made["Id"], StackName=name)
+        change_set = cfn.describe_change_set(ChangeSetName=created["Id"], StackName=name)
         if change_set["Status"] == "CREATE_COMPLETE":
             return change_set
         if change_set["Status"] == "FAILED":
-            reason = explain(cfn, change_set.get("StatusReason", ""), ChangeSetName=made["Id"])
+            reason = explain(cfn, change_set.get("StatusReason", ""), ChangeSetName=created["Id"])
             drop_change_set(cfn, change_set, create)
             if "didn't contain changes" in reason or "No updates" in reason:
                 return None
@@ -99,7 +104,7 @@ def make_change_set(cfn, name: str, parameters: list[dict], create: bool) -> dic
 
 
 def explain(cfn, reason: str, **operation: str) -> str:
-    """The reason CloudFormation gives, with the validation errors it only points to."""
+    """CloudFormation's reason; if it only refers to validation errors, those errors."""
     if "DescribeEvents" not in reason:
         return reason
     failed = cfn.describe_events(**operation, Filters={"FailedEvents": True})["OperationEvents"]
@@ -112,14 +117,14 @@ def explain(cfn, reason: str, **operation: str) -> str:
 
 
 def drop_change_set(cfn, change_set: dict, created: bool) -> None:
-    """Leave nothing of a change set that will not run, not even the empty stack it stands for."""
+    """Delete a change set that will not be executed, and the empty stack that it created."""
     cfn.delete_change_set(ChangeSetName=change_set["ChangeSetId"])
     if created:
         cfn.delete_stack(StackName=change_set["StackId"])
 
 
 def changes_in(change_set: dict) -> str:
-    """What a change set would do, one line per resource."""
+    """Format the changes of a change set, one line per resource."""
     rows = [("ACTION", "RESOURCE", "TYPE", "REPLACED")]
     for change in change_set["Changes"]:
         resource = change["ResourceChange"]
@@ -135,13 +140,17 @@ def changes_in(change_set: dict) -> str:
 
 
 def events(cfn, stack_id: str) -> list[dict]:
-    """All events of the stack, oldest first."""
+    """All events of a stack, oldest first."""
     pages = cfn.get_paginator("describe_stack_events").paginate(StackName=stack_id)
     return [event for page in pages for event in page["StackEvents"]][::-1]
 
 
 def follow(cfn, stack_id: str, seen: set[str]) -> dict:
-    """Print events until the stack rests, and return it; fail with the reasons it gives."""
+    """Print a stack's new events until no change is in progress; return its description.
+
+    Raises:
+        DeployError: the change failed; the text has the reasons.
+    """
     failures = []
     for pause in pauses():
         stack = cfn.describe_stacks(StackName=stack_id)["Stacks"][0]

@@ -1,4 +1,4 @@
-"""Health check: each part of the pipeline, what was found and what to do about it."""
+"""Check each part of the pipeline and say how to fix what is wrong: `xapi-elt doctor`."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -17,10 +17,12 @@ from loader.sources import S3Source
 
 @dataclass(frozen=True)
 class Check:
-    """One part of the pipeline.
+    """The result of one check.
 
     Attributes:
-        verdict: ok, warn (it works, but look) or fail.
+        name: the part that was checked.
+        verdict: ok, warn (it works, but should be changed) or fail.
+        finding: what was found, and how to fix it.
     """
 
     name: str
@@ -29,7 +31,7 @@ class Check:
 
 
 def run(env: dict[str, str] | None = None) -> list[Check]:
-    """Check everything that can be checked from here, in the order in which it is needed.
+    """Check everything that can be checked from this machine, in the order in which it is needed.
 
     Args:
         env: the environment; that of the process if left out.
@@ -48,7 +50,13 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
 
 
 def check_warehouse(warehouse: Warehouse, settings: Settings, s3: bool = True) -> list[Check]:
-    """Check ClickHouse, what it holds, and (if asked for) whether it can read the buckets."""
+    """Check the engine, the raw tables and whether ClickHouse can read the buckets.
+
+    Args:
+        warehouse: an open ClickHouse, which may be unsafe.
+        settings: names of databases, collection and buckets.
+        s3: whether to check the buckets.
+    """
     checks = _guarded("engine", lambda: _engine(warehouse))
     checks += _guarded("tables", lambda: _tables(warehouse, settings))
     return checks + (_guarded("s3", lambda: _s3(warehouse, settings)) if s3 else [])
@@ -100,9 +108,9 @@ def _s3(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
         )
         return
     for bucket in settings.allowed_buckets:
-        # A key that is not there is answered with 'not found' by a bucket that can be read.
+        # If the bucket can be read, the response for a missing key is 'not found', else an error.
         S3Source(warehouse, settings).stat([S3Object(bucket, "xapi-elt-doctor.jsonl")])
-        yield Check("s3", "ok", f"ClickHouse may ask {settings.s3_url} for objects of {bucket}")
+        yield Check("s3", "ok", f"ClickHouse can read objects of {bucket} at {settings.s3_url}")
 
 
 def _dbt(settings: Settings) -> Iterator[Check]:

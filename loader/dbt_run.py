@@ -1,4 +1,4 @@
-"""Run dbt on the project, as a process of its own."""
+"""Run dbt on the project, in a separate process."""
 
 import os
 import subprocess
@@ -13,19 +13,19 @@ from loader.errors import SettingsError
 from loader.log import Log
 from loader.settings import Settings
 
-# Seconds after which dbt runs even though messages keep coming.
+# Seconds after which dbt runs even if messages keep arriving.
 EVERY = 30
 
-# Seconds that a running dbt gets to end when the worker has to stop.
+# Seconds that a running dbt has to end when the worker stops.
 GRACE = 10
 
 
 def dbt_command(settings: Settings, *arguments: str) -> list[str]:
-    """dbt of the environment that this runs in, on the project of the settings.
+    """The command line that runs dbt of this Python environment on the project.
 
     Args:
         settings: where the project is.
-        arguments: what dbt is to do, e.g. 'run'.
+        arguments: dbt's command and its options, e.g. 'run'.
 
     Raises:
         SettingsError: dbt is not installed, or there is no project.
@@ -38,7 +38,7 @@ def dbt_command(settings: Settings, *arguments: str) -> list[str]:
 
 
 def dbt_environment(settings: Settings) -> dict[str, str]:
-    """The environment in which dbt finds the embedded database of the settings."""
+    """The environment variables for dbt: those of this process, with the settings' database."""
     return os.environ | {"XAPI_CHDB_PATH": settings.chdb_path}
 
 
@@ -47,10 +47,10 @@ class Transform:
 
     Args:
         settings: where the project and the embedded database are.
-        log: where the outcome goes.
+        log: writes the log events.
         command: what to run; `dbt run` if left out.
-        every: seconds after which it runs even though messages keep coming.
-        clock: seconds, rising.
+        every: seconds after which it runs even if messages keep arriving.
+        clock: seconds, monotonic.
 
     Raises:
         SettingsError: dbt is not installed, or there is no project.
@@ -75,20 +75,27 @@ class Transform:
         self._not_before = clock()
 
     def note(self, committed: int) -> None:
-        """Note how many objects have been committed in total."""
+        """Remember how many objects have been committed in total."""
         if committed > self._seen and self._waiting_since is None:
             self._waiting_since = self._clock()
         self._seen = committed
 
     def is_due(self, idle: bool) -> bool:
-        """Whether dbt should run now: loads wait, and nothing else is to be done or they have
-        waited long enough."""
+        """Whether dbt should run now: loads are waiting, and the worker is idle or they have waited
+        long enough.
+
+        Args:
+            idle: whether the worker has nothing else to do.
+        """
         if self._waiting_since is None or self._clock() < self._not_before:
             return False
         return idle or self._clock() - self._waiting_since >= self._every
 
     def run(self, stop: threading.Event) -> bool:
-        """Run dbt. A stop ends it early; its next run repairs that.
+        """Run dbt and wait for it. A run that is ended early is completed by the next one.
+
+        Args:
+            stop: when set, dbt is terminated.
 
         Returns:
             Whether it succeeded.
@@ -108,7 +115,7 @@ class Transform:
             self._waiting_since = None
             self._log("INFO", "transformed", **about)
             return True
-        # It stays due, but waits before it tries again.
+        # It remains due, but not before `every` seconds have passed.
         self._not_before = self._clock() + self._every
         self._log("ERROR", "transform_failed", **about, output=printed)
         return False

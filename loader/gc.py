@@ -1,4 +1,4 @@
-"""Remove what attempts left behind that ended half-way: lines and notes nobody will ever see."""
+"""Remove leftovers of interrupted work: uncommitted lines, and records of dbt runs that ended."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,10 @@ from loader.clickhouse.warehouse import Warehouse
 from loader.load import LONGEST_ATTEMPT
 from loader.settings import Settings
 
-# Seconds after which nothing of an attempt can still be committed.
+# Seconds after which an attempt can no longer commit.
 SAFE_AGE = 2 * LONGEST_ATTEMPT
 
-# Load ids of one statement: 37 bytes each, and a parameter may have 128 KiB.
+# Load ids in one statement: 37 bytes each, and a parameter may have 128 KiB.
 MOST_IDS = 2000
 
 LEFTOVER_LOADS = """
@@ -21,8 +21,8 @@ having max(loaded_at) < now64(3, 'UTC') - toIntervalSecond({age:UInt64})
 order by load_id
 """
 
-# The rows are masked at once; their space comes free when their parts merge. A mutation that
-# rewrote the parts would rewrite whole months for a few lines.
+# The rows are hidden at once; their disk space is freed when their parts merge. A mutation would
+# rewrite whole months for a few lines.
 DELETE_LINES = """
 delete from {raw:Identifier}.statements
 where load_id in {ids:Array(UUID)}
@@ -35,7 +35,7 @@ from system.tables
 where database = {models:String} and name = 'load_applications'
 """
 
-# A dbt run reads its own 'started' rows only, while it runs.
+# A dbt run reads only its own 'started' rows, and only while it runs.
 OLD_STARTS = """
 select count() as starts
 from {database:Identifier}.load_applications
@@ -54,13 +54,13 @@ CUTOFF = "select toString(now64(3, 'UTC') - toIntervalSecond({age:UInt64})) as b
 
 @dataclass(frozen=True)
 class Garbage:
-    """What was removed, or with a dry run would be.
+    """What was removed, or would be removed without the dry run.
 
     Attributes:
-        loads: attempts that left lines.
-        lines: their lines.
-        starts: rows 'started' of dbt runs that are over.
-        dry_run: whether everything is still there.
+        loads: number of attempts that left lines.
+        lines: number of their lines.
+        starts: number of 'started' rows of dbt runs that ended.
+        dry_run: whether nothing was removed.
     """
 
     loads: int
@@ -72,15 +72,17 @@ class Garbage:
 def collect(
     warehouse: Warehouse, settings: Settings, *, age: int = SAFE_AGE, dry_run: bool = False
 ) -> Garbage:
-    """Remove the lines of loads that the ledger does not hold as committed, and the notes of
-    dbt runs that are over.
+    """Remove lines of loads that the ledger does not have as committed, and 'started' rows of dbt
+    runs that ended.
 
     Args:
-        age: seconds since a load wrote its last line; younger ones may be under way.
+        warehouse: the ClickHouse to clean up.
+        settings: names of its databases.
+        age: seconds since a load wrote its last line; younger loads may still be running.
         dry_run: only count.
 
     Raises:
-        LoaderError: ClickHouse refuses; the raw tables are missing.
+        LoaderError: ClickHouse refuses, or the raw tables are missing.
     """
     leftovers = warehouse.query(LEFTOVER_LOADS, age=age)
     known = warehouse.query(HAS_APPLICATIONS, models=settings.database)[0]["tables"]
@@ -90,7 +92,7 @@ def collect(
         for at in range(0, len(ids), MOST_IDS):
             warehouse.command(DELETE_LINES, ids=ids[at : at + MOST_IDS])
         if starts:
-            # Replicas delete the same rows: the time is a value, not now() of each.
+            # All replicas must delete the same rows, so the time is a value and not their now().
             before = warehouse.query(CUTOFF, age=age)[0]["before"]
             warehouse.command(DELETE_STARTS, before=before)
     return Garbage(len(leftovers), sum(row["lines"] for row in leftovers), starts, dry_run)

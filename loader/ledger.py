@@ -1,4 +1,4 @@
-"""The ledger: what was committed, and the one insert that commits."""
+"""The ledger of loads: query what is committed, and commit with one insert."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ left join (
 order by key
 """
 
-# One insert, one block, one partition: all of these rows become visible, or none.
+# One insert, one block, one partition: either all of these rows become visible, or none.
 RECORD = """
 insert into {raw:Identifier}.loads
 (
@@ -95,7 +95,7 @@ def visible_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[st
     """The versions (etags) of each object that readers see, by path.
 
     Args:
-        warehouse: holds the ledger.
+        warehouse: has the ledger.
         batch: objects of one bucket.
     """
     batch = list(batch)
@@ -137,9 +137,10 @@ def record(
     forced: bool,
     started_at: datetime,
 ) -> None:
-    """Write the ledger rows of one load attempt: this is the commit of those that are committed.
+    """Write the ledger rows of one load attempt. For outcomes `committed`, this is the commit.
 
     Args:
+        warehouse: has the ledger.
         outcomes: one per object, all of one bucket.
         mode: what requested the load.
         policy: what another version of a loaded key means.
@@ -167,5 +168,5 @@ def record(
 
 
 def _utc(time: datetime | None) -> str:
-    """A time as ClickHouse reads it; '' for none."""
+    """Write a time for ClickHouse; '' for none."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds") if time else ""

@@ -1,4 +1,4 @@
-"""What became of objects: one outcome each, and their summary."""
+"""The outcomes of loading objects: one for each, and their summary."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,15 +10,15 @@ from loader.objects import S3Object
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one object.
+    """The outcome of one object.
 
     Attributes:
-        item: the object, with the version that was read where one was.
+        item: the object; if it was read, with the version that was read.
         outcome: committed, skipped (the ledger already has this version), ignored (by policy: the
-            ledger has another version), failed or unknown (no answer in time). Only committed
+            ledger has another version), failed or unknown (no response in time). Only committed
             rows count.
-        rows: lines loaded.
-        error: why it failed, in one line.
+        rows: number of lines loaded.
+        error: why it failed, in one line; '' if it did not.
         retryable: whether another attempt may succeed.
         load_id: the attempt; None if there was none.
     """
@@ -37,20 +37,20 @@ class Outcome:
 
     @property
     def is_failed(self) -> bool:
-        """Whether it has to be loaded again: it failed, or nobody knows."""
+        """Whether it must be loaded again: it failed, or its outcome is unknown."""
         return self.outcome in ("failed", "unknown")
 
 
 @dataclass
 class Summary:
-    """What became of many objects.
+    """The outcomes of many objects.
 
     Attributes:
         requested: number of objects to load.
-        counts: objects by outcome (see `Outcome`).
-        rows: lines loaded.
+        counts: number of objects by outcome (see `Outcome`).
+        rows: number of lines loaded.
         bytes: bytes of the loaded objects, as stored.
-        inserts: load attempts that committed something.
+        inserts: number of load attempts that committed something.
         failed: the outcomes failed and unknown.
         seconds: how long it took.
         stopped: why the rest was not attempted; '' if everything was.
@@ -77,7 +77,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether everything requested is done."""
+        """Whether every requested object is loaded."""
         return not self.failed and not self.stopped
 
     def add(self, outcomes: Iterable[Outcome]) -> None:

@@ -1,4 +1,4 @@
-"""The pipeline for Python: plan, load, check and query, as the command line does.
+"""The Python interface: the same operations as the command line, and queries.
 
 with Pipeline.from_env() as pipeline:
     plan = pipeline.plan("s3://lake/section/", section_ids=[2161], start_date="2025-09-01")
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """Everything the loader does, on one ClickHouse. Close it, or use it in a `with`: one process
-    at a time owns an embedded database, and dbt is another.
+    """Loads, checks and queries one ClickHouse. Close it, or use it in a `with`: only one process
+    at a time can open an embedded database, and dbt is another process.
 
     Attributes:
         settings: which ClickHouse and which buckets.
@@ -51,13 +51,13 @@ class Pipeline:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
-        """The pipeline that the environment names; nothing is opened before it is used.
+        """Make a pipeline with the settings of the environment. It connects when first used.
 
         Args:
             env: the variables; those of the process if left out.
 
         Raises:
-            SettingsError: a variable has no accepted value.
+            SettingsError: the value of a variable is not accepted.
         """
         return cls(Settings.from_env(env))
 
@@ -70,21 +70,25 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Let go of ClickHouse; the next call opens it again."""
+        """Close the connection to ClickHouse; the next call opens it again."""
         if "warehouse" in self.__dict__:
             self.__dict__.pop("warehouse").close()
 
     @cached_property
     def warehouse(self) -> Warehouse:
-        """The open ClickHouse."""
+        """The connection to ClickHouse; opened when first used.
+
+        Raises:
+            LoaderError: see `clickhouse.connect.open_warehouse`.
+        """
         return open_warehouse(self.settings)
 
     def init(self) -> list[str]:
-        """Create databases and tables that are missing; says what there is."""
+        """Create databases and tables that are missing (see `clickhouse.schema.init`)."""
         return schema.init(self.warehouse, self.settings)
 
     def status(self) -> Status:
-        """What is loaded, what waits for dbt, what was rejected and what failed."""
+        """What is loaded, what is waiting for dbt, what was rejected and what failed."""
         return read_status(self.warehouse, self.settings)
 
     def load(
@@ -98,13 +102,16 @@ class Pipeline:
 
         Args:
             targets: s3://bucket/key, or .jsonl(.gz) files and folders of them.
-            policy: what another version of a loaded key means.
-            force: load also what the ledger holds, in its place; nothing counts twice.
-            on_progress: hears of the summary after each batch.
+            policy: what another version of a loaded key means: append, replace or ignore.
+            force: load also objects that the ledger has; the new lines replace the old ones.
+            on_progress: called with the summary after each batch.
+
+        Returns:
+            The outcomes of all objects; those that failed are in `failed`.
 
         Raises:
-            SettingsError: a target or the policy is wrong; nothing was touched.
-            LoaderError: ClickHouse does not answer.
+            SettingsError: a target or the policy is wrong; nothing was changed.
+            LoaderError: ClickHouse does not respond.
         """
         _check_policy(policy)
         names = [str(target) for target in targets]
@@ -137,23 +144,23 @@ class Pipeline:
         in_flight: int | None = None,
         on_progress: Callable[[Plan], None] = lambda _: None,
     ) -> Plan:
-        """What a bulk load would do: objects, bytes, what is held, requests, seconds. Changes
+        """Plan a bulk load: which objects it loads, their bytes, requests and seconds. Changes
         nothing.
 
         Args:
             uri: s3://bucket/prefix.
-            section_ids: course sections; none means all.
+            section_ids: course sections; none for all.
             start_date: first UTC day, by the time in the key, else by the last change.
             end_date: last UTC day, inclusive.
             inventory: s3://…/manifest.json of an S3 Inventory (CSV) to read instead of listing.
-            policy: what another version of a loaded key means.
-            force: plan also what the ledger holds, to be loaded in its place.
-            in_flight: INSERTs at a time; what suits the target if left out.
-            on_progress: hears of the plan now and then.
+            policy: what another version of a loaded key means: append, replace or ignore.
+            force: plan also objects that the ledger has; the new lines replace the old ones.
+            in_flight: number of concurrent INSERTs; depends on the target if left out.
+            on_progress: called with the unfinished plan from time to time.
 
         Raises:
-            SettingsError: an argument is wrong, or there is nothing at all to list.
-            LoaderError: S3 or ClickHouse refuses or does not answer.
+            SettingsError: an argument is wrong, or nothing is listed.
+            LoaderError: S3 or ClickHouse refuses or does not respond.
         """
         _check_policy(policy)
         listing = self._listing(uri, section_ids, start_date, end_date, inventory)
@@ -174,12 +181,19 @@ class Pipeline:
         throttle: Throttle | None = None,
         on_progress: Callable[[Summary], None] = lambda _: None,
     ) -> Summary:
-        """Load what a plan names. Cut short, it leaves what it loaded; plan anew for the rest.
+        """Load the objects of a plan. If it is interrupted, what it loaded remains; make a new plan
+        for the rest.
 
         Args:
             plan: what to load.
             throttle: limits on speed and batches.
-            on_progress: hears of the summary after each batch.
+            on_progress: called with the summary after each batch.
+
+        Returns:
+            The outcomes; `stopped` says why the rest was not attempted.
+
+        Raises:
+            LoaderError: the tables cannot be created.
         """
         self.init()
         return run_plan(
@@ -200,21 +214,21 @@ class Pipeline:
         policy: str = "append",
         on_progress: Callable[[Reconciliation], None] = lambda _: None,
     ) -> Reconciliation:
-        """Compare what S3 lists with the ledger and with raw. Changes nothing.
+        """Compare what S3 lists with the ledger, and the ledger with raw. Changes nothing.
 
         `backfill(reconciliation.to_load)` loads what is missing.
 
         Args:
             uri: s3://bucket/prefix.
-            section_ids: course sections; none means all.
+            section_ids: course sections; none for all.
             start_date: first UTC day, by the time in the key, else by the last change.
             end_date: last UTC day, inclusive.
-            policy: that of the plan `to_load`.
-            on_progress: hears of the comparison now and then.
+            policy: policy of the plan `to_load`.
+            on_progress: called with the unfinished comparison from time to time.
 
         Raises:
-            SettingsError: an argument is wrong, or there is nothing at all to list.
-            LoaderError: S3 or ClickHouse refuses or does not answer.
+            SettingsError: an argument is wrong, or nothing is listed.
+            LoaderError: S3 or ClickHouse refuses or does not respond.
         """
         _check_policy(policy)
         listing = self._listing(uri, section_ids, start_date, end_date)
@@ -223,27 +237,33 @@ class Pipeline:
         )
 
     def gc(self, *, age: int = SAFE_AGE, dry_run: bool = False) -> Garbage:
-        """Remove lines that no commit names (see `loader.gc.collect`).
+        """Remove lines that were never committed (see `loader.gc.collect`).
 
         Args:
-            age: seconds since the last of them was written.
+            age: seconds since a load wrote its last line; younger loads may still be running.
             dry_run: only count.
+
+        Raises:
+            LoaderError: ClickHouse refuses, or the raw tables are missing.
         """
         return collect(self.warehouse, self.settings, age=age, dry_run=dry_run)
 
     def query_df(self, sql: str, **values: Any) -> "pandas.DataFrame":
-        """The answer of a select as a pandas DataFrame; times are UTC.
+        """Run a select and return a pandas DataFrame; times are UTC.
 
         Args:
-            sql: a select. Values stand in it as {name:Type}, e.g. {section:UInt64}, databases as
-                {database:Identifier} and {raw:Identifier}.
-            values: those values; they travel beside the text.
+            sql: a select. It uses values as {name:Type}, e.g. {section:UInt64}, and the databases
+                as {database:Identifier} and {raw:Identifier}.
+            values: those values; they are sent as server-side parameters.
+
+        Raises:
+            LoaderError: ClickHouse refuses or does not respond.
         """
-        # Frames are for people: the protocol that the Lambda shares has none.
+        # `Warehouse` has no DataFrames, because the Lambda has no pandas.
         connected: Any = self.warehouse
         frame = connected.query_df(sql, **values)
         if frame.columns.empty:
-            # An answer without rows comes without columns, too.
+            # A result without rows has no columns either.
             frame = frame.reindex(
                 columns=[row["name"] for row in self.warehouse.query(f"describe ({sql})", **values)]
             )

@@ -1,4 +1,4 @@
-"""All settings, read from the environment once."""
+"""The settings, read from the environment once."""
 
 import os
 import re
@@ -14,7 +14,7 @@ ETL_MODES = ("direct", "lambda", "s3")
 POLICIES = ("append", "replace", "ignore")
 LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR")
 
-# The folder that holds this package: the checkout, unless it is installed elsewhere as a copy.
+# The folder that contains this package: the checkout, unless a copy is installed elsewhere.
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 _TRUE = ("1", "true", "yes", "on")
@@ -26,18 +26,31 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class Settings:
     """The settings of the loader and the Lambda; profiles.yml reads the same variables.
 
-    Passwords and keys are left out of `repr`.
+    `repr` omits the password.
 
     Attributes:
-        home: the folder of the dbt project and of relative paths.
+        home: folder of the dbt project; relative paths are below it.
+        target: embedded, server or cluster.
         chdb_path: folder of the embedded database.
-        secure: whether ClickHouse is reached over HTTPS.
+        host: host of ClickHouse's HTTP interface.
+        port: its port.
+        user: ClickHouse user.
+        password: its password.
+        secure: whether to use HTTPS.
         database: ClickHouse database of the models; raw data is in `<database>_raw`.
+        cluster: name of the cluster; used by target cluster.
+        etl_mode: how a producer sends statements: direct, lambda or s3.
+        lambda_function: the function that a producer invokes.
+        bucket: the bucket that a producer writes to and that bulk requests load; '' if not set.
         allowed_buckets: the only buckets that may be loaded.
         s3_collection: ClickHouse's named collection with the credentials for S3.
         s3_endpoint: address of S3; '' for that of AWS.
+        region: AWS region.
+        queue_url: queue of notifications; '' if not set.
+        environment: dimension of the metrics.
+        log_level: least severe level that is logged.
         secret_arn: secret with the password; '' if the password is a setting.
-        retry_seconds: wait before the second attempt at a failed message.
+        retry_seconds: seconds before the second attempt at a failed message.
     """
 
     home: str = ""
@@ -56,7 +69,6 @@ class Settings:
     allowed_buckets: tuple[str, ...] = ()
     s3_collection: str = "xapi_s3"
     s3_endpoint: str = ""
-    aws_endpoint: str = ""
     region: str = "us-east-1"
     queue_url: str = ""
     environment: str = "dev"
@@ -66,24 +78,24 @@ class Settings:
 
     @property
     def raw_database(self) -> str:
-        """Where the loader writes: `statements` and `loads`."""
+        """The database that the loader writes to: tables `statements` and `loads`."""
         return f"{self.database}_raw"
 
     @property
     def place(self) -> str:
-        """Which ClickHouse this is, for people: a folder, or host and port."""
+        """Which ClickHouse this is, for messages: a folder, or host and port."""
         return self.chdb_path if self.target == "embedded" else f"{self.host}:{self.port}"
 
     @property
     def s3_url(self) -> str:
-        """Root of the S3 endpoint that ClickHouse reads from; keys follow as bucket/key."""
+        """Base URL of the S3 endpoint that ClickHouse reads from; bucket/key is appended."""
         return f"{self.s3_endpoint or f'https://s3.{self.region}.amazonaws.com'}/"
 
     def project(self) -> Path:
         """The folder of the dbt project.
 
         Raises:
-            SettingsError: there is none.
+            SettingsError: it has no dbt_project.yml.
         """
         if not (Path(self.home) / "dbt_project.yml").is_file():
             raise SettingsError(
@@ -123,7 +135,6 @@ class Settings:
             allowed_buckets=allowed or ((bucket,) if bucket else ()),
             s3_collection=_identifier(env, "XAPI_S3_COLLECTION", cls.s3_collection),
             s3_endpoint=_url(env, "AWS_ENDPOINT_URL_S3") or _url(env, "AWS_ENDPOINT_URL"),
-            aws_endpoint=_url(env, "AWS_ENDPOINT_URL"),
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.region,
             queue_url=env.get("XAPI_SQS_QUEUE_URL", ""),
             environment=env.get("XAPI_ENVIRONMENT") or cls.environment,
@@ -134,15 +145,24 @@ class Settings:
 
 
 def home_folder(env: Mapping[str, str]) -> str:
-    """The folder of relative paths and of the dbt project: XAPI_HOME, else the checkout that this
-    package belongs to, else the current folder."""
+    """The folder of the dbt project and of relative paths: XAPI_HOME, else the checkout of this
+    package, else the current folder.
+
+    Args:
+        env: the environment variables.
+    """
     if home := env.get("XAPI_HOME"):
         return str(Path(home).expanduser().absolute())
     return str(CHECKOUT if (CHECKOUT / "dbt_project.yml").is_file() else Path.cwd())
 
 
 def below(folder: str, path: str) -> str:
-    """The path that a setting gives; a relative one is below the folder, wherever this runs."""
+    """Resolve the path of a setting, independent of the current folder.
+
+    Args:
+        folder: the folder of relative paths.
+        path: the path; `~` is the home directory.
+    """
     return str(Path(folder, Path(path).expanduser()))
 
 

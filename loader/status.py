@@ -1,4 +1,4 @@
-"""What the pipeline holds and what waits: the administrator's page."""
+"""What is loaded, what is waiting for dbt and what failed: `xapi-elt status`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,8 +72,8 @@ order by lines desc
 
 MODELS = "select name from system.tables where database = {models:String}"
 
-# What the operations models say, by title: the model and what to show of it. They are views that
-# dbt makes; docs/models.md describes them.
+# By title: an operations model and the query that shows it. The models are views that dbt creates
+# (docs/models.md).
 OPERATIONS = {
     "Freshness": (
         "ops_freshness",
@@ -145,10 +145,11 @@ class Status:
     """What `xapi-elt status` shows.
 
     Attributes:
-        ledger: one row per outcome: objects, loads, lines, last.
+        ledger: one row per outcome: objects, loads, lines, last (time of the last one).
         errors: the latest errors.
-        tables: one row per table that dbt keeps: name, rows, bytes, waiting_loads, waiting_lines.
-        rejected: one row per reason.
+        tables: one row per table that dbt maintains: name, rows, bytes, waiting_loads and
+            waiting_lines (committed, but not yet in the table).
+        rejected: one row per reason: lines.
         operations: rows of the operations models, by title.
     """
 
@@ -160,13 +161,17 @@ class Status:
 
 
 def status(warehouse: Warehouse, settings: Settings) -> Status:
-    """Read the ledger and the tables.
+    """Query the ledger and the tables.
+
+    Args:
+        warehouse: the ClickHouse to query.
+        settings: names of its databases.
 
     Raises:
         PermanentError: the raw tables do not exist.
     """
     names = {row["name"] for row in warehouse.query(MODELS, models=settings.database)}
-    # dbt makes the bookkeeping before any table that it is about.
+    # dbt creates its bookkeeping tables before the tables of events.
     built = "continued_tables" in names
     found = warehouse.query(TABLES, models=settings.database) if built else []
     tables = []

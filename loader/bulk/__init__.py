@@ -1,1 +1,1 @@
-"""Whole buckets: select, list, backfill and reconcile objects."""
+"""Work on whole buckets: select, list, backfill and reconcile objects."""

@@ -1,7 +1,7 @@
-"""Bulk loads: plan what a listing holds and the ledger does not, then load it in batches.
+"""Bulk loads: plan which listed objects the ledger does not have, then load them in batches.
 
-A plan is fixed when it is made; a load that was cut short is planned anew, and the ledger says
-what is left. So nothing has to be remembered between two runs.
+A plan does not change once it is made. After an interrupted load, a new plan finds what is left by
+the ledger, so no state is kept between two runs.
 """
 
 import io
@@ -26,19 +26,20 @@ from loader.objects import MOST_PATHS, S3Object, check_bucket
 from loader.outcomes import Outcome, Summary
 from loader.settings import Settings
 
-# Bytes of objects, as stored, in one INSERT: some seconds of work, so that little is lost with it.
+# Bytes of objects, as stored, in one INSERT: some seconds of work, so a failure costs little.
 BATCH_BYTES = 256 * 1024 * 1024
 
-# INSERTs at a time. Those on a server spend their time waiting for S3 (docs/backfill.md has the
+# Number of concurrent INSERTs. On a server they mostly wait for S3 (docs/backfill.md has the
 # figures); the embedded engine runs one statement of a connection at a time.
 IN_FLIGHT = {"embedded": 1, "server": 4, "cluster": 4}
 
-# Bytes of a month of a plan that stay in memory, more go to a temporary file; and months that
-# have a file of their own.
+# Bytes of each month of a plan that are kept in memory; the rest goes to a temporary file.
 PLAN_MEMORY = 256 * 1024
+
+# Largest number of months with their own file; further months share one.
 PLAN_MONTHS = 300
 
-# Loads whose speed tells how long the next will take.
+# Number of the latest loads whose speed is used to estimate how long a plan takes.
 RATED_LOADS = 50
 
 HAS_LEDGER = """
@@ -60,27 +61,28 @@ from (
 
 @dataclass
 class Plan:
-    """What a bulk load will do; `objects()` streams it.
+    """What a bulk load will do; `objects()` streams the objects to load.
 
-    Objects are kept by the month of their day, and no INSERT reads two months: a rebuild of days
-    reads the loads that hold events of them, and a listing is ordered by section, not by time.
+    Objects are grouped by month, and no INSERT reads two months. A rebuild of some days reads all
+    loads with events of those days, so a load should span little time; a listing is ordered by
+    section, not by time.
 
     Attributes:
-        selection: what was asked for.
+        selection: the selected objects.
         policy: what another version of a loaded key means (see `load`).
-        force: whether what the ledger holds is loaded, too, in its place.
-        listed: JSONL objects of the prefix and the sections, of whatever day.
-        found: objects of the days.
+        force: whether to load also objects that the ledger has.
+        listed: number of JSONL objects of the prefix and the sections, of any day.
+        found: number of those of the selected days.
         found_bytes: their bytes, as stored.
-        held: those that the ledger holds in this version.
-        count: objects to load.
+        held: number of those whose version the ledger has.
+        count: number of objects to load.
         bytes: their bytes, as stored.
-        list_requests: requests to S3 that planning took.
-        requests: requests to S3 that loading will take at least: HEAD and GET of each object.
-        objects_per_second: measured over the latest loads; None if there were none.
+        list_requests: number of requests to S3 that planning took.
+        requests: least number of requests to S3 for loading: HEAD and GET of each object.
+        objects_per_second: speed of the latest loads; None if there were none.
         bytes_per_second: likewise.
-        in_flight: INSERTs at a time.
-        seconds: how long loading will take; None if nothing was measured yet.
+        in_flight: number of concurrent INSERTs.
+        seconds: estimated time of loading; None if nothing was loaded yet.
     """
 
     selection: Selection
@@ -101,7 +103,7 @@ class Plan:
     _months: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def add(self, item: S3Object) -> None:
-        """Plan to load an object."""
+        """Add an object to load."""
         modified = item.last_modified.timestamp() if item.last_modified else None
         line = json.dumps([item.key, item.etag, item.size, modified])
         print(line, file=self._month_of(item))
@@ -124,7 +126,7 @@ class Plan:
         day = day_of(item.key, item.last_modified)
         name = f"{day:%Y-%m}" if day else ""
         if name not in self._months and len(self._months) >= PLAN_MONTHS:
-            name = ""  # keys may name any number of years
+            name = ""  # keys may have any years in them
         if name not in self._months:
             self._months[name] = _temporary_file()
         return self._months[name]
@@ -149,7 +151,7 @@ class Plan:
 
 
 def _temporary_file() -> Any:
-    """A file that is gone when the plan is."""
+    """A file that is deleted with the plan."""
     return SpooledTemporaryFile(PLAN_MEMORY, "w+", encoding="utf-8")
 
 
@@ -163,67 +165,78 @@ def plan(
     in_flight: int | None = None,
     on_progress: Callable[[Plan], None] = lambda _: None,
 ) -> Plan:
-    """List objects and leave out those that the ledger holds. Changes nothing.
+    """List objects and select those that the ledger does not have. Changes nothing.
 
     Args:
+        warehouse: has the ledger.
+        settings: the allowed buckets.
         listing: what S3 or an inventory lists.
         policy: what another version of a loaded key means (see `load`).
-        force: plan also what the ledger holds, to be loaded in its place.
-        in_flight: INSERTs at a time; what suits the target if left out.
-        on_progress: hears of the plan after each thousand objects.
+        force: plan also objects that the ledger has; the new lines replace the old ones.
+        in_flight: number of concurrent INSERTs; depends on the target if left out.
+        on_progress: called with the unfinished plan after each thousand objects.
 
     Raises:
-        SettingsError: the bucket is not allowed, or there is nothing at all to list.
-        LoaderError: S3 or ClickHouse refuses or does not answer.
+        SettingsError: the bucket is not allowed, or nothing is listed.
+        LoaderError: S3 or ClickHouse refuses or does not respond.
     """
-    flying = in_flight or IN_FLIGHT[settings.target]
-    made = Plan(listing.selection, policy, force, in_flight=flying)
-    check_bucket(made.selection.bucket, settings.allowed_buckets)
-    ready = warehouse.query(HAS_LEDGER, raw=settings.raw_database)[0]["tables"]
+    concurrent = in_flight or IN_FLIGHT[settings.target]
+    new_plan = Plan(listing.selection, policy, force, in_flight=concurrent)
+    check_bucket(new_plan.selection.bucket, settings.allowed_buckets)
+    has_ledger = warehouse.query(HAS_LEDGER, raw=settings.raw_database)[0]["tables"]
+    is_inventory = isinstance(listing, Inventory)
     for piece in pieces(listing):
-        visible = ledger.visible_versions(warehouse, piece) if ready else {}
+        visible = ledger.visible_versions(warehouse, piece) if has_ledger else {}
         for item in piece:
-            _consider(made, item, visible.get(item.path, set()), isinstance(listing, Inventory))
-        made.listed = listing.seen
-        on_progress(made)
-    made.listed, made.list_requests = listing.seen, listing.requests
-    if ready:
-        _estimate(made, warehouse)
-    return made
+            _count(new_plan, item, visible.get(item.path, set()), is_inventory)
+        new_plan.listed = listing.seen
+        on_progress(new_plan)
+    new_plan.listed, new_plan.list_requests = listing.seen, listing.requests
+    if has_ledger:
+        _estimate(new_plan, warehouse)
+    return new_plan
 
 
-def _consider(made: Plan, item: S3Object, held: set[str], is_old: bool) -> None:
-    """Count an object, and plan to load it if it is new."""
-    made.found += 1
-    made.found_bytes += item.size
-    if item.etag in held:
-        made.held += 1
-        if ledger.settled_by(made.policy, item.etag, held, made.force) == "skipped":
+def _count(plan: Plan, item: S3Object, visible: set[str], is_inventory: bool) -> None:
+    """Count an object, and plan to load it unless the ledger settles it."""
+    plan.found += 1
+    plan.found_bytes += item.size
+    if item.etag in visible:
+        plan.held += 1
+        if ledger.settled_by(plan.policy, item.etag, visible, plan.force) == "skipped":
             return
-    elif held and is_old:
-        # An inventory may tell of a version that was gone when the object was loaded.
+    elif visible and is_inventory:
+        # The inventory may be older than the loaded version, so the load requests the current one.
         item = replace(item, etag="")
-    made.add(item)
+    plan.add(item)
 
 
-def _estimate(made: Plan, warehouse: Warehouse) -> None:
-    """How long it will take, by whichever of objects and bytes takes longer."""
+def _estimate(plan: Plan, warehouse: Warehouse) -> None:
+    """Estimate how long the plan takes, by objects or by bytes, whichever takes longer."""
     measured = warehouse.query(RATES, most=RATED_LOADS)[0]
     if not measured["seconds"]:
         return
-    made.objects_per_second = measured["objects"] * made.in_flight / measured["seconds"]
-    made.bytes_per_second = measured["bytes"] * made.in_flight / measured["seconds"]
-    made.seconds = made.count / made.objects_per_second
-    if made.bytes_per_second:
-        made.seconds = max(made.seconds, made.bytes / made.bytes_per_second)
+    plan.objects_per_second = measured["objects"] * plan.in_flight / measured["seconds"]
+    plan.bytes_per_second = measured["bytes"] * plan.in_flight / measured["seconds"]
+    plan.seconds = plan.count / plan.objects_per_second
+    if plan.bytes_per_second:
+        plan.seconds = max(plan.seconds, plan.bytes / plan.bytes_per_second)
 
 
 class Throttle:
-    """A limit on how fast batches begin. A batch is at most what one second allows.
+    """Limits how fast batches start. A batch has at most the amount that one second allows.
+
+    Args:
+        objects_per_second: limit on objects; None for no limit.
+        bytes_per_second: limit on bytes, as stored; None for no limit.
+        most: largest number of objects in a batch.
+        most_bytes: largest number of bytes in a batch.
+        clock: seconds, monotonic.
+        sleep: waits for a number of seconds.
 
     Attributes:
-        most: objects in a batch.
-        most_bytes: bytes in a batch.
+        most: largest number of objects in a batch, within the limit.
+        most_bytes: largest number of bytes in a batch, within the limit.
     """
 
     def __init__(
@@ -242,7 +255,7 @@ class Throttle:
         self.most_bytes = max(1, min(most_bytes, int(bytes_per_second or most_bytes)))
 
     def wait(self, batch: list[S3Object]) -> None:
-        """Wait until the batch may begin."""
+        """Wait until the batch may start."""
         now = self._clock()
         if self._next > now:
             self._sleep(self._next - now)
@@ -254,41 +267,44 @@ class Throttle:
 def run(
     warehouse: Warehouse,
     settings: Settings,
-    made: Plan,
+    plan: Plan,
     *,
     throttle: Throttle | None = None,
     on_progress: Callable[[Summary], None] = lambda _: None,
 ) -> Summary:
-    """Load what a plan names. What it loaded stays, whatever ends it; the next plan has the rest.
+    """Load the objects of a plan. If it is interrupted, what it loaded remains; a new plan has the
+    rest.
 
     Args:
-        made: the plan.
+        warehouse: the ClickHouse to load into.
+        settings: its settings.
+        plan: the plan.
         throttle: limits on speed and batches.
-        on_progress: hears of the summary after each batch.
+        on_progress: called with the summary after each batch.
 
     Returns:
-        What became of the objects. Where S3 or ClickHouse stopped answering, the rest was not
-        tried and `stopped` says why.
+        The outcomes. If S3 or ClickHouse stopped responding, the rest was not attempted, and
+        `stopped` says why.
     """
     throttle = throttle or Throttle()
-    summary, started = Summary(requested=made.count), time.monotonic()
+    summary, started = Summary(requested=plan.count), time.monotonic()
 
     def load_one(batch: list[S3Object]) -> list[Outcome]:
-        done = load(warehouse, settings, batch, mode="bulk", policy=made.policy, force=made.force)
+        done = load(warehouse, settings, batch, mode="bulk", policy=plan.policy, force=plan.force)
         return list(chain.from_iterable(done))
 
     def batches() -> Iterator[list[S3Object]]:
-        for month in made.months():
+        for month in plan.months():
             for batch in pieces(month, throttle.most, throttle.most_bytes):
                 throttle.wait(batch)
                 yield batch
 
     try:
-        for outcomes in _in_flight(load_one, batches(), made.in_flight):
+        for outcomes in _in_flight(load_one, batches(), plan.in_flight):
             summary.add(outcomes)
             summary.seconds = time.monotonic() - started
             on_progress(summary)
-            _stop_if_dead(warehouse, settings, outcomes)
+            _stop_without_s3(warehouse, settings, outcomes)
     except UnavailableError as error:
         summary.stopped = str(error)
     summary.seconds = time.monotonic() - started
@@ -298,7 +314,7 @@ def run(
 def _in_flight(
     work: Callable[[list[S3Object]], list[Outcome]], batches: Iterator[list[S3Object]], most: int
 ) -> Iterator[list[Outcome]]:
-    """Do the work for each batch, several at a time; yields results as they come."""
+    """Run `work` for each batch, several at a time, and yield the results as they arrive."""
     if most == 1:
         yield from map(work, batches)
         return
@@ -314,9 +330,10 @@ def _in_flight(
             yield from (one.result() for one in finished)
 
 
-def _stop_if_dead(warehouse: Warehouse, settings: Settings, outcomes: list[Outcome]) -> None:
-    """Raise an error where nothing of a batch could be read and S3 answers nobody."""
-    if any(outcome.outcome != "failed" or not outcome.retryable for outcome in outcomes):
+def _stop_without_s3(warehouse: Warehouse, settings: Settings, outcomes: list[Outcome]) -> None:
+    """Raise an UnavailableError if a whole batch failed because S3 does not respond."""
+    # After a timeout (unknown) ClickHouse may be the slow one, so that does not stop the load.
+    if not all(outcome.outcome == "failed" and outcome.retryable for outcome in outcomes):
         return
     first = outcomes[0]
     if not s3_responds(source_for(warehouse, settings, [first.item]), first.item):

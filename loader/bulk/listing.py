@@ -1,4 +1,4 @@
-"""The objects of a selection as a stream: as S3 lists them, or as an S3 Inventory names them."""
+"""List the objects of a selection: from S3, or from an S3 Inventory."""
 
 import csv
 import gzip
@@ -15,16 +15,21 @@ from loader.bulk.selection import Selection, section_of
 from loader.errors import PermanentError, SettingsError
 from loader.objects import SUFFIXES, S3Object
 
-# Other sections that an error names.
+# Number of existing sections that an error names.
 _SHOWN = 5
 
 
 class Listing:
-    """The objects of a selection, in the order of their keys. Iterate it once.
+    """Lists the objects of a selection in the order of their keys. Iterate it only once.
+
+    Args:
+        client: client of S3.
+        selection: the objects to list.
 
     Attributes:
-        requests: LIST or GET requests made so far.
-        seen: JSONL objects of the prefix and sections so far, of whatever day.
+        selection: the objects to list.
+        requests: number of LIST or GET requests made so far.
+        seen: number of JSONL objects of the prefix and sections so far, of any day.
     """
 
     def __init__(self, client: Any, selection: Selection):
@@ -35,12 +40,12 @@ class Listing:
         self._sections: set[int | None] = set()
 
     def __iter__(self) -> Iterator[S3Object]:
-        """Stream the objects; a page at a time is in memory.
+        """Stream the objects; only one page at a time is in memory.
 
         Raises:
-            SettingsError: there is no such bucket; or, at the end, nothing at all to list.
-            PermanentError: it may not be listed.
-            RetryableError: S3 does not answer.
+            SettingsError: there is no such bucket; or, at the end, nothing was listed.
+            PermanentError: listing it is not permitted.
+            RetryableError: S3 does not respond.
         """
         denied = "may not be listed (needs s3:ListBucket, s3:GetObject)"
         with aws_errors(self.selection.uri, denied=denied):
@@ -57,7 +62,7 @@ class Listing:
 
     def _objects(self) -> Iterator[S3Object]:
         pages = self._client.get_paginator("list_objects_v2")
-        # In the order of the keys: '10/' comes before '9/'.
+        # Sorted as text, like keys: '10/' comes before '9/'.
         for prefix in sorted(self.selection.prefixes()):
             for page in pages.paginate(Bucket=self.selection.bucket, Prefix=prefix):
                 self.requests += 1
@@ -81,7 +86,7 @@ class Listing:
             raise SettingsError(f"no {' or '.join(SUFFIXES)} objects under {where}")
 
     def _known_sections(self) -> str:
-        """The sections that exist, in words."""
+        """The existing sections, as the end of an error message."""
         root = self.selection.root
         if root is None:
             return ""
@@ -97,10 +102,16 @@ class Listing:
 
 
 class Inventory(Listing):
-    """The objects of a selection that an S3 Inventory (CSV) names, in its order.
+    """Reads the objects of a selection from an S3 Inventory (CSV), in its order.
 
-    An inventory is some hours old: an object that was deleted since fails by name, one that was
-    changed since loads as it is now."""
+    An inventory is some hours old. If an object was deleted since then, its load fails; if it was
+    changed, its current version is loaded.
+
+    Args:
+        client: client of S3.
+        selection: the objects to list.
+        manifest: s3://…/manifest.json of the inventory.
+    """
 
     def __init__(self, client: Any, selection: Selection, manifest: str):
         super().__init__(client, selection)
@@ -115,11 +126,15 @@ class Inventory(Listing):
             files = [file["key"] for file in manifest["files"]]
             bucket = manifest["destinationBucket"].rpartition(":")[2]
         except (KeyError, TypeError, ValueError) as error:
-            raise SettingsError(f"{name} is no manifest.json of an S3 Inventory: {error}") from None
+            raise SettingsError(
+                f"{name} is not the manifest.json of an S3 Inventory: {error}"
+            ) from None
         if form != "CSV" or "Key" not in columns:
             raise SettingsError(f"{name} is {form} of {columns}; accepted: CSV with column Key")
         if source != self.selection.bucket:
-            raise SettingsError(f"{name} is of bucket {source}, not {self.selection.bucket}")
+            raise SettingsError(
+                f"{name} is for bucket {source}; accepted: one for {self.selection.bucket}"
+            )
         for key in files:
             yield from self._named_in(bucket, key, columns)
 
@@ -142,7 +157,7 @@ class Inventory(Listing):
                 )
         except (EOFError, OSError, ValueError, csv.Error, zlib.error) as error:
             raise PermanentError(
-                f"s3://{bucket}/{key} is no file of the inventory: {error}"
+                f"s3://{bucket}/{key} is not a file of the inventory: {error}"
             ) from None
 
     def _get(self, bucket: str, key: str) -> Any:

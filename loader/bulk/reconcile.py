@@ -1,4 +1,4 @@
-"""Proof of completeness: what S3 lists, what the ledger holds and what raw has, compared."""
+"""Check that everything is loaded: compare S3 with the ledger, and the ledger with raw."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +17,8 @@ from loader.settings import Settings
 # Keys of the ledger that are in memory at a time.
 PAGE = 5000
 
-# Differences that are named, and keys of leftovers that are told apart; all are counted.
+# Largest number of differences that are listed, and of keys with leftovers that are distinguished.
+# All are counted.
 MOST_NAMED = 10_000
 
 WRONG_LINES = """
@@ -42,7 +43,7 @@ where loads.rows != found.lines
 order by key, load_id
 """
 
-# Lines of attempts that never committed the object: nobody sees them, gc removes them.
+# Lines of attempts that never committed the object: they are invisible, and gc removes them.
 LEFTOVERS = """
 select key, count() as lines, toUnixTimestamp(max(last_modified)) as modified
 from {raw:Identifier}.statements
@@ -60,14 +61,14 @@ order by key
 
 @dataclass(frozen=True)
 class Difference:
-    """An object about which S3, ledger and raw disagree.
+    """An object that differs between S3, ledger and raw.
 
     Attributes:
-        kind: missing (S3 has it, the ledger does not), uncommitted (likewise, but lines of it are
-            in raw), changed (the ledger has other versions only), extra (the ledger has it, S3 no
-            longer does) or lines (raw has not as many lines as the ledger says).
+        kind: missing (S3 has it, the ledger does not), uncommitted (likewise, but raw has lines of
+            it), changed (the ledger has only other versions), extra (the ledger has it, S3 does not
+            any more) or lines (ledger and raw have different numbers of lines).
         object: s3://bucket/key.
-        note: what is known besides.
+        note: further details.
     """
 
     kind: str
@@ -80,14 +81,16 @@ class Reconciliation:
     """The comparison of a selection.
 
     Attributes:
-        listed: objects that S3 lists.
-        equal: those of them whose version the ledger holds.
-        lines: lines of the selected objects, as the ledger says.
-        counts: differences by kind.
-        differences: the first ten thousand of them.
-        leftover_objects: objects with lines that no commit names; invisible, and no difference.
-        leftover_lines: how many lines those are.
+        selection: the compared objects.
         to_load: a plan that loads what is missing, uncommitted or changed.
+        listed: number of objects that S3 lists.
+        equal: number of those whose version the ledger has.
+        lines: number of lines of the selected objects, by the ledger.
+        counts: number of differences by kind.
+        differences: the first ten thousand differences.
+        leftover_objects: number of objects with lines that were never committed. These lines are
+            invisible and not a difference.
+        leftover_lines: number of those lines.
     """
 
     selection: Selection
@@ -106,7 +109,13 @@ class Reconciliation:
         return not self.counts
 
     def add(self, kind: str, item: S3Object, note: str = "") -> None:
-        """Note a difference."""
+        """Add a difference.
+
+        Args:
+            kind: see `Difference`.
+            item: the object.
+            note: further details.
+        """
         self.counts[kind] += 1
         if len(self.differences) < MOST_NAMED:
             self.differences.append(Difference(kind, item.uri, note))
@@ -139,17 +148,20 @@ def reconcile(
 ) -> Reconciliation:
     """Compare what S3 lists with the ledger, and the ledger with raw. Changes nothing.
 
-    Both are read in the order of their keys, a page at a time. What is loaded meanwhile is no
-    difference.
+    Listing and ledger are read in the order of their keys, a page at a time. Objects that are
+    loaded during the comparison are not a difference.
 
     Args:
+        warehouse: has the ledger and the raw table.
+        settings: the allowed buckets.
         listing: what S3 lists; not an inventory, whose keys have no order.
-        policy: that of the plan `to_load`.
-        on_progress: hears of the comparison now and then.
+        policy: policy of the plan `to_load`.
+        clock: the time.
+        on_progress: called with the unfinished comparison after each thousand objects.
 
     Raises:
-        SettingsError: the bucket is not allowed, or there is nothing at all to list.
-        LoaderError: S3 or ClickHouse refuses or does not answer; the raw tables are missing.
+        SettingsError: the bucket is not allowed, or nothing is listed.
+        LoaderError: S3 or ClickHouse refuses or does not respond, or the raw tables are missing.
     """
     selection = listing.selection
     check_bucket(selection.bucket, settings.allowed_buckets)
@@ -172,7 +184,7 @@ def reconcile(
 def _compare(
     found: Reconciliation, item: S3Object, held: dict[str, Any] | None, leftovers: dict[str, int]
 ) -> None:
-    """Compare an object that S3 lists with what the ledger holds of it."""
+    """Compare an object that S3 lists with the ledger's row for its key."""
     if held and held["versions"]:
         found.lines += held["lines"]
         if item.etag in held["versions"]:
@@ -186,7 +198,7 @@ def _compare(
 
 
 def _not_listed(found: Reconciliation, held: dict[str, Any], started: float) -> None:
-    """Consider an object that the ledger holds and S3 does not list."""
+    """Handle an object that the ledger has and S3 does not list."""
     if held["versions"]:
         found.lines += held["lines"]
         if held["first_committed"] < started:
@@ -194,7 +206,7 @@ def _not_listed(found: Reconciliation, held: dict[str, Any], started: float) -> 
 
 
 def _leftovers(warehouse: Warehouse, found: Reconciliation) -> dict[str, int]:
-    """Lines that no commit names, by key; of at most so many keys."""
+    """Count lines that were never committed, by key, for at most MOST_NAMED keys."""
     kept: dict[str, int] = {}
     selection = found.selection
     for prefix in selection.prefixes():
@@ -208,7 +220,7 @@ def _leftovers(warehouse: Warehouse, found: Reconciliation) -> dict[str, int]:
 
 
 def _compare_lines(warehouse: Warehouse, found: Reconciliation) -> None:
-    """Compare the lines that the ledger says with those that are there."""
+    """Compare the numbers of lines in the ledger with those in raw."""
     selection = found.selection
     for prefix in selection.prefixes():
         for row in warehouse.query(WRONG_LINES, bucket=selection.bucket, prefix=prefix):
@@ -222,7 +234,7 @@ def _compare_lines(warehouse: Warehouse, found: Reconciliation) -> None:
 
 
 def _ledger(warehouse: Warehouse, selection: Selection) -> Iterator[dict[str, Any]]:
-    """What the ledger knows of the selected keys, in their order."""
+    """The ledger's rows for the selected keys, in the order of the keys."""
     for prefix in sorted(selection.prefixes()):
         after = ""
         while True:
@@ -238,7 +250,7 @@ def _ledger(warehouse: Warehouse, selection: Selection) -> Iterator[dict[str, An
 
 
 def _is_of(selection: Selection, row: dict[str, Any]) -> bool:
-    """Whether a row with key and modified (Unix time or None) is of the sections and days."""
+    """Whether a row with key and modified (Unix time or None) is in the sections and days."""
     modified = row["modified"]
     changed = None if modified is None else datetime.fromtimestamp(modified, UTC)
     return selection.of_section(row["key"]) and selection.of_days(row["key"], changed)
@@ -247,7 +259,7 @@ def _is_of(selection: Selection, row: dict[str, Any]) -> bool:
 def _side_by_side(
     listed: Iterator[S3Object], held: Iterator[dict[str, Any]]
 ) -> Iterator[tuple[S3Object | None, dict[str, Any] | None]]:
-    """Pair objects and ledger rows of one key; both come in the order of the bytes of the key."""
+    """Pair objects and ledger rows by key; both are sorted by the bytes of the key."""
     item, row = next(listed, None), next(held, None)
     while item or row:
         key = item and item.key.encode()

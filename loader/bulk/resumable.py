@@ -1,6 +1,6 @@
-"""Bulk load within the time of one Lambda invocation, resumed by the next.
+"""Bulk loads in a Lambda function: each invocation loads a part, the next one continues.
 
-ClickHouse lists the bucket and the ledger says what is left, so the function itself needs no right
+ClickHouse lists the bucket, and the ledger shows what is left, so the function needs no permission
 on S3.
 """
 
@@ -19,10 +19,10 @@ from loader.objects import SUFFIXES, S3Object, check_bucket
 from loader.outcomes import Outcome, Summary
 from loader.settings import Settings
 
-# Objects of one listing.
+# Largest number of objects of one listing.
 MOST_LISTED = 50_000
 
-# Failures that the answer lists; the ledger has all of them.
+# Largest number of failures in the answer; the ledger has all of them.
 MOST_NAMED = 100
 
 # One LIST request per thousand keys, no HEAD and no GET (format 'One').
@@ -83,25 +83,25 @@ def run(
     remaining: Callable[[], float],
     on_outcomes: Callable[[Iterable[Outcome]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Load what is listed and not in the ledger, as far as the time allows.
+    """Load listed objects that the ledger does not have, until the time is up.
 
     Args:
-        connect: opens the warehouse, once the request has been checked.
+        connect: opens the warehouse; called after the request has been checked.
         settings: the bucket, and which buckets are allowed.
         request: what to load.
-        remaining: seconds that are left.
+        remaining: returns the seconds that are left.
         on_outcomes: called with the outcomes of each batch.
 
     Returns:
-        What was done; how many listed objects are left; and as `next` the event that continues.
+        What was done, how many listed objects are left, and as `next` the event that continues.
 
     Raises:
-        SettingsError: there is no bucket, or it is not allowed.
-        LoaderError: nothing was done.
+        SettingsError: no bucket is given, or it is not allowed.
+        LoaderError: it failed before any object was attempted.
     """
     bucket = request.bucket or settings.bucket
     if not bucket:
-        raise SettingsError("no bucket: set S3_XAPI_BUCKET_NAME, or name it in the request")
+        raise SettingsError("no bucket: set S3_XAPI_BUCKET_NAME, or add it to the request")
     check_bucket(bucket, settings.allowed_buckets)
     request = replace(request, bucket=bucket)
     warehouse = connect()
@@ -112,7 +112,7 @@ def run(
 
 
 class _Run:
-    """One invocation's share of a bulk load."""
+    """The part of a bulk load that one invocation does."""
 
     def __init__(self, warehouse, settings, request: BulkRequest, remaining, on_outcomes):
         self._warehouse = warehouse
@@ -122,9 +122,9 @@ class _Run:
         self._on_outcomes = on_outcomes
         self._summary = Summary()
         self._todo = list(request.prefixes)
-        self._after = request.after  # the last key attempted, of the first prefix
-        self._left = 0  # listed and not attempted
-        self._longest = 1.0  # seconds that a group took
+        self._after = request.after  # the last attempted key of the first prefix
+        self._left = 0  # number of objects listed and not attempted
+        self._longest = 1.0  # longest time of a group, in seconds
 
     def answer(self) -> dict[str, Any]:
         """Load until everything is done or the time is up."""
@@ -153,7 +153,7 @@ class _Run:
         return self._remaining() > 2 * self._longest
 
     def _load_listing(self) -> None:
-        """Load what one listing of the first prefix returns."""
+        """Load the objects of one listing of the first prefix."""
         values = _values(self._request, self._todo[0], self._after)
         try:
             rows = self._warehouse.query(LIST_OBJECTS, most=MOST_LISTED, **values)
@@ -182,7 +182,7 @@ class _Run:
         self._longest = max(self._longest, started - self._remaining())
 
     def _next(self) -> dict[str, Any]:
-        """The event that continues where this invocation stopped."""
+        """The event for the next invocation, which continues from here."""
         request = self._request
         event = {"mode": "bulk", "bucket": request.bucket, "prefixes": self._todo}
         event |= {"after": self._after} if self._after else {}
@@ -211,7 +211,7 @@ def _values(request: BulkRequest, prefix: str, after: str = "") -> dict[str, Any
     return {
         "bucket": request.bucket,
         "prefix": prefix,
-        # `{ } * ?` of the folder would be a pattern; the exact prefix is in the `where`.
+        # `{ } * ?` in the folder would be read as a pattern; the exact prefix is in the `where`.
         "pattern": f"{request.bucket}/{folder_pattern}**/*",
         "key_time": KEY_TIME,
         "suffixes": list(SUFFIXES),

@@ -1,4 +1,4 @@
-"""Which objects of a bucket are meant: by prefix, course sections and days."""
+"""Select objects of a bucket by prefix, course sections and days."""
 
 import re
 from collections.abc import Iterable
@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime
 from loader.errors import SettingsError
 
 # The upload time in a key of Torus: 2025-10-01T00-00-15.123Z_0CC1….jsonl. Python and ClickHouse
-# (extract) read this pattern alike.
+# (extract) match this pattern in the same way.
 KEY_TIME = r"(\d{4}-\d{2}-\d{2})T\d{2}-\d{2}-\d{2}[^/]*$"
 
-# The folder of the course sections.
+# The folder that contains the course sections.
 ROOT = "section/"
 
 _KEY_SECTION = re.compile(rf"(?:^|/){ROOT}(\d+)/")
@@ -20,10 +20,11 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 @dataclass(frozen=True)
 class Selection:
-    """The selected objects.
+    """Which objects are selected.
 
     Attributes:
-        prefix: beginning of the keys, as S3 reads it: section/21 also selects section/210/….
+        bucket: the bucket.
+        prefix: beginning of the keys, as in S3: section/21 also selects section/210/….
         sections: course sections; empty for all.
         first_day: UTC day, inclusive; None for no limit.
         last_day: UTC day, inclusive; None for no limit.
@@ -37,19 +38,19 @@ class Selection:
 
     @property
     def uri(self) -> str:
-        """Bucket and prefix as people name them."""
+        """Bucket and prefix: s3://bucket/prefix."""
         return f"s3://{self.bucket}/{self.prefix}"
 
     @property
     def root(self) -> str | None:
-        """The folder of the sections, if the prefix tells it: 'section/'."""
+        """The folder of the sections, e.g. 'section/'; None if the prefix does not determine it."""
         if ROOT.startswith(self.prefix):
             return ROOT
         at = f"/{self.prefix}".rfind(f"/{ROOT}")
         return self.prefix[: at + len(ROOT)] if at >= 0 else None
 
     def prefixes(self) -> list[str]:
-        """What to list: only the folders of the sections, where the prefix tells where they are."""
+        """The prefixes to list: only the sections' folders, if the prefix determines them."""
         if not self.sections or self.root is None:
             return [self.prefix]
         folders = [f"{self.root}{section}/" for section in self.sections]
@@ -61,11 +62,16 @@ class Selection:
         return list(dict.fromkeys(narrowed))
 
     def of_section(self, key: str) -> bool:
-        """Whether the key belongs to one of the sections."""
+        """Whether a key belongs to one of the sections."""
         return not self.sections or section_of(key) in self.sections
 
     def of_days(self, key: str, last_modified: datetime | None) -> bool:
-        """Whether the object belongs to one of the days."""
+        """Whether an object belongs to one of the days.
+
+        Args:
+            key: its key.
+            last_modified: when it was last changed; counts if the key has no time.
+        """
         if self.first_day is None and self.last_day is None:
             return True
         day = day_of(key, last_modified)
@@ -76,16 +82,16 @@ class Selection:
 
 @dataclass(frozen=True)
 class BulkRequest:
-    """A load by listing, as an event requests it.
+    """A bulk load that an event requests.
 
     Attributes:
         prefixes: beginnings of keys.
-        bucket: '' for the bucket of the settings.
+        bucket: the bucket; '' for that of the settings.
         first_day: UTC day, inclusive; None for no limit.
         last_day: UTC day, inclusive; None for no limit.
         dry_run: only count.
-        force: also load what the ledger holds, replacing it.
-        after: key at which an earlier invocation stopped, of the first prefix; '' at first.
+        force: load also objects that the ledger has; the new lines replace the old ones.
+        after: last key of the first prefix that an earlier invocation attempted; '' if none.
     """
 
     prefixes: tuple[str, ...]
@@ -103,7 +109,7 @@ def select(
     start_date: str | date | None = None,
     end_date: str | date | None = None,
 ) -> Selection:
-    """Read a selection as a person writes it.
+    """Parse a selection.
 
     Args:
         uri: s3://bucket or s3://bucket/prefix.
@@ -116,20 +122,20 @@ def select(
     """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket:
-        raise SettingsError(f"{uri!r} names no prefix; accepted: s3://bucket/prefix")
+        raise SettingsError(f"{uri!r} is not a prefix; accepted: s3://bucket/prefix")
     sections = tuple(dict.fromkeys(section_number(section) for section in section_ids))
     return Selection(bucket, prefix, sections, *day_range(start_date, end_date))
 
 
 def section_number(value: object, name: str = "section_id") -> int:
-    """The number of a course section.
+    """Parse the number of a course section.
 
     Args:
         value: the number, or its digits.
-        name: what the error calls it.
+        name: its name in the error.
 
     Raises:
-        SettingsError: it is no whole number of at most 19 digits.
+        SettingsError: it is not a whole number of at most 19 digits.
     """
     if not re.fullmatch(r"[0-9]{1,19}", str(value)):
         raise SettingsError(f"{name} is {value!r}; accepted: a whole number")
@@ -137,10 +143,14 @@ def section_number(value: object, name: str = "section_id") -> int:
 
 
 def day_range(start_date: object, end_date: object) -> tuple[date | None, date | None]:
-    """The first and the last UTC day of a range; None for no limit.
+    """Parse the first and the last UTC day of a range.
+
+    Args:
+        start_date: a day, or its text; None for no limit.
+        end_date: likewise.
 
     Raises:
-        SettingsError: one is no day written as YYYY-MM-DD, or they are in the wrong order.
+        SettingsError: one is not a day as YYYY-MM-DD, or they are in the wrong order.
     """
     first, last = _day(start_date, "start_date"), _day(end_date, "end_date")
     if first and last and first > last:
@@ -160,17 +170,22 @@ def _day(value: object, name: str) -> date | None:
 
 
 def section_of(key: str) -> int | None:
-    """The course section that a key names: section/2161/… is 2161."""
+    """The course section in a key: 2161 for section/2161/…; None if there is none."""
     found = _KEY_SECTION.search(key)
     return int(found[1]) if found else None
 
 
 def day_of(key: str, last_modified: datetime | None) -> date | None:
-    """The UTC day of an object: that of the time in its key, else of its last change."""
+    """The UTC day of an object: that of the time in its key, else of its last change.
+
+    Args:
+        key: its key.
+        last_modified: when it was last changed; None if unknown.
+    """
     found = re.search(KEY_TIME, key)
     if found:
         try:
             return date.fromisoformat(found[1])
         except ValueError:
-            pass  # 2025-13-45 is no day, so the time of the change counts
+            pass  # 2025-13-45 is not a day, so the time of the last change counts
     return last_modified.astimezone(UTC).date() if last_modified else None

@@ -1,4 +1,4 @@
-"""The command line's application; the modules beside this one add their commands to it."""
+"""The Typer application of the command line; the other modules here add their commands to it."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -13,7 +13,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _print_version(value: bool) -> None:

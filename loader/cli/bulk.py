@@ -24,14 +24,14 @@ from loader.pipeline import Pipeline
 
 _MEGABYTE = 1_000_000
 
-# Differences that people are shown; --json has more.
+# Number of differences that are printed; --json prints more.
 _SHOWN = 20
 
 Uri = Annotated[
     str,
     typer.Argument(
         metavar="s3://BUCKET/PREFIX",
-        help="What to list. As in S3, section/21 also matches section/210.",
+        help="The objects' prefix. As in S3, section/21 also matches section/210.",
     ),
 ]
 SectionIds = Annotated[
@@ -42,7 +42,7 @@ StartDate = Annotated[
     str | None,
     typer.Option(
         metavar="YYYY-MM-DD",
-        help="First UTC day, by the time in the key, else by the last change of the object.",
+        help="First UTC day, by the time in the key, else by the object's last change.",
     ),
 ]
 EndDate = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last UTC day, inclusive.")]
@@ -55,7 +55,7 @@ def backfill(
     start_date: StartDate = None,
     end_date: EndDate = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be loaded; change nothing.")
+        bool, typer.Option("--dry-run", help="Only show what would be loaded.")
     ] = False,
     force: Force = False,
     policy: Policy = "append",
@@ -68,7 +68,9 @@ def backfill(
     ] = None,
     in_flight: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="INSERTs at a time.", show_default="4; embedded 1"),
+        typer.Option(
+            min=1, max=64, help="Number of concurrent INSERTs.", show_default="4; embedded 1"
+        ),
     ] = None,
     batch_objects: Annotated[
         int, typer.Option(min=1, max=MOST_PATHS, help="Largest number of objects in one INSERT.")
@@ -77,16 +79,17 @@ def backfill(
         float, typer.Option(min=0.000001, help="Largest INSERT in megabytes, as stored.")
     ] = round(BATCH_BYTES / _MEGABYTE),
     objects_per_second: Annotated[
-        float | None, typer.Option(min=0.001, help="Load no faster than this.")
+        float | None, typer.Option(min=0.001, help="Limit on objects a second.")
     ] = None,
     mb_per_second: Annotated[
-        float | None, typer.Option(min=0.001, help="Load no faster than this.")
+        float | None, typer.Option(min=0.001, help="Limit on megabytes a second, as stored.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Load all objects below a prefix that the ledger does not hold yet.
+    """Load all objects of a prefix that are not loaded yet.
 
-    If it is interrupted, run the same command again to continue. Safe beside live loading.
+    If it is interrupted, run the same command again to continue. New objects may be loaded at the
+    same time, by the Lambda or a worker.
     """
     throttle = Throttle(
         objects_per_second,
@@ -105,7 +108,7 @@ def backfill(
                 policy=policy,
                 force=force,
                 in_flight=in_flight,
-                on_progress=lambda made: status.update(f"listing: {made.listed:,} objects"),
+                on_progress=lambda plan: status.update(f"listing: {plan.listed:,} objects"),
             )
         if not as_json:
             _print_plan(plan, inventory is not None)
@@ -131,7 +134,7 @@ def reconcile(
     policy: Policy = "append",
     as_json: AsJson = False,
 ) -> None:
-    """Compare what S3 lists with the ledger, and the ledger with raw; exit 1 if they differ."""
+    """Compare S3 with the ledger, and the ledger with the raw table; exit 1 if they differ."""
     with Pipeline.from_env() as pipeline, counting("comparing") as status:
 
         def compare() -> Reconciliation:
@@ -155,9 +158,7 @@ def reconcile(
     else:
         if summary:
             print_failures(summary)
-            console.print(
-                f"loaded: {summary.counts['committed']:,} objects, {summary.rows:,} lines"
-            )
+            console.print(f"loaded: {summary.committed:,} objects, {summary.rows:,} lines")
         _print_comparison(found)
     if not found.agrees:
         raise typer.Exit(1)
@@ -168,10 +169,10 @@ def gc(
     older_than: Annotated[
         float,
         typer.Option(
-            min=0, metavar="HOURS", help="Keep younger lines: their load may still be running."
+            min=0, metavar="HOURS", help="Keep younger lines; their load may still be running."
         ),
     ] = 24,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove lines of load attempts that never committed: leftovers of interrupted loads."""
@@ -183,7 +184,7 @@ def gc(
         verb = "would remove" if dry_run else "removed"
         console.print(
             f"{verb}: {garbage.lines:,} lines of {garbage.loads:,} loads that were never "
-            f"committed; {garbage.starts:,} records of dbt runs that are over"
+            f"committed; {garbage.starts:,} records of dbt runs that ended"
         )
 
 
@@ -198,18 +199,18 @@ def _print_plan(plan: Plan, of_inventory: bool) -> None:
     source = "in the inventory" if of_inventory else "listed"
     console.print(
         f"  objects: {plan.found:,} ({size(plan.found_bytes)}) of {plan.listed:,} {source}; "
-        f"the ledger holds {plan.held:,} of them"
+        f"the ledger has {plan.held:,} of them"
     )
     console.print(
         f"  to load: {plan.count:,} ({size(plan.bytes)}); at least {plan.requests:,} S3 requests "
         f"(this plan took {plan.list_requests:,})"
     )
     if plan.count and plan.seconds is None:
-        console.print("  time: unknown until something has been loaded")
+        console.print("  time: unknown, because nothing was loaded yet")
     elif plan.count:
         console.print(
             f"  time: about {duration(plan.seconds)}, at {plan.objects_per_second:,.0f} objects "
-            f"and {size(plan.bytes_per_second)} a second as the latest loads, "
+            f"and {size(plan.bytes_per_second)} a second like the latest loads, "
             f"{plan.in_flight} INSERT at a time"
         )
 
@@ -220,9 +221,9 @@ def _print_comparison(found: Reconciliation) -> None:
         console.print(f"{difference.kind}: {difference.object}{note}")
     total = found.counts.total()
     if total > _SHOWN:
-        console.print(f"… and {total - _SHOWN:,} more; --json names {len(found.differences):,}")
+        console.print(f"… and {total - _SHOWN:,} more; --json lists {len(found.differences):,}")
     console.print(
-        f"{found.selection.uri}: S3 lists {found.listed:,} objects, the ledger holds "
+        f"{found.selection.uri}: S3 lists {found.listed:,} objects, the ledger has "
         f"{found.equal:,} of them; {found.lines:,} lines"
     )
     if found.leftover_lines:

@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: status, doctor."""
+"""Commands that only read: status, doctor."""
 
 from dataclasses import asdict
 
@@ -12,7 +12,7 @@ from loader.pipeline import Pipeline
 
 @app.command(epilog="Example: xapi-elt status --json")
 def status(as_json: AsJson = False) -> None:
-    """Show what is loaded, what waits for dbt, what was rejected and what failed."""
+    """Show what is loaded, what is waiting for dbt, what was rejected and what failed."""
     with Pipeline.from_env() as pipeline:
         page = pipeline.status()
         where = pipeline.settings.place
@@ -20,8 +20,8 @@ def status(as_json: AsJson = False) -> None:
         print_json({"clickhouse": where} | asdict(page))
         return
     console.print(f"ClickHouse: {where}")
-    print_table("Ledger", page.ledger, "Nothing was loaded yet: xapi-elt load ...")
-    print_table("Tables", page.tables, "dbt has built nothing yet: dbt run")
+    print_table("Ledger", page.ledger, "Nothing is loaded yet. Load objects: xapi-elt load ...")
+    print_table("Tables", page.tables, "No tables are built yet. Build them: dbt run")
     print_table("Rejected lines", page.rejected)
     for title, rows in page.operations.items():
         print_table(title, rows)
@@ -30,7 +30,7 @@ def status(as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: xapi-elt doctor")
 def doctor(as_json: AsJson = False) -> None:
-    """Check settings, engine, tables, S3 and dbt; say what to do about each problem."""
+    """Check settings, engine, tables, S3 and dbt, and say how to fix each problem."""
     found = checks.run()
     if as_json:
         print_json([asdict(check) for check in found])

@@ -13,13 +13,15 @@ Policy = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Also load what the ledger holds, replacing it; no duplicates."),
+    typer.Option(
+        "--force", help="Also load objects that are already loaded; the new lines replace the old."
+    ),
 ]
 
 
 @app.command(epilog="Example: xapi-elt init")
 def init(as_json: AsJson = False) -> None:
-    """Create or upgrade databases and tables; existing ones stay."""
+    """Create the databases and raw tables that are missing; existing ones are not changed."""
     with Pipeline.from_env() as pipeline:
         ready = pipeline.init()
         where = pipeline.settings.place
@@ -48,7 +50,7 @@ def load(
 
 @app.command(epilog="Example: xapi-elt demo")
 def demo() -> None:
-    """Show the whole pipeline on sample data: local S3, load, dbt build, one query."""
+    """Run the whole pipeline on sample data: local S3, load, dbt build, example queries."""
     from loader.demo.demo import run
 
     run(console, print_table)

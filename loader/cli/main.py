@@ -1,4 +1,4 @@
-"""The console script `xapi-elt`: all commands, their errors and exit codes."""
+"""The console script `xapi-elt`: runs a command, prints its error and sets the exit code."""
 
 import sys
 
@@ -11,7 +11,7 @@ from loader.errors import LoaderError, SettingsError
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 everything requested is done; 1 some of it failed; 2 the call or a setting is
+    Exit codes: 0 everything requested is done; 1 some of it failed; 2 an argument or a setting is
     wrong, and nothing was changed.
     """
     try:

@@ -1,4 +1,4 @@
-"""Commands around the trigger: send statements, invoke the handler, consume a queue."""
+"""Commands around the Lambda: send statements, invoke the handler, consume its queue."""
 
 import json
 import signal
@@ -26,13 +26,15 @@ from loader.settings import Settings
 def send(
     files: Annotated[list[Path], typer.Argument(help="Files of statements, .jsonl or .jsonl.gz.")],
     section_id: Annotated[int, typer.Option(min=0, help="The course section; 0 for none.")] = 0,
-    category: Annotated[str, typer.Option(help="The kind of statements.")] = "video",
+    category: Annotated[
+        str, typer.Option(help="The kind of statements, part of the key.")
+    ] = "video",
     as_json: AsJson = False,
 ) -> None:
-    """Act as a producer: each file is one bundle, sent in the mode XAPI_ETL_MODE.
+    """Send files of statements as a producer would, each as one bundle.
 
-    direct: into ClickHouse. lambda: to the deployed function, in the event. s3: into the bucket,
-    for the trigger to load.
+    XAPI_ETL_MODE says where to: direct, into ClickHouse; lambda, to the deployed function, in the
+    event; s3, into the bucket, from which the function loads it.
     """
     settings = Settings.from_env()
     sent = []
@@ -53,14 +55,14 @@ def send(
 def invoke(
     event: Annotated[Path, typer.Argument(help="A JSON file; tests/events has one of each kind.")],
     function: Annotated[
-        str, typer.Option(help="A deployed function to invoke, instead of running its code here.")
+        str, typer.Option(help="Invoke this deployed function instead of running its code here.")
     ] = "",
 ) -> None:
-    """Run the handler on an event, here or in AWS, and print its answer as JSON."""
+    """Handle an event as the Lambda does, here or in AWS, and print the answer as JSON."""
     try:
         content = json.loads(event.read_bytes())
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{event} is no JSON file: {error}") from None
+        raise SettingsError(f"{event} is not a JSON file: {error}") from None
     if function:
         answer = producer.invoke(producer.lambda_client(), function, content)
     else:
@@ -75,28 +77,28 @@ def invoke(
 
 @app.command(epilog="Example: xapi-elt worker --transform")
 def worker(
-    queue_url: Annotated[str, typer.Option(help="Default: XAPI_SQS_QUEUE_URL.")] = "",
-    once: Annotated[bool, typer.Option("--once", help="End when the queue is empty.")] = False,
+    queue_url: Annotated[str, typer.Option(help="The queue; default: XAPI_SQS_QUEUE_URL.")] = "",
+    once: Annotated[bool, typer.Option("--once", help="Stop when the queue is empty.")] = False,
     transform: Annotated[
         bool,
         typer.Option("--transform", help="Run dbt after loads, to update the tables."),
     ] = False,
     batch_size: Annotated[
-        int, typer.Option(min=1, max=1000, help="Messages in a batch; one INSERT loads it.")
+        int, typer.Option(min=1, max=1000, help="Messages in a batch, which one INSERT loads.")
     ] = 100,
     window: Annotated[
         float, typer.Option(min=0, max=60, help="Seconds to wait for a full batch.")
     ] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Load what a queue announces, without Lambda; SIGTERM ends it after the current batch."""
+    """Load the objects of a queue's messages, without Lambda; SIGTERM stops it after a batch."""
     settings = Settings.from_env()
     url = queue_url or settings.queue_url
     if not url:
-        raise SettingsError("no queue: set XAPI_SQS_QUEUE_URL, or give --queue-url")
+        raise SettingsError("no queue: set XAPI_SQS_QUEUE_URL or use --queue-url")
     log = Log(settings.log_level, sys.stdout if as_json else sys.stderr, human=not as_json)
     stop = threading.Event()
-    working = Worker(
+    consumer = Worker(
         Queue(url),
         from_settings(settings, log=log),
         log,
@@ -108,13 +110,13 @@ def worker(
     )
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    totals = working.run(once)
+    totals = consumer.run(once)
     if once and (totals.failed or totals.failed_transforms):
         raise typer.Exit(1)
 
 
 def _failed(answer: Any) -> bool:
-    """Whether an answer reports something that was not done."""
+    """Whether an answer reports a failure."""
     return isinstance(answer, dict) and bool(
         answer.get("batchItemFailures")
         or answer.get("failures")

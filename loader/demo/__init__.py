@@ -1,1 +1,1 @@
-"""The demo and its sample data, and a producer that sends statements as a platform would."""
+"""The demo and its sample data, and a producer that sends statements like a learning platform."""

@@ -1,4 +1,4 @@
-"""The whole pipeline on sample data, on this machine alone: what `make demo` shows."""
+"""Run the whole pipeline on sample data, on this machine only: `make demo`."""
 
 import os
 import subprocess
@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from loader.aws.client import s3_client
 from loader.clickhouse import schema
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.warehouse import Warehouse
@@ -70,13 +71,13 @@ select
 
 
 def run(console: Console, print_table: PrintTable) -> None:
-    """Write sample objects to a local S3, load them, build the models and print what is there.
+    """Write sample objects to a local S3, load them, build the models and print the tables.
 
-    A second run finds everything loaded and applied, and says so.
+    A second run skips everything, because it is already loaded, and says so.
 
     Args:
-        console: where the steps are printed.
-        print_table: prints what the tables hold.
+        console: prints the steps.
+        print_table: prints rows under a title.
 
     Raises:
         PermanentError: the target is not the embedded engine, or dbt failed.
@@ -93,7 +94,7 @@ def run(console: Console, print_table: PrintTable) -> None:
         console.print(
             f"1. Local S3 at {endpoint}, ClickHouse in this process: {settings.chdb_path}"
         )
-        items = _write_sample(console)
+        items = _write_sample(console, settings)
         with closing(open_warehouse(settings)) as warehouse:
             schema.init(warehouse, settings)
             summary = Summary()
@@ -104,20 +105,20 @@ def run(console: Console, print_table: PrintTable) -> None:
     with closing(open_warehouse(settings)) as warehouse:
         _print_tables(console, print_table, warehouse)
     if not summary.committed:
-        console.print("Nothing was new, so nothing changed.")
+        console.print("There were no new objects, so nothing changed.")
     console.print(_NEXT.format(path=settings.chdb_path))
 
 
 _NEXT = """
-Where to go next (activate the environment first: . .venv/bin/activate)
-  xapi-elt load FILE... && dbt run      your own statements, in a database of their own
-  docs/models.md                        the tables, with example queries
+Next steps (first activate the environment: . .venv/bin/activate)
+  xapi-elt load FILE... && dbt run      load your own statements, into a separate database
+  docs/models.md                        read about the tables, with example queries
   XAPI_CHDB_PATH={path} xapi-elt status
-                                        what the demo loaded"""
+                                        show what the demo loaded"""
 
 
 def demo_settings() -> Settings:
-    """The settings of the demo: a database beside the user's own, so that data does not mix.
+    """The settings of the demo, with a separate database, so that it does not mix with other data.
 
     Raises:
         PermanentError: the target is not the embedded engine.
@@ -130,7 +131,7 @@ def demo_settings() -> Settings:
 
 @contextmanager
 def _local_s3() -> Iterator[str]:
-    """An S3 endpoint in this process, on 127.0.0.1; its objects last as long as it does."""
+    """Run an S3 endpoint in this process, on 127.0.0.1; its objects are in memory."""
     import logging
 
     from moto.server import ThreadedMotoServer
@@ -144,10 +145,8 @@ def _local_s3() -> Iterator[str]:
         server.stop()
 
 
-def _write_sample(console: Console) -> list[S3Object]:
-    import boto3
-
-    client = boto3.client("s3")
+def _write_sample(console: Console, settings: Settings) -> list[S3Object]:
+    client = s3_client(settings)
     client.create_bucket(Bucket=BUCKET)
     sample = list(objects(SamplePlan()))
     for item in track(
@@ -170,7 +169,7 @@ def _print_load(console: Console, summary: Summary) -> None:
 
 
 def _build(console: Console, settings: Settings) -> None:
-    # The unit tests would say nothing about these data.
+    # The unit tests do not depend on the data, so they are left out.
     arguments = ("build", "--exclude-resource-type", "unit_test")
     console.print(f"4. dbt {' '.join(arguments)}")
     done = subprocess.run(

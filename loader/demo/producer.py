@@ -1,4 +1,4 @@
-"""Act as the learning platform: send files of statements in the mode XAPI_ETL_MODE."""
+"""Send files of statements like a learning platform, in the mode XAPI_ETL_MODE."""
 
 import gzip
 import json
@@ -27,12 +27,13 @@ LARGEST_EVENT = 6 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one file.
+    """The result of one file.
 
     Attributes:
-        place: the key it went to.
-        rows: lines loaded; None where the trigger has yet to load them.
-        error: why it was not sent; empty if it was.
+        file: its path.
+        place: the key it was sent to.
+        rows: number of lines loaded; None if the Lambda loads them later.
+        error: why it was not sent; '' if it was.
     """
 
     file: str
@@ -48,17 +49,27 @@ def send(
     category: str = "video",
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Iterator[Sent]:
-    """Send files, each as one bundle with a name of its own.
+    """Send files, each as one bundle with a unique key.
+
+    Args:
+        files: .jsonl or .jsonl.gz files.
+        settings: the mode, and where to send.
+        section_id: the course section; 0 for none.
+        category: the kind of statements, part of the key.
+        now: the time.
+
+    Yields:
+        The result of each file. A file that fails does not stop the others.
 
     Raises:
-        SettingsError: a setting of the mode is missing, or a file is not there; nothing was sent.
+        SettingsError: a setting of the mode is missing, or a file does not exist; nothing was sent.
     """
     for file in files:
         if not file.is_file():
             raise SettingsError(f"{file}: no such file")
     with _deliverer(settings) as deliver:
         for file in files:
-            # Only S3 takes gzip as it is.
+            # Only mode s3 sends gzip files unchanged.
             unzip = file.suffix == ".gz" and settings.etl_mode != "s3"
             suffix = ".jsonl.gz" if file.suffix == ".gz" and not unzip else ".jsonl"
             key = bundle_key(section_id, category, now(), uuid.uuid4().hex, suffix)
@@ -70,13 +81,13 @@ def send(
                 yield Sent(str(file), key, error=str(error))
 
 
-# Takes key and content of a bundle; returns its place, and its lines if they are loaded.
+# Sends a bundle, given its key and content; returns its address, and its lines if they are loaded.
 Deliver = Callable[[str, bytes], tuple[str, int | None]]
 
 
 @contextmanager
 def _deliverer(settings: Settings) -> Iterator[Deliver]:
-    """How the mode of the settings delivers a bundle."""
+    """The function that sends a bundle in the mode of the settings."""
     if settings.etl_mode == "s3":
         if not settings.bucket:
             raise SettingsError("XAPI_ETL_MODE is s3, so S3_XAPI_BUCKET_NAME must name the bucket")
@@ -93,7 +104,7 @@ def _load(warehouse: Warehouse, settings: Settings, key: str, body: bytes) -> tu
     item = bundle(body, key, datetime.now(UTC))
     source = BundleSource(warehouse, settings, body)
     [[outcome]] = load(warehouse, settings, [item], mode="file", source=source)
-    if outcome.error:
+    if outcome.is_failed:
         raise PermanentError(outcome.error)
     return key, outcome.rows
 
@@ -109,7 +120,7 @@ def _invoke(lambda_: Any, function: str, key: str, body: bytes) -> tuple[str, in
         event = {"key": key, "body": body.decode()}
     except UnicodeDecodeError:
         raise PermanentError(
-            "the file is no UTF-8 text, which an event must be; use XAPI_ETL_MODE=s3"
+            "the file is not UTF-8 text, but an event must be; use XAPI_ETL_MODE=s3"
         ) from None
     return key, invoke(lambda_, function, event)["rows"]
 
@@ -117,31 +128,39 @@ def _invoke(lambda_: Any, function: str, key: str, body: bytes) -> tuple[str, in
 def invoke(lambda_: Any, function: str, event: Any) -> Any:
     """Invoke a deployed function and wait for its answer.
 
+    Args:
+        lambda_: client of AWS Lambda (see `lambda_client`).
+        function: name of the function.
+        event: the event.
+
+    Returns:
+        The function's answer, parsed from JSON.
+
     Raises:
-        RetryableError: it failed; the text is its error message.
-        PermanentError: it cannot be invoked, or not with this event.
+        RetryableError: the function failed; the text has its error message.
+        PermanentError: it cannot be invoked, or the event is too large.
     """
     payload = json.dumps(event).encode()
     if len(payload) > LARGEST_EVENT:
         raise PermanentError(
-            f"an event of {len(payload):,} bytes is too large to invoke a function with (at most "
+            f"an event of {len(payload):,} bytes is too large for Lambda (at most "
             f"{LARGEST_EVENT:,}); use XAPI_ETL_MODE=s3"
         )
     with aws_errors(f"function {function}"):
         answer = lambda_.invoke(FunctionName=function, Payload=payload)
         content = json.loads(answer["Payload"].read() or b"null")
     if "FunctionError" in answer:
-        said = content.get("errorMessage", content) if isinstance(content, dict) else content
-        raise RetryableError(f"function {function}: {said}")
+        message = content.get("errorMessage", content) if isinstance(content, dict) else content
+        raise RetryableError(f"function {function}: {message}")
     return content
 
 
 def lambda_client() -> Any:
-    """A client for AWS Lambda."""
+    """Make a client of AWS Lambda."""
     return _client("lambda")
 
 
 def _client(service: str) -> Any:
-    # A function may take fifteen minutes. If the client times out and invokes it again, it finds
-    # the bundle in the ledger.
+    # A function may run for fifteen minutes. If the client times out and invokes it again, the
+    # function finds the bundle in the ledger and skips it.
     return client(service, connect=5, read=900, attempts=2)

@@ -231,7 +231,7 @@ def test_an_inventory_is_read_instead_of_a_listing(lake, capsys, bucket):
         (b'{"sourceBucket":"x","fileFormat":"ORC","fileSchema":"struct<>","files":[],'
          b'"destinationBucket":"arn:aws:s3:::x"}', "accepted: CSV"),
         (b'{"sourceBucket":"x","fileFormat":"CSV","fileSchema":"Bucket, Key","files":[],'
-         b'"destinationBucket":"arn:aws:s3:::x"}', "is of bucket x"),
+         b'"destinationBucket":"arn:aws:s3:::x"}', "is for bucket x"),
     ],
 )  # fmt: skip
 def test_what_is_no_inventory_is_said_so(lake, capsys, bucket, body, says):

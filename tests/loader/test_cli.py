@@ -38,7 +38,7 @@ def test_load_status_and_load_again(chdb_path, tmp_path):
     assert [(row["outcome"], row["objects"], row["lines"]) for row in page["ledger"]] == [
         ("committed", 1, 2)
     ]
-    assert "dbt has built nothing yet" in run("status").stdout
+    assert "No tables are built yet" in run("status").stdout
 
 
 def test_one_missing_object_is_named_and_the_rest_loads(put, bucket, chdb_path):

@@ -50,7 +50,7 @@ def test_the_demo_shows_what_the_generator_made_and_what_the_readme_says(chdb_pa
 
     second = xapi_elt("demo")
     assert f"{made.objects} objects were loaded before and were skipped" in second
-    assert "Nothing was new, so nothing changed." in second
+    assert "There were no new objects, so nothing changed." in second
     assert numbers(second, "all") == everything
 
     page = json.loads(xapi_elt("status", "--json"))["operations"]

@@ -18,7 +18,7 @@ def test_update_keeps_the_parameters_nobody_names():
 
 def test_unknown_parameter_is_refused_with_the_known_ones():
     """Before anything is uploaded."""
-    with pytest.raises(DeployError, match="unknown parameter Batch; known are BatchSize"):
+    with pytest.raises(DeployError, match="unknown parameter Batch; accepted: BatchSize"):
         stack_parameters({"BatchSize"}, None, {"Batch": "1"})
 
 

@@ -1,5 +1,5 @@
 -- The ledger: one row per object and load attempt, written last. It is permanent and not
--- partitioned, so that one insert of it is all or nothing.
+-- partitioned, so that one insert into it is atomic.
 create table if not exists {raw:Identifier}.loads $on_cluster
 (
     load_id UUID comment 'The load attempt',
@@ -11,11 +11,11 @@ create table if not exists {raw:Identifier}.loads $on_cluster
     rows UInt64 comment 'Lines loaded' codec(ZSTD(1)),
     outcome LowCardinality(String) comment 'committed, failed (nothing of it counts) or unknown (no answer in time; nothing of it counts)',
     error String comment 'Why it is not committed; empty otherwise' codec(ZSTD(1)),
-    mode LowCardinality(String) comment 'What asked for the load: load, file, event, bulk or test',
-    policy LowCardinality(String) comment 'What another version of a loaded key means: append, replace or ignore; force if it was loaded anew on request',
-    forced Bool default false comment 'Whether it was loaded although the ledger held this version' codec(ZSTD(1)),
-    commit_number UInt32 default 0 comment 'Which commit of its key this is, from 1: decides which is later, whatever the clocks say; 0 if not committed' codec(ZSTD(1)),
-    event_time Nullable(DateTime64(3, 'UTC')) comment 'When S3 told of the object, if it did' codec(ZSTD(1)),
+    mode LowCardinality(String) comment 'What requested the load: load, file, event, bulk or test',
+    policy LowCardinality(String) comment 'What another version of a loaded key means: append, replace or ignore; force in rows of releases before 0.2 that were loaded again on request',
+    forced Bool default false comment 'Whether a version that the ledger shows was loaded again on request' codec(ZSTD(1)),
+    commit_number UInt32 default 0 comment 'Which commit of its key this is, from 1: it decides which commit is later, whatever the clocks say; 0 if not committed' codec(ZSTD(1)),
+    event_time Nullable(DateTime64(3, 'UTC')) comment 'When S3 sent the notification, if it did' codec(ZSTD(1)),
     started_at DateTime64(3, 'UTC') comment 'When the attempt began' codec(ZSTD(1)),
     committed_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written' codec(ZSTD(1)),
     duration_ms UInt64 comment 'From start to this row, in milliseconds' codec(ZSTD(1))

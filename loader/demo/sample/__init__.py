@@ -1,4 +1,4 @@
-"""A made-up data lake in the shape Torus writes: the same plan gives the same bytes."""
+"""Generate a data lake of sample statements in Torus's format, the same bytes each time."""
 
 from loader.demo.sample.lake import SampleObject, SampleSummary, objects, summarise
 from loader.demo.sample.plan import SamplePlan

@@ -1,4 +1,4 @@
-"""The objects of the lake: bundles of lines, some repeated, some bad, some uploaded again."""
+"""Generate the objects of the lake: bundles of lines, some repeated, bad or uploaded twice."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ from loader.demo.sample.torus import section_id_of, section_week
 FAMILIES = ("video", "activity_attempt", "page_attempt", "part_attempt", "page_viewed", "other")
 REASONS = ("not JSON", "not an object", "no usable timestamp", "no verb", "no actor")
 
-# A bundle is uploaded after this time even when it is not full.
+# A bundle is uploaded after this time even if it is not full.
 PATIENCE = timedelta(days=4)
 
 
@@ -33,7 +33,7 @@ class SampleObject:
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What a plan yields: every line, and the distinct events among them by family."""
+    """Counts of what a plan generates: lines of each kind, and distinct events by family."""
 
     objects: int
     lines: int
@@ -44,12 +44,12 @@ class SampleSummary:
 
 
 def objects(plan: SamplePlan) -> Iterator[SampleObject]:
-    """Generate the lake, holding one week of one section at a time."""
+    """Generate the lake; only one week of one section is in memory at a time."""
     return _lake(plan, Counter())
 
 
 def summarise(plan: SamplePlan) -> SampleSummary:
-    """Count what `objects(plan)` yields, as it is being made."""
+    """Count what `objects(plan)` yields."""
     tally: Counter[str] = Counter()
     count = sum(1 for _ in _lake(plan, tally))
     reasons = {reason: tally[reason] for reason in REASONS}
@@ -61,7 +61,7 @@ def summarise(plan: SamplePlan) -> SampleSummary:
 def _lake(plan: SamplePlan, tally: Counter[str]) -> Iterator[SampleObject]:
     rng = Random(f"{plan.seed}/lake")
     units, replays = plan.weeks * plan.sections, []
-    made = 0  # stays 0 when no object is to be odd
+    made = 0  # stays 0 if the plan has no odd objects
     for unit in range(units):
         week, section = divmod(unit, plan.sections)
         bundles = _bundles(section_week(plan, section, week), plan.lines_per_object)
@@ -102,7 +102,7 @@ def _share(total: int, unit: int, units: int) -> range:
 
 
 def _bundles(events: list[Event], size: int) -> list[list[Event]]:
-    """Cut events into bundles of one category each, in order of their uploads."""
+    """Split events into bundles of one category each, in the order of their uploads."""
     bundles, open_ones = [], {}
     for event in sorted(events, key=attrgetter("at")):
         bundle = open_ones.get(event.category)
@@ -134,5 +134,5 @@ def _insert_bad_line(rng: Random, events: list[Event], number: int) -> None:
         ("no verb", encode({**good, "verb": {}})),
         ("no actor", without["actor"]),
     )[number % 9]
-    # The last line stays last, because its time is the time of the upload.
+    # The last line stays last, because its time determines the upload time.
     events.insert(rng.randrange(len(events)), model._replace(kind=reason, line=bad))

@@ -1,4 +1,4 @@
-"""What producers other than Torus tell: viewings, as the generic video profile has them."""
+"""Generate video statements of producers other than Torus, by the generic video profile."""
 
 import json
 from datetime import timedelta
@@ -20,7 +20,12 @@ from loader.demo.sample.statements import (
 
 
 def foreign_events(plan: SamplePlan, week: int) -> list[Event]:
-    """Tell viewings as the generic video profile does: with ids, without a section."""
+    """Generate viewings by the generic video profile: with statement ids, without a section.
+
+    Args:
+        plan: the number of viewings, and the seed.
+        week: the week they are in, counted from 0.
+    """
     rng, events = Random(f"{plan.seed}/foreign"), []
     for number in range(plan.foreign_sessions):
         at = midnight(plan, 7 * week) + timedelta(days=rng.uniform(0.4, 5))
@@ -30,7 +35,7 @@ def foreign_events(plan: SamplePlan, week: int) -> list[Event]:
             {"mbox_sha1sum": f"{rng.getrandbits(160):040x}"},
             {"openid": f"https://id.example.org/viewer-{number}"},
         )[number % 4]
-        # The length is in the result, in the context or with the object.
+        # The video's length is in the result, in the context or in the object.
         lengths: list[dict[str, Any]] = [{}, {}, {}]
         lengths[number % 3] = media(length=300)
         definition = {"type": VIDEO, "name": {"en": "Lecture"}, "extensions": lengths[2]}
@@ -62,7 +67,7 @@ def foreign_events(plan: SamplePlan, week: int) -> list[Event]:
             }
             events.append(Event(at, "video", "video", json.dumps(statement)))
         if number == 2:
-            # The same event, sent again by something that orders and escapes differently.
+            # The same event again, with another order of members and other escapes.
             again = json.dumps(statement, sort_keys=True).replace("/", "\\/")
             events.append(Event(at + timedelta(seconds=1), "video", REPEAT, again))
     return events

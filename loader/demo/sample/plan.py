@@ -1,4 +1,4 @@
-"""What to generate, and the days on which it happens."""
+"""The parameters of the sample data."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -18,7 +18,7 @@ class SamplePlan:
     bad_lines: int = 18  # spread over the whole lake, each kind in turn
     duplicates: int = 25  # lines repeated inside their object
     replays: int = 1  # objects uploaded again two months later, under a new key
-    foreign_sessions: int = 6  # viewings told by producers other than Torus
+    foreign_sessions: int = 6  # viewings of producers other than Torus
     odd_objects: bool = True  # one gzip, one empty, one with a space and a plus in its key
 
     @property
@@ -28,5 +28,5 @@ class SamplePlan:
 
 
 def midnight(plan: SamplePlan, day: int) -> datetime:
-    """Find the start of a day, counted from the plan's first."""
+    """The start of a UTC day, counted from the plan's first day."""
     return datetime.combine(plan.start + timedelta(days=day), time.min, UTC)

@@ -1,4 +1,4 @@
-"""What all statements are made with: IRIs, extensions, ids, times, and the event around a line."""
+"""Parts of all sample statements: IRIs, extensions, ids and times."""
 
 import json
 from datetime import datetime
@@ -16,12 +16,12 @@ PLAYED, PAUSED, SEEKED, WATCHED = (
 )
 EXPERIENCED, COMPLETED = f"{ADL}verbs/experienced", f"{ADL}verbs/completed"
 
-# Nothing here refers to itself, and looking for that takes time.
+# No value contains itself, so the check for that is skipped; it takes time.
 encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 class Event(NamedTuple):
-    """A line of the lake, with what bundles and the summary need to know of it."""
+    """A line of the lake, with its time, category and kind."""
 
     at: datetime
     category: str
@@ -30,16 +30,20 @@ class Event(NamedTuple):
 
 
 def media(**values: Any) -> dict[str, Any]:
-    """Name values as the video profile does."""
+    """Extensions of the video profile.
+
+    Args:
+        values: by name, with `_` for `-`.
+    """
     return {MEDIA + name.replace("_", "-"): value for name, value in values.items()}
 
 
 def stamp_of(at: datetime) -> str:
-    """Write a moment as Torus does."""
+    """Write a time in Torus's format."""
     return at.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def new_guid(rng: Random) -> str:
-    """Draw an id in the form of a UUID."""
+    """Draw a random id in the form of a UUID."""
     text = f"{rng.getrandbits(128):032x}"
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -1,4 +1,4 @@
-"""What Torus tells: a week of a section, one learner on one page after the other."""
+"""Generate Torus's statements: a week of a section, learner by learner and page by page."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -33,12 +33,18 @@ TITLES = (
 )  # fmt: skip
 ANSWERS = ('mitochondria → "power house"', "osmosis", "I don't know", "ΔG < 0", "a, c", "42")
 
-# Monday to Sunday: most of the work is done on the evening before a Monday deadline.
+# Weights of Monday to Sunday: most work is done on the evening before a Monday deadline.
 WEEKDAYS = (5, 6, 6, 5, 2, 3, 9)
 
 
 def section_week(plan: SamplePlan, section: int, week: int) -> list[Event]:
-    """Let the learners of a section make their visits of one week."""
+    """Generate the page visits of a section's learners in one week.
+
+    Args:
+        plan: the parameters.
+        section: the section, counted from 0.
+        week: the week, counted from 0.
+    """
     rng = Random(f"{plan.seed}/{section}/{week}")
     days = [midnight(plan, 7 * week + day) for day in range(7)]
     weights = [WEEKDAYS[day.weekday()] for day in days]
@@ -47,7 +53,7 @@ def section_week(plan: SamplePlan, section: int, week: int) -> list[Event]:
         traits = Random(f"{plan.seed}/{section}/learner/{learner}")
         diligence, skill = traits.betavariate(2.5, 1.5), traits.betavariate(4, 3)
         fatigue = 0.4 * (1 - diligence) * week / plan.weeks
-        # One learner is always there, so that no week of a section is empty.
+        # One learner is always active, so that no week of a section is empty.
         if learner != week % plan.learners and rng.random() > 0.5 + diligence / 2 - fatigue:
             continue
         for number in range(1, plan.visits + 1):
@@ -61,7 +67,11 @@ def section_week(plan: SamplePlan, section: int, week: int) -> list[Event]:
 
 
 def section_id_of(number: int) -> int:
-    """Give the id that a section has in Torus."""
+    """The id of a section in Torus.
+
+    Args:
+        number: the section, counted from 0.
+    """
     return 2161 + 13 * number
 
 
@@ -74,7 +84,7 @@ class _Video(NamedTuple):
 
 @dataclass
 class _Visit:
-    """One learner on one page."""
+    """One visit of a learner to a page."""
 
     plan: SamplePlan
     rng: Random
@@ -88,7 +98,7 @@ class _Visit:
     seen: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # The name is a number in most statements and a string in others.
+        # The account's name is a number in most statements and a string in others.
         name = self.user if self.rng.random() < 0.8 else str(self.user)
         self.actor = encode({"account": {"homePage": HOME, "name": name}, "objectType": "Agent"})
         project = 1719 + self.section // 2  # two sections share a project and its videos
@@ -103,10 +113,10 @@ class _Visit:
         )
 
     def events(self) -> list[Event]:
-        """Look at the page, watch its videos, answer its questions."""
+        """Generate the visit: view the page, watch its videos, answer its questions."""
         rng, page = self.rng, self.page
         sub_type = {"subType": ("practice", "graded")[page % 2]}
-        # The stray brace is in the statements of Torus too.
+        # Torus's statements have this stray brace, too.
         activity = _activity(f"{HOME}/page/{page}}}", "Page", f"{OLI}types/page", sub_type)
         verb = VIEWED if rng.random() < 0.9 else EXPERIENCED
         result = {"completion": True, "success": True}
@@ -126,18 +136,18 @@ class _Visit:
         return self.seen
 
     def video(self, number: int) -> _Video:
-        """Find a video of the page, the same for all who look."""
+        """A video of the page, the same for all learners."""
         rng = Random(f"{self.plan.seed}/{self.page}/{number}")
         title = f"{self.week + 1}.{number + 1} {TITLES[(self.week + 5 * number) % len(TITLES)]}"
         url = f"https://cdn.example.org/media/{self.page}/part-{number + 1}.mp4"
         if (self.week + number) % 3 == 2:
             url = f"https://www.youtube.com/watch?v={rng.getrandbits(44):011x}&t=1s"
-        # Outside an attempt Torus names the page itself as the element.
+        # Outside an attempt, Torus writes the page's id as the element's.
         element = rng.randrange(10**9, 4 * 10**9) if self.has_attempts else self.page
         return _Video(url, title, round(rng.uniform(120, 660), 2), str(element))
 
     def watch(self, video: _Video) -> None:
-        """Play, pause and seek through one video, perhaps to its end."""
+        """Generate playing, pausing and seeking in a video, in some cases to its end."""
         rng, length = self.rng, video.length
         activity = _activity(video.url, video.title, VIDEO)
         element = _oli(content_element_id=video.element, enrollment_id=9000 + self.user)
@@ -153,7 +163,7 @@ class _Visit:
 
         resumes = rng.random() < (0.12 if self.number == 1 else 0.5)
         position = round(length * rng.uniform(0.05, 0.6), 2) if resumes else 0.0
-        # Some see it through; the others leave early rather than late.
+        # Some watch it to the end; the others tend to leave early.
         stays = rng.random() < 0.15 + 0.65 * self.diligence
         leaves_at = length if stays else round(length * rng.betavariate(1.2, 2), 2)
         segments: list[tuple[float, float]] = []
@@ -186,7 +196,7 @@ class _Visit:
                 self.wait(1, 90)
 
     def answer(self, activity_id: int, parts: int) -> int:
-        """Answer one activity in one to three part attempts; the points it gave."""
+        """Generate one to three part attempts of an activity; returns the points."""
         rng, guid, right = self.rng, new_guid(self.rng), 0
         ids = {"activity_id": activity_id, "activity_revision_id": 8 * activity_id + 3}
         attempt = _oli(activity_attempt_number=1, activity_attempt_guid=guid, **ids)
@@ -202,7 +212,8 @@ class _Visit:
         return right
 
     def say_part(self, attempt: dict[str, Any], part: int, number: int, is_right: bool) -> None:
-        """Tell one answer, in the variants seen for response, feedback, hints and objectives."""
+        """Generate one part attempt, with the variants of response, feedback, hints and objectives
+        that occur in real statements."""
         guid, text, chance = new_guid(self.rng), self.rng.choice(ANSWERS), self.rng.random()
         said = {"type": "p", "children": [{"text": "Correct!" if is_right else "Try again."}]}
         result = {
@@ -225,7 +236,7 @@ class _Visit:
         self.say("part_attempt", COMPLETED, activity, result, self.context(answer))
 
     def finish(self, kind: str, guid: str, right: int, most: int, attempt: dict[str, Any]) -> None:
-        """Tell the score of an activity or of the page."""
+        """Generate the score of an activity or of the page."""
         self.wait(0.1, 5)
         name = kind.replace("_", " ").title()
         activity = _activity(f"{HOME}/{kind}/{guid}", name, OLI + kind)
@@ -234,17 +245,17 @@ class _Visit:
         self.say(kind, COMPLETED, activity, result, self.context(attempt))
 
     def context(self, more: dict[str, Any], page: str = "page_id", **head: Any) -> str:
-        """Tell where it happened, the page under the name this kind of statement uses."""
+        """The context; `page` is the name that this kind of statement uses for the page's id."""
         return encode({**head, "extensions": {**self.where, OLI + page: self.page, **more}})
 
     def wait(self, least: float, most: float) -> None:
-        """Let time pass, always more than nothing: no two statements are the same."""
+        """Advance the time, always by more than zero, so that no two statements are the same."""
         self.at += timedelta(seconds=self.rng.uniform(least, most))
 
     def say(
         self, family: str, verb: str, activity: str, result: Any, context: str, name: str = ""
     ) -> None:
-        """Write one statement, now and then in one of the spellings that occur."""
+        """Add one statement, in some cases with another spelling of time or slashes."""
         chance, stamp = self.rng.random(), stamp_of(self.at)
         if chance < 0.02:
             stamp = stamp_of(self.at + timedelta(hours=2))[:-1] + "+02:00"
