@@ -1,7 +1,8 @@
 """The ledger of loads: query what is committed, and commit with one insert."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from loader.clickhouse.warehouse import Warehouse
@@ -14,39 +15,30 @@ from {raw:Identifier}.committed_objects
 where bucket = {bucket:String} and key in {keys:Array(String)} and status = 'visible'
 """
 
-# For each key its visible versions and the error of the latest attempt.
+# What the ledger knows of each key, a page at a time.
 LEDGER_PAGE = """
 select
-    attempts.key as key,
-    visible.versions as versions,
-    visible.lines as lines,
-    attempts.modified as modified,
-    attempts.first_committed as first_committed,
-    attempts.error as error
-from (
-    select
-        key,
-        toUnixTimestamp(max(last_modified)) as modified,
-        toUnixTimestamp64Milli(minIf(committed_at, outcome = 'committed')) / 1000
-            as first_committed,
-        argMax(error, committed_at) as error
-    from {raw:Identifier}.loads
-    where bucket = {bucket:String} and startsWith(key, {prefix:String}) and key > {after:String}
-    group by key
-    order by key
-    limit {most:UInt64}
-    settings optimize_aggregation_in_order = 1
-) as attempts
-left join (
-    select key, groupArray(etag) as versions, sum(rows) as lines
-    from {raw:Identifier}.committed_objects
-    where bucket = {bucket:String}
-        and startsWith(key, {prefix:String})
-        and key > {after:String}
-        and status = 'visible'
-    group by key
-) as visible on attempts.key = visible.key
+    key,
+    toUnixTimestamp(max(last_modified)) as modified,
+    toUnixTimestamp64Milli(minIf(committed_at, outcome = 'committed')) / 1000 as first_committed,
+    argMax(error, committed_at) as error
+from {raw:Identifier}.loads
+where bucket = {bucket:String} and startsWith(key, {prefix:String}) and key > {after:String}
+group by key
 order by key
+limit {most:UInt64}
+settings optimize_aggregation_in_order = 1
+"""
+
+# The visible versions of the keys of a page.
+VISIBLE_PAGE = """
+select key, groupArray(etag) as versions, sum(rows) as lines
+from {raw:Identifier}.committed_objects
+where bucket = {bucket:String}
+    and key > {after:String}
+    and key <= {last:String}
+    and status = 'visible'
+group by key
 """
 
 # One insert, one block, one partition: either all of these rows become visible, or none.
@@ -107,6 +99,34 @@ def visible_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[st
         for row in rows:
             versions[S3Object(row["bucket"], row["key"]).path].add(row["etag"])
     return versions
+
+
+def ledger_keys(
+    warehouse: Warehouse, bucket: str, prefix: str, most: int
+) -> Iterator[dict[str, Any]]:
+    """What the ledger knows of each key below a prefix, in the order of the keys.
+
+    Args:
+        warehouse: has the ledger.
+        bucket: the bucket.
+        prefix: beginning of the keys.
+        most: keys of one query.
+
+    Yields:
+        key, versions (visible etags), lines (of those), modified and first_committed (Unix times,
+        None and 0 if unknown), error (of the latest attempt).
+    """
+    after, rows = "", [{}] * most
+    while len(rows) == most:
+        about = {"bucket": bucket, "after": after}
+        rows = warehouse.query(LEDGER_PAGE, prefix=prefix, most=most, **about)
+        if not rows:
+            return
+        last = rows[-1]["key"]
+        visible = {row["key"]: row for row in warehouse.query(VISIBLE_PAGE, last=last, **about)}
+        for row in rows:
+            yield {"versions": [], "lines": 0} | visible.get(row["key"], {}) | row
+        after = last
 
 
 def settled_by(policy: str, etag: str, visible: set[str], force: bool = False) -> str:

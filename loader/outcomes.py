@@ -80,6 +80,19 @@ class Summary:
         """Whether every requested object is loaded."""
         return not self.failed and not self.stopped
 
+    def __add__(self, other: "Summary") -> "Summary":
+        """Both summaries as one."""
+        return Summary(
+            self.requested + other.requested,
+            self.counts + other.counts,
+            self.rows + other.rows,
+            self.bytes + other.bytes,
+            self.inserts + other.inserts,
+            self.failed + other.failed,
+            self.seconds + other.seconds,
+            self.stopped or other.stopped,
+        )
+
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Count the outcomes of a batch."""
         load_ids = set()

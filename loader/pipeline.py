@@ -236,17 +236,21 @@ class Pipeline:
             self.warehouse, self.settings, listing, policy=policy, on_progress=on_progress
         )
 
-    def gc(self, *, age: int = SAFE_AGE, dry_run: bool = False) -> Garbage:
+    def gc(
+        self, *, age: int = SAFE_AGE, even_running: bool = False, dry_run: bool = False
+    ) -> Garbage:
         """Remove lines that were never committed (see `loader.gc.collect`).
 
         Args:
             age: seconds since a load wrote its last line; younger loads may still be running.
+            even_running: accept an age at which a load may still be running.
             dry_run: only count.
 
         Raises:
+            SettingsError: a load of that age may still be running.
             LoaderError: ClickHouse refuses, or the raw tables are missing.
         """
-        return collect(self.warehouse, self.settings, age=age, dry_run=dry_run)
+        return collect(self.warehouse, age=age, even_running=even_running, dry_run=dry_run)
 
     def query_df(self, sql: str, **values: Any) -> "pandas.DataFrame":
         """Run a select and return a pandas DataFrame; times are UTC.

@@ -26,29 +26,31 @@ order by committed_at desc
 limit 5
 """
 
+# The tables that dbt keeps, each with the id in its comment.
 TABLES = """
 select
     name,
-    toString(
-        coalesce(nullIf(kept_under, toUUID('00000000-0000-0000-0000-000000000000')), uuid)
-    ) as uuid,
+    extract(comment, '\\\\[table ([0-9a-f-]+)\\\\]') as table_id,
     coalesce(total_rows, 0) as rows,
     coalesce(total_bytes, 0) as bytes
-from system.tables as tables
-left join (
-    select table_uuid, any(kept_under) as kept_under
-    from {database:Identifier}.continued_tables
-    group by table_uuid
-) as continued on continued.table_uuid = tables.uuid
-where database = {models:String}
-    and engine like '%MergeTree'
-    and name not like '\\_\\_%'
-    and name not in ('load_applications', 'continued_tables')
+from system.tables
+where database = {models:String} and engine like '%MergeTree' and table_id != ''
 order by name
 """
 
+# What dbt recorded of a table: the rows that it had, and the committed loads that it does not hold.
 WAITING = """
-select count() as loads, sum(lines) as lines
+with recorded as (
+    select
+        argMax(applied_under, version) as applied_under,
+        argMax(table_rows, version) as table_rows
+    from {database:Identifier}.elt_tables
+    where model = {model:String} and table_id = {table_id:UUID}
+)
+select
+    (select table_rows from recorded) as recorded_rows,
+    count() as loads,
+    sum(lines) as lines
 from (
     select load_id, sum(rows) as lines
     from {raw:Identifier}.loads
@@ -57,8 +59,8 @@ from (
 )
 where load_id not in (
     select load_id
-    from {database:Identifier}.load_applications
-    where model = {model:String} and table_uuid = {uuid:UUID} and state = 'applied'
+    from {database:Identifier}.elt_applied_loads
+    where model = {model:String} and table_id = (select applied_under from recorded)
 )
 """
 
@@ -148,7 +150,8 @@ class Status:
         ledger: one row per outcome: objects, loads, lines, last (time of the last one).
         errors: the latest errors.
         tables: one row per table that dbt maintains: name, rows, bytes, waiting_loads and
-            waiting_lines (committed, but not yet in the table).
+            waiting_lines (committed, but not yet in the table), missing_rows (by how many it has
+            fewer than when dbt last changed it: it was truncated or restored by itself).
         rejected: one row per reason: lines.
         operations: rows of the operations models, by title.
     """
@@ -172,18 +175,18 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
     """
     names = {row["name"] for row in warehouse.query(MODELS, models=settings.database)}
     # dbt creates its bookkeeping tables before the tables of events.
-    built = "continued_tables" in names
-    found = warehouse.query(TABLES, models=settings.database) if built else []
+    built = "elt_tables" in names
     tables = []
-    for table in found:
-        waiting = warehouse.query(WAITING, model=table["name"], uuid=table["uuid"])[0]
+    for table in warehouse.query(TABLES, models=settings.database) if built else []:
+        known = warehouse.query(WAITING, model=table["name"], table_id=table["table_id"])[0]
         tables.append(
             {
                 "name": table["name"],
                 "rows": table["rows"],
                 "bytes": table["bytes"],
-                "waiting_loads": waiting["loads"],
-                "waiting_lines": waiting["lines"],
+                "waiting_loads": known["loads"],
+                "waiting_lines": known["lines"],
+                "missing_rows": max(0, known["recorded_rows"] - table["rows"]),
             }
         )
     return Status(

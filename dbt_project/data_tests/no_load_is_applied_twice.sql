@@ -1,9 +1,9 @@
 {#-
-    Harm: two runs worked on one table at once, so the lock between them failed, and the second
-    searched for its rows before the first one's were there: events may be doubled.
+    Harm: two runs changed one table at once, so the claim between them failed, and the second one
+    searched for its rows before those of the first were in: events may be doubled.
 
-    An error: whatever let it happen will let it happen again. Not stored: the bookkeeping that
-    shows it is permanent.
+    An error: what made it possible will do so again. Not stored: the bookkeeping that shows it is
+    permanent.
 -#}
 {{ config(severity = 'error', store_failures = false) }}
 
@@ -11,7 +11,7 @@ with
 
 applications as (
 
-    select * from {{ source('bookkeeping', 'load_applications') }}
+    select * from {{ source('bookkeeping', 'elt_applied_loads') }}
 
 ),
 
@@ -19,44 +19,26 @@ tables as (
 
     select
         table_name,
-        table_uuid
+        table_id
 
     from {{ ref('ops_tables') }}
 
 ),
 
--- A rebuild records its loads as applied, too, but starts none; a run that died did not get to
--- record what it had started.
-runs as (
-
-    select
-        model,
-        load_id,
-        run_id,
-        countIf(state = 'started') as times_started
-
-    from applications
-
-    where (model, table_uuid) in (select * from tables)
-
-    group by
-        model,
-        load_id,
-        run_id
-
-    having countIf(state = 'applied') > 0
-
-),
-
+-- A rebuild records its loads again.
 applied_twice as (
 
     select
         model,
         load_id,
-        sum(times_started) as times,
+        count() as times,
         groupArray(run_id) as run_ids
 
-    from runs
+    from applications
+
+    where
+        step != 'rebuild'
+        and (model, table_id) in (select * from tables)
 
     group by
         model,

@@ -80,7 +80,18 @@ visible as (
 
 ),
 
-superseded as (
+tables_behind as (
+
+    select table_name
+
+    from {{ ref('ops_freshness') }}
+
+    where loads_waiting > 0
+
+),
+
+-- What a later load superseded leaves a table when that load is applied to it.
+waiting as (
 
     select
         load_id,
@@ -88,34 +99,7 @@ superseded as (
 
     from objects
 
-    where status = 'superseded'
-
-),
-
-superseded_by_load as (
-
-    select
-        load_id,
-        count() as objects_superseded
-
-    from superseded
-
-    group by load_id
-
-),
-
--- The next run makes the table give up the superseded objects of these loads.
-pending as (
-
-    select
-        applied_loads.table_name as table_name,
-        superseded_by_load.load_id as load_id
-
-    from superseded_by_load
-
-    inner join applied_loads on superseded_by_load.load_id = applied_loads.load_id
-
-    where superseded_by_load.objects_superseded > applied_loads.objects_withdrawn
+    where status in ('superseded', 'repeated')
 
 ),
 
@@ -128,8 +112,8 @@ uncommitted as (
     where
         cityHash64(load_id, source_path) not in (select * from visible)
         and not (
-            (load_id, source_path) in (select * from superseded)
-            and (table_name, load_id) in (select * from pending)
+            (load_id, source_path) in (select * from waiting)
+            and table_name in (select table_name from tables_behind)
         )
 
 )

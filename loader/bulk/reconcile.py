@@ -10,7 +10,7 @@ from loader.bulk.backfill import IN_FLIGHT, Plan
 from loader.bulk.listing import Listing
 from loader.bulk.selection import Selection
 from loader.clickhouse.warehouse import Warehouse
-from loader.ledger import LEDGER_PAGE
+from loader.ledger import ledger_keys
 from loader.objects import S3Object, check_bucket
 from loader.settings import Settings
 
@@ -30,8 +30,8 @@ select
     toUnixTimestamp(loads.last_modified) as modified
 from (
     select load_id, key, rows, last_modified
-    from {raw:Identifier}.loads
-    where outcome = 'committed' and bucket = {bucket:String} and startsWith(key, {prefix:String})
+    from {raw:Identifier}.committed_objects
+    where status = 'visible' and bucket = {bucket:String} and startsWith(key, {prefix:String})
 ) as loads
 left join (
     select load_id, key, count() as lines
@@ -83,6 +83,7 @@ class Reconciliation:
     Attributes:
         selection: the compared objects.
         to_load: a plan that loads what is missing, uncommitted or changed.
+        to_reload: a plan that loads again what has lost lines in raw, or has too many.
         listed: number of objects that S3 lists.
         equal: number of those whose version the ledger has.
         lines: number of lines of the selected objects, by the ledger.
@@ -95,6 +96,7 @@ class Reconciliation:
 
     selection: Selection
     to_load: Plan
+    to_reload: Plan
     listed: int = 0
     equal: int = 0
     lines: int = 0
@@ -121,6 +123,8 @@ class Reconciliation:
             self.differences.append(Difference(kind, item.uri, note))
         if kind in ("missing", "uncommitted", "changed"):
             self.to_load.add(item)
+        elif kind == "lines":
+            self.to_reload.add(item)
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison, for JSON."""
@@ -165,8 +169,9 @@ def reconcile(
     """
     selection = listing.selection
     check_bucket(selection.bucket, settings.allowed_buckets)
-    plan = Plan(selection, policy, in_flight=IN_FLIGHT[settings.target])
-    found = Reconciliation(selection, plan)
+    in_flight = IN_FLIGHT[settings.target]
+    to_load = Plan(selection, policy, in_flight=in_flight)
+    found = Reconciliation(selection, to_load, Plan(selection, policy, True, in_flight=in_flight))
     started = clock().timestamp()
     leftovers = _leftovers(warehouse, found)
     for item, held in _side_by_side(iter(listing), _ledger(warehouse, selection)):
@@ -236,17 +241,9 @@ def _compare_lines(warehouse: Warehouse, found: Reconciliation) -> None:
 def _ledger(warehouse: Warehouse, selection: Selection) -> Iterator[dict[str, Any]]:
     """The ledger's rows for the selected keys, in the order of the keys."""
     for prefix in sorted(selection.prefixes()):
-        after = ""
-        while True:
-            rows = warehouse.query(
-                LEDGER_PAGE, bucket=selection.bucket, prefix=prefix, after=after, most=PAGE
-            )
-            for row in rows:
-                if _is_of(selection, row):
-                    yield row
-            if len(rows) < PAGE:
-                break
-            after = rows[-1]["key"]
+        for row in ledger_keys(warehouse, selection.bucket, prefix, PAGE):
+            if _is_of(selection, row):
+                yield row
 
 
 def _is_of(selection: Selection, row: dict[str, Any]) -> bool:

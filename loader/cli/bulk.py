@@ -19,7 +19,9 @@ from loader.cli.output import (
     report,
     size,
 )
+from loader.gc import SAFE_AGE
 from loader.objects import MOST_PATHS
+from loader.outcomes import Summary
 from loader.pipeline import Pipeline
 
 _MEGABYTE = 1_000_000
@@ -129,7 +131,7 @@ def reconcile(
     end_date: EndDate = None,
     load_missing: Annotated[
         bool,
-        typer.Option("--load-missing", help="Load what is missing or changed, then compare again."),
+        typer.Option("--load-missing", help="Load what is missing, changed or incomplete; then compare again."),
     ] = False,
     policy: Policy = "append",
     as_json: AsJson = False,
@@ -147,16 +149,17 @@ def reconcile(
                 on_progress=lambda found: status.update(f"comparing: {found.listed:,} objects"),
             )
 
-        found, summary = compare(), None
-        if load_missing and found.to_load.count:
-            status.update(f"loading {found.to_load.count:,} objects")
-            summary = pipeline.backfill(found.to_load)
+        found, summary = compare(), Summary()
+        plans = [plan for plan in (found.to_load, found.to_reload) if plan.count]
+        for plan in plans if load_missing else []:
+            status.update(f"loading {plan.count:,} objects")
+            summary += pipeline.backfill(plan)
+        if load_missing and plans:
             found = compare()
     if as_json:
-        loaded = dict(summary.counts) if summary else {}
-        print_json(found.as_dict() | {"loaded": loaded})
+        print_json(found.as_dict() | {"loaded": dict(summary.counts)})
     else:
-        if summary:
+        if summary.done:
             print_failures(summary)
             console.print(f"loaded: {summary.committed:,} objects, {summary.rows:,} lines")
         _print_comparison(found)
@@ -171,20 +174,27 @@ def gc(
         typer.Option(
             min=0, metavar="HOURS", help="Keep younger lines; their load may still be running."
         ),
-    ] = 24,
+    ] = SAFE_AGE / 3600,
+    even_running: Annotated[
+        bool,
+        typer.Option(
+            "--even-running", help="Accept an age at which a load may still be running."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove lines of load attempts that never committed: leftovers of interrupted loads."""
     with Pipeline.from_env() as pipeline:
-        garbage = pipeline.gc(age=int(older_than * 3600), dry_run=dry_run)
+        garbage = pipeline.gc(
+            age=int(older_than * 3600), even_running=even_running, dry_run=dry_run
+        )
     if as_json:
         print_json(asdict(garbage))
     else:
         verb = "would remove" if dry_run else "removed"
         console.print(
-            f"{verb}: {garbage.lines:,} lines of {garbage.loads:,} loads that were never "
-            f"committed; {garbage.starts:,} records of dbt runs that ended"
+            f"{verb}: {garbage.lines:,} lines of {garbage.loads:,} loads that were never committed"
         )
 
 

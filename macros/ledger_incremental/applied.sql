@@ -7,37 +7,61 @@
     where model = '{{ name }}' and table_id = '{{ applied_under }}'
 {%- endmacro %}
 
-{#- All loads that a table can apply: those of the ledger, or those that another model holds. -#}
-{% macro available_loads(table) %}
+{#- The loads that a table can apply: those of the ledger, or those that another model holds. Rows
+    with load_id, committed_at and lines, several for a load. -#}
+{% macro source_of_loads(table) %}
     {%- if table.loads_from == 'ledger' -%}
-        select load_id, min(committed_at) as committed_at, sum(rows) as lines
+        select load_id, committed_at, rows as lines
         from {{ source('xapi_raw', 'loads') }}
         where outcome = 'committed'
-        group by load_id
     {%- else -%}
-        select load_id, min(committed_at) as committed_at, any(lines) as lines
+        select load_id, committed_at, lines
         from {{ elt_applied_loads() }}
-        where model = '{{ table.loads_from }}' and table_id = '{{ table.source_id }}'
-        group by load_id
+        where model = '{{ table.loads_from }}' and table_id = '{{ table.source_id }}' and step != 'rebuild'
     {%- endif -%}
 {% endmacro %}
 
-{#- Loads that a table does not hold. -#}
-{% macro new_loads(table, applied_under) %}
-    select load_id, committed_at, lines
-    from ({{ available_loads(table) }})
-    where load_id not in ({{ applied_loads(table.name, applied_under) }})
+{#- Loads that a table does not hold. Only those committed after its horizon are compared, unless the
+    source of its loads has more rows before it than it had: then a load became visible late. -#}
+{% macro new_loads(table) %}
+    {%- set horizon = "toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
+    {%- set known = run_statement(
+        'select count() from (' ~ source_of_loads(table) ~ ') where committed_at <= ' ~ horizon
+    ).rows[0][0] | int == table.loads_until_horizon -%}
+    select
+        available.load_id as load_id,
+        min(available.committed_at) as committed_at,
+        {{ 'sum' if table.loads_from == 'ledger' else 'any' }}(available.lines) as lines
+    from ({{ source_of_loads(table) }}) as available
+    where available.load_id not in (
+            {{ applied_loads(table.name, table.applied_under) }}
+            {%- if known %} and committed_at > {{ horizon }}{% endif %}
+        )
+        {%- if known %}
+        and available.committed_at > {{ horizon }}
+        {%- endif %}
+    group by available.load_id
 {% endmacro %}
 
-{#- Whether a table has to be claimed: it holds no loads yet, or new ones wait. -#}
+{#- The next horizon: two days ago, so that it moves once a day, with the rows of the source until
+    then. Counted before the new loads are read: what is counted is held or claimed. -#}
+{% macro next_horizon(table) %}
+    {%- set row = run_statement("
+        with toDateTime64(toStartOfDay(now('UTC') - interval 2 day), 3, 'UTC') as until
+        select toString(until), countIf(committed_at <= until)
+        from (" ~ source_of_loads(table) ~ ")
+    ").rows[0] -%}
+    {{ return({'horizon': row[0], 'loads_until_horizon': row[1] | int}) }}
+{% endmacro %}
+
+{#- Whether a table has to be claimed: it has no id yet, or new loads wait. -#}
 {% macro has_new_loads(table) %}
     {%- set state = table_state(table) -%}
     {%- if not state.id -%}
         {{ return(true) }}
     {%- endif -%}
-    {{ return(run_statement(
-        'select count() from (' ~ new_loads(table, state.applied_under) ~ ')'
-    ).rows[0][0] | int > 0) }}
+    {% do table.update(state) %}
+    {{ return(run_statement('select count() from (' ~ new_loads(table) ~ ')').rows[0][0] | int > 0) }}
 {% endmacro %}
 
 {#- Fix which loads this run applies: they go into the claim, in slices of var slice_lines lines (a
@@ -52,7 +76,7 @@
                 {{ var('slice_lines') | int }}
             ),
             load_id, committed_at, lines
-        from ({{ new_loads(table, table.applied_under) }})
+        from ({{ new_loads(table) }})
     {%- endset -%}
     {% do run_statement(sql) %}
     {%- set slices = [] -%}
@@ -85,8 +109,8 @@
 {% macro record_rebuilt(table, relation, loads) %}
     {% do record_applied(
         table, relation, 'rebuild', loads,
-        'select load_id, min(committed_at) as committed_at, any(lines) as lines from ' ~ elt_applied_loads()
-        ~ " where model = '" ~ table.name ~ "' and table_id = '" ~ table.applied_under ~ "'"
+        'select load_id, min(held.committed_at) as committed_at, any(held.lines) as lines from ' ~ elt_applied_loads()
+        ~ " as held where model = '" ~ table.name ~ "' and table_id = '" ~ table.applied_under ~ "'"
         ~ ' and load_id in (' ~ loads ~ ') and (select count() >= 0 from ' ~ claim_of(table) ~ ') group by load_id'
     ) %}
 {% endmacro %}

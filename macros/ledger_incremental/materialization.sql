@@ -94,6 +94,7 @@
 {% endmacro %}
 
 {% macro apply_new_loads(table, parse) %}
+    {%- set horizon = next_horizon(table) -%}
     {%- set slices = claim_new_loads(table) -%}
     {#- Where slices supersede rows, sixteen of them share one rewrite of the months concerned. -#}
     {%- for group in slices | batch(16) -%}
@@ -108,6 +109,7 @@
         {%- endif -%}
     {%- endfor -%}
     {%- if slices -%}
+        {% do table.update(horizon) %}
         {% do record_table(table, table.relation, table.id, parse) %}
     {%- endif -%}
     {{ return(words_of(slices)) }}
@@ -121,11 +123,13 @@
     {% do table.update({'applied_under': new.id}) %}
     {% do clickhouse__create_empty_table(False, new.relation, sql, config.get('contract').enforced, 'create_new') %}
     {% do set_table_id(new.relation, new.id) %}
+    {%- set horizon = next_horizon(table) -%}
     {%- set slices = claim_new_loads(table) -%}
     {%- for slice in slices -%}
         {% do insert_slices(table, new.relation, [slice]) %}
         {% do record_loads(table, new.relation, [slice]) %}
     {%- endfor -%}
+    {% do table.update(horizon) %}
     {%- if existing is none -%}
         {% do record_table(table, new.relation, new.id, parse) %}
         {% do beat_claim(table) %}

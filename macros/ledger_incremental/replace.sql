@@ -98,6 +98,14 @@
 
 {#- Objects (load_id, source_path) whose rows must leave the table because of these slices. -#}
 {% macro superseded_objects(table, slices) %}
+    select load_id, source_path
+    from ({{ invisible_objects(table, slices) }})
+    where load_id in ({{ applied_loads(table.name, table.applied_under) }})
+        or load_id in (select load_id from {{ claim_of(table) }})
+{% endmacro %}
+
+{#- Objects that readers do not see, of the keys that the slices bring. -#}
+{% macro invisible_objects(table, slices) %}
     {%- set keys -%}
         from {{ source('xapi_raw', 'loads') }} where load_id in ({{ claimed_loads(table, slices) }})
     {%- endset -%}
@@ -106,15 +114,11 @@
     where bucket in (select bucket {{ keys }})
         and key in (select key {{ keys }})
         and status != 'visible'
-        and (
-            load_id in ({{ applied_loads(table.name, table.applied_under) }})
-            or load_id in (select load_id from {{ claim_of(table) }})
-        )
 {% endmacro %}
 
 {#- The partitions that hold superseded rows. -#}
 {% macro superseded_partitions(table, slices) %}
-    {%- set some = run_statement('select count() from (' ~ superseded_objects(table, slices) ~ ')').rows[0][0] | int -%}
+    {%- set some = run_statement('select count() from (' ~ invisible_objects(table, slices) ~ ')').rows[0][0] | int -%}
     {%- if not some -%}
         {{ return([]) }}
     {%- endif -%}

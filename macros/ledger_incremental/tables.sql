@@ -10,6 +10,9 @@
     claim, step      set by acquire_claim: number of the claim, bookkeeping rows written under it
     id               set by open_table: the id in the comment of the table
     applied_under    set by open_table: the id under which its applied loads are recorded
+    horizon, loads_until_horizon
+                     set by open_table: loads committed until the horizon need not be compared again
+                     as long as their source has no more rows (applied.sql)
 
     A table carries its id in its comment, because that survives EXCHANGE, RENAME and RESTORE. -#}
 {% macro describe_table(node, rows=none) %}
@@ -23,6 +26,10 @@
         'keeps_lines': 'source_line' in node.config.row_key,
         'rows': rows if rows else stored_lines(model_relation('stg_xapi__statements')),
         'claim': 0,
+        'id': '',
+        'applied_under': nil_id(),
+        'horizon': '1970-01-01 00:00:00.000',
+        'loads_until_horizon': 0,
     }) }}
 {% endmacro %}
 
@@ -50,7 +57,7 @@
                 recorded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written'
             )
             engine = {{ engine_name('MergeTree') }}
-            order by (model, table_id, load_id)
+            order by (model, table_id, committed_at, load_id)
             comment 'Which loads each table holds'
         {%- endset -%}
         {%- set tables -%}
@@ -62,14 +69,16 @@
                 identity_rule UInt32 comment 'Version of the rule that makes event ids',
                 parse String comment 'Hash of the parse that made its rows',
                 table_rows UInt64 comment 'Rows of the table when this row was written; 0 while a run removes some',
+                horizon DateTime64(3, 'UTC') comment 'The table holds all loads that were committed until then',
+                loads_until_horizon UInt64 comment 'How many rows the source of its loads had until then; if it has more now, a load became visible late',
                 claim UInt64 comment 'Number of the claim under which this was written',
-                step UInt32 comment 'Order of the rows of one claim',
+                version UInt64 comment 'Order of the rows of a table: claim times 1,000,000, and a step',
                 run_id String comment 'dbt invocation',
                 recorded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written'
             )
-            engine = {{ engine_name('MergeTree') }}
-            order by (model, table_id, claim, step)
-            comment 'The tables that follow the ledger; the row with the highest claim and step counts'
+            engine = {{ engine_name('ReplacingMergeTree') }}(version)
+            order by (model, table_id)
+            comment 'The tables that follow the ledger; the row with the highest version counts'
         {%- endset -%}
         {% do run_statement(applied_loads) %}
         {% do run_statement(tables) %}
@@ -84,7 +93,7 @@
         {% do adopt_table(table) %}
         {%- set found = table_state(table) -%}
     {%- endif -%}
-    {% do table.update({'id': found.id, 'applied_under': found.applied_under}) %}
+    {% do table.update(found) %}
     {% do check_visible_rows(table.relation) %}
     {%- set visible = run_statement('select count() from ' ~ table.relation).rows[0][0] | int -%}
     {%- if visible < found.rows -%}
@@ -102,11 +111,12 @@
     {%- set sql -%}
         select
             named.id,
-            toString(argMax(known.applied_under, (known.claim, known.step))),
-            argMax(known.table_rows, (known.claim, known.step)),
-            argMax(known.identity_rule, (known.claim, known.step)),
-            argMax(known.parse, (known.claim, known.step)),
-            count(known.model)
+            toString(argMax(known.applied_under, known.version)),
+            argMax(known.table_rows, known.version),
+            argMax(known.identity_rule, known.version),
+            argMax(known.parse, known.version),
+            toString(argMax(known.horizon, known.version)),
+            argMax(known.loads_until_horizon, known.version)
         from ({{ id_of(table.relation) }}) as named
         inner join {{ elt_tables() }} as known
             on known.model = '{{ table.name }}' and toString(known.table_id) = named.id
@@ -114,11 +124,12 @@
     {%- endset -%}
     {%- set rows = run_statement(sql).rows -%}
     {%- if not rows -%}
-        {{ return({'id': '', 'applied_under': '', 'rows': 0, 'identity_rule': 0, 'parse': ''}) }}
+        {{ return({'id': '', 'applied_under': nil_id(), 'horizon': '1970-01-01 00:00:00.000', 'loads_until_horizon': 0}) }}
     {%- endif -%}
     {{ return({
         'id': rows[0][0], 'applied_under': rows[0][1], 'rows': rows[0][2] | int,
         'identity_rule': rows[0][3] | int, 'parse': rows[0][4],
+        'horizon': rows[0][5], 'loads_until_horizon': rows[0][6] | int,
     }) }}
 {% endmacro %}
 
@@ -136,11 +147,15 @@
     {% do table.update({'step': table.step + 1}) %}
     {%- set sql -%}
         insert into {{ elt_tables() }}
-            (model, table_id, applied_under, identity_rule, parse, table_rows, claim, step, run_id)
+            (
+                model, table_id, applied_under, identity_rule, parse, table_rows, horizon,
+                loads_until_horizon, claim, version, run_id
+            )
         select
             '{{ table.name }}', '{{ id }}', '{{ table.applied_under }}', {{ identity_rule() }}, '{{ parse }}',
             {{ '(select count() from ' ~ relation ~ ')' if count else '0' }},
-            {{ table.claim }}, {{ table.step }}, '{{ invocation_id }}'
+            '{{ table.horizon }}', {{ table.loads_until_horizon }},
+            {{ table.claim }}, {{ table.claim * 1000000 + table.step }}, '{{ invocation_id }}'
         from (select count() from {{ claim_of(table) }})
     {%- endset -%}
     {% do run_statement(sql) %}
@@ -154,6 +169,8 @@
 {% endmacro %}
 
 {% macro table_comment(id) -%}[table {{ id }}]{%- endmacro %}
+
+{% macro nil_id() %}{{ return('00000000-0000-0000-0000-000000000000') }}{% endmacro %}
 
 {#- A new id. -#}
 {% macro new_id() %}{{ return(run_statement('select toString(generateUUIDv4())').rows[0][0]) }}{% endmacro %}

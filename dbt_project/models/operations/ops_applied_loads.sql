@@ -2,7 +2,7 @@ with
 
 applications as (
 
-    select * from {{ source('bookkeeping', 'load_applications').render() }}
+    select * from {{ source('bookkeeping', 'elt_applied_loads').render() }}
 
 ),
 
@@ -12,30 +12,25 @@ tables as (
 
 ),
 
--- A table that was dropped or replaced leaves rows behind under its own UUID.
+-- A table that was dropped or filled again leaves rows behind under its own id.
 applied_loads as (
 
     select
         tables.table_name as table_name,
         applications.load_id as load_id,
-        minIf(applications.committed_at, applications.state = 'applied') as load_committed_at,
-        maxIf(applications.lines, applications.state = 'applied') as load_lines,
-        minIf(applications.recorded_at, applications.state = 'applied') as applied_at,
-        maxIf(applications.lines, applications.state = 'withdrawn') as objects_withdrawn
+        min(applications.committed_at) as load_committed_at,
+        max(applications.lines) as load_lines,
+        min(applications.recorded_at) as applied_at
 
     from applications
 
     inner join tables
         on applications.model = tables.table_name
-        and applications.table_uuid = tables.table_uuid
-
-    where applications.state in ('applied', 'withdrawn')
+        and applications.table_id = tables.table_id
 
     group by
         table_name,
         load_id
-
-    having countIf(applications.state = 'applied') > 0
 
 )
 

@@ -6,9 +6,9 @@ ledger as (
 
 ),
 
-unseen as (
+committed as (
 
-    {{ unseen_objects() }}
+    select * from {{ source('xapi_raw', 'committed_objects').render() }}
 
 ),
 
@@ -24,9 +24,9 @@ objects as (
         ) as source_path,
         multiIf(
             ledger.outcome != 'committed', toString(ledger.outcome),
-            unseen.is_superseded = 1, 'superseded',
-            unseen.is_repeated = 1 or unseen.is_duplicate = 1, 'repeated',
-            'visible'
+            -- The second row of a ledger insert that arrived twice.
+            committed.load_id != ledger.load_id, 'repeated',
+            toString(committed.status)
         ) as status,
         ledger.error as error,
         ledger.mode as mode,
@@ -41,11 +41,11 @@ objects as (
 
     from ledger
 
-    left any join unseen
-        on ledger.bucket = unseen.bucket
-        and ledger.key = unseen.key
-        and ledger.load_id = unseen.load_id
-        and ledger.committed_at = unseen.committed_at
+    left any join committed
+        on ledger.bucket = committed.bucket
+        and ledger.key = committed.key
+        and ledger.load_id = committed.load_id
+        and ledger.committed_at = committed.committed_at
 
 )
 

@@ -4,9 +4,9 @@ tables_of_the_server as (
 
     select
         name,
-        uuid,
         total_rows,
-        total_bytes
+        total_bytes,
+        extract(comment, '\\[table ([0-9a-f-]+)\\]') as table_id
 
     from system.tables
 
@@ -14,16 +14,20 @@ tables_of_the_server as (
 
 ),
 
--- What a rebuild put in the place of a table goes on with its bookkeeping.
-continued as (
+-- What dbt recorded when it last changed each table.
+recorded as (
 
     select
-        table_uuid,
-        any(kept_under) as kept_under
+        model,
+        toString(table_id) as table_id,
+        argMax(applied_under, version) as applied_under,
+        argMax(table_rows, version) as table_rows
 
-    from {{ source('bookkeeping', 'continued_tables').render() }}
+    from {{ source('bookkeeping', 'elt_tables').render() }}
 
-    group by table_uuid
+    group by
+        model,
+        table_id
 
 ),
 
@@ -54,17 +58,18 @@ tables as (
     select
         names.table_name as table_name,
         names.family as family,
-        coalesce(
-            nullIf(continued.kept_under, toUUID('00000000-0000-0000-0000-000000000000')),
-            tables_of_the_server.uuid
-        ) as table_uuid,
+        recorded.applied_under as table_id,
         coalesce(tables_of_the_server.total_rows, 0) as row_count,
-        coalesce(tables_of_the_server.total_bytes, 0) as bytes
+        coalesce(tables_of_the_server.total_bytes, 0) as bytes,
+        greatest(0, toInt64(recorded.table_rows) - toInt64(row_count)) as missing_rows
 
     from names
 
     left join tables_of_the_server on names.table_name = tables_of_the_server.name
-    left join continued on tables_of_the_server.uuid = continued.table_uuid
+
+    left join recorded
+        on names.table_name = recorded.model
+        and tables_of_the_server.table_id = recorded.table_id
 
 )
 
