@@ -96,9 +96,9 @@
     {% do table.update(found) %}
     {% do check_visible_rows(table.relation) %}
     {%- set visible = run_statement('select count() from ' ~ table.relation).rows[0][0] | int -%}
-    {%- if visible < found.rows -%}
+    {%- if visible < found.table_rows -%}
         {{ exceptions.raise_compiler_error(
-            table.relation ~ ' has ' ~ visible ~ ' rows, but ' ~ found.rows ~ ' when dbt last changed it: it was '
+            table.relation ~ ' has ' ~ visible ~ ' rows, but ' ~ found.table_rows ~ ' when dbt last changed it: it was '
             ~ 'truncated, or restored without ' ~ elt_tables() ~ '. Restore both, or fill it again: dbt run '
             ~ '--full-refresh --select ' ~ table.name ~ '. Nothing was done'
         ) }}
@@ -106,7 +106,8 @@
     {{ return(found) }}
 {% endmacro %}
 
-{#- The latest state of a table: id ('' if it has none), applied_under, rows, identity_rule, parse. -#}
+{#- The latest state of a table: id ('' if it has none), applied_under, table_rows, identity_rule, parse,
+    horizon, loads_until_horizon. -#}
 {% macro table_state(table) %}
     {%- set sql -%}
         select
@@ -127,7 +128,7 @@
         {{ return({'id': '', 'applied_under': nil_id(), 'horizon': '1970-01-01 00:00:00.000', 'loads_until_horizon': 0}) }}
     {%- endif -%}
     {{ return({
-        'id': rows[0][0], 'applied_under': rows[0][1], 'rows': rows[0][2] | int,
+        'id': rows[0][0], 'applied_under': rows[0][1], 'table_rows': rows[0][2] | int,
         'identity_rule': rows[0][3] | int, 'parse': rows[0][4],
         'horizon': rows[0][5], 'loads_until_horizon': rows[0][6] | int,
     }) }}
