@@ -29,6 +29,7 @@ where load_id in {ids:Array(UUID)}
 settings lightweight_deletes_sync = 2
 """
 
+
 @dataclass(frozen=True)
 class Garbage:
     """What was removed, or would be removed without the dry run.

@@ -211,9 +211,7 @@ class _Loader:
         visible = ledger.visible_versions(self._warehouse, batch)
         fresh, settled = [], []
         for item in batch:
-            outcome = ledger.settled_by(
-                self._policy, item.etag, visible[item.path], self._force
-            )
+            outcome = ledger.settled_by(self._policy, item.etag, visible[item.path], self._force)
             if outcome:
                 settled.append(Outcome(item, outcome))
             else:

@@ -131,7 +131,10 @@ def reconcile(
     end_date: EndDate = None,
     load_missing: Annotated[
         bool,
-        typer.Option("--load-missing", help="Load what is missing, changed or incomplete; then compare again."),
+        typer.Option(
+            "--load-missing",
+            help="Load what is missing, changed or incomplete; then compare again.",
+        ),
     ] = False,
     policy: Policy = "append",
     as_json: AsJson = False,
@@ -177,9 +180,7 @@ def gc(
     ] = SAFE_AGE / 3600,
     even_running: Annotated[
         bool,
-        typer.Option(
-            "--even-running", help="Accept an age at which a load may still be running."
-        ),
+        typer.Option("--even-running", help="Accept an age at which a load may still be running."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     as_json: AsJson = False,

@@ -1,13 +1,14 @@
 """Connect to ClickHouse with clickhouse-connect: embedded in this process (chDB), or a server."""
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from loader.clickhouse import errors as clickhouse_errors
 from loader.clickhouse import safety
-from loader.clickhouse.embedded import claim, engine_config
+from loader.clickhouse.embedded import engine_config, open_when_free
 from loader.clickhouse.warehouse import Warehouse, identifiers, rows_in
 from loader.errors import LoaderError, PermanentError
 from loader.settings import Settings
@@ -154,8 +155,7 @@ def _open_embedded(settings: Settings, wait: float) -> Any:
     import clickhouse_connect
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
-    claim(settings.chdb_path, wait)
-    try:
+    def connect() -> Any:
         return clickhouse_connect.get_client(
             interface="chdb",
             path=settings.chdb_path,
@@ -163,9 +163,16 @@ def _open_embedded(settings: Settings, wait: float) -> Any:
             query_limit=0,
             settings=_SESSION,
         )
+
+    try:
+        return open_when_free(settings.chdb_path, wait, connect, _report_wait)
     except ClickHouseError as error:
         text = clickhouse_errors.first_sentence(str(error))
         raise PermanentError(f"{settings.chdb_path} cannot be opened: {text}") from None
+
+
+def _report_wait(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _connection_error(settings: Settings, error: Exception) -> LoaderError:

@@ -6,12 +6,21 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
+from typing import TypeVar
 
 from loader.clickhouse.schema import SQL
 from loader.errors import SettingsError, UnavailableError
 from loader.settings import Settings
+
+Client = TypeVar("Client")
+
+# How often opening may fail while no other process has the database open: each time one may have had
+# it for a moment.
+_LOST_RACES = 10
 
 
 def owner(path: Path) -> int | None:
@@ -40,34 +49,71 @@ def owner(path: Path) -> int | None:
     return None
 
 
-def claim(path: str, seconds: float) -> None:
-    """Create the folder of an embedded database if it is missing, and wait while another process
-    has the database open.
+def open_when_free(
+    path: str,
+    seconds: float,
+    connect: Callable[[], Client],
+    on_wait: Callable[[str], None] = lambda _: None,
+) -> Client:
+    """Open an embedded database, waiting while another process has it open.
 
     Args:
-        path: the folder of the database.
+        path: the folder of the database; created if it is missing.
         seconds: the longest wait.
+        connect: opens the database.
+        on_wait: called with a sentence that names the other process, after a second of waiting.
 
     Raises:
         SettingsError: the folder cannot be used.
         UnavailableError: another process still has the database open; the text names it.
+        Exception: what `connect` raised, if no other process is the cause.
     """
-    folder, give_up = Path(path), time.monotonic() + seconds
-    try:
+    folder, started, reported, failures = Path(path), time.monotonic(), False, 0
+    _make_usable(folder)
+    while True:
+        pid = _usable_owner(folder)
+        if pid is None:
+            try:
+                return connect()
+            except Exception:
+                # Another process may have opened it in between; what the engine then raises has
+                # no text.
+                pid = _usable_owner(folder)
+                failures += pid is None
+                if failures == _LOST_RACES:
+                    raise
+        waited = time.monotonic() - started
+        if pid is not None and waited >= seconds:
+            raise UnavailableError(
+                f"{path} is in use by another process ({pid or 'unknown'}); only one process "
+                f"at a time can open an embedded database (waited {seconds:g} s). Let that "
+                "process finish, or use XAPI_TARGET=server"
+            )
+        if pid is not None and waited >= 1 and not reported:
+            on_wait(f"waiting for {path}: process {pid or 'unknown'} has it open")
+            reported = True
+        time.sleep(0.2)
+
+
+def _make_usable(folder: Path) -> None:
+    with _folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError("no right to write there")
-        while (pid := owner(folder)) is not None:
-            if time.monotonic() >= give_up:
-                raise UnavailableError(
-                    f"{path} is in use by another process ({pid or 'unknown'}); only one process "
-                    f"at a time can open an embedded database (waited {seconds:g} s). Let that "
-                    "process finish, or use XAPI_TARGET=server"
-                )
-            time.sleep(0.2)
+
+
+def _usable_owner(folder: Path) -> int | None:
+    with _folder_errors(folder):
+        return owner(folder)
+
+
+@contextmanager
+def _folder_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise SettingsError(
-            f"XAPI_CHDB_PATH is {path!r}, which cannot be used: {error.strerror or error}; "
+            f"XAPI_CHDB_PATH is {str(folder)!r}, which cannot be used: {error.strerror or error}; "
             "accepted: a folder that this user can write to"
         ) from None
 

@@ -9,12 +9,15 @@ from dbt.adapters.clickhouse.connections import ClickHouseConnectionManager
 from dbt.adapters.clickhouse.credentials import ClickHouseCredentials
 from dbt.adapters.clickhouse.httpclient import ChHttpClient
 from dbt.adapters.clickhouse.impl import ClickHouseAdapter
+from dbt.adapters.events.logging import AdapterLogger
 from dbt.adapters.exceptions import FailedToConnectError
 from dbt_common.exceptions import DbtDatabaseError
 
-from loader.clickhouse.embedded import claim
+from loader.clickhouse.embedded import open_when_free
 from loader.errors import LoaderError
 from loader.settings import below, home_folder
+
+_logger = AdapterLogger("chdb")
 
 
 @dataclass
@@ -57,9 +60,13 @@ class ChdbClient(ChHttpClient):
         self._conn_settings.pop("session_id", None)  # each chDB connection is a session
         path = credentials.chdb_path
         try:
-            claim(path, credentials.chdb_wait)
-            return clickhouse_connect.get_client(
-                interface="chdb", path=path, query_limit=0, settings=self._conn_settings
+            return open_when_free(
+                path,
+                credentials.chdb_wait,
+                lambda: clickhouse_connect.get_client(
+                    interface="chdb", path=path, query_limit=0, settings=self._conn_settings
+                ),
+                _logger.info,
             )
         except LoaderError as error:
             raise FailedToConnectError(str(error)) from None
