@@ -56,7 +56,7 @@ def claim(path: str, seconds: float) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError("no right to write there")
+            raise PermissionError("no permission to write to it")
         while (pid := owner(folder)) is not None:
             if time.monotonic() >= give_up:
                 raise UnavailableError(
@@ -66,8 +66,9 @@ def claim(path: str, seconds: float) -> None:
                 )
             time.sleep(0.2)
     except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror or error
         raise SettingsError(
-            f"XAPI_CHDB_PATH is {path!r}, which cannot be used: {error.strerror or error}; "
+            f"XAPI_CHDB_PATH is {path!r}, which cannot be used: {reason}; "
             "accepted: a folder that this user can write to"
         ) from None
 
