@@ -49,7 +49,7 @@ class Rule:
 _CUT = "a limit cuts the answer short without an error"
 
 # Most were seen to change a load, its check, gc or a dbt run on the real engine; the rest are
-# refused because an engine of another version may obey them (docs/decisions/0012).
+# refused because an engine of another version may obey them (docs/decisions.md).
 # Under the names that constraints stand by in system.settings, not under aliases.
 RULES = (
     *(
