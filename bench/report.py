@@ -27,28 +27,29 @@ _HEAD = (
 )
 _INTRODUCTION = """# Benchmarks
 
-`make bench` compares the pipeline with what people use instead and writes this page and
-`results.json`. Each figure has its reference from the same run beside it; where something was
-timed several times, both took turns and the median counts. Times depend on the machine, ratios
-less so; rows, requests, parts and bytes are exact. [tunings.md](tunings.md) has what was tried.
+`make bench` measures the pipeline beside what people use instead and writes this page and
+`results.json`. Each figure stands beside its reference from the same run; where a piece was timed
+several times, the runs of both took turns and the middle one counts. Times depend on the machine;
+ratios less so; rows, requests, parts and bytes are exact.
 
 - `python -m bench.run --size small|default|large`; `--only NAME` for one measurement, `--set
   NAME=NUMBER` for another volume (`bench/sizes.py`), `--json` for programs.
 - The bucket is a folder served by nginx on 127.0.0.1: no latency, so the engine is what is timed.
 - Statements are made by SQL in the shapes Torus writes, 1.2 KB each: video 58 %, part attempts
   20 %, activity attempts 10 %, page views 8 %, page attempts 4 %.
-- Large and tiny objects are loaded by the loader, as after a notification; the transform is
-  `dbt run` as a process. Its start-up is a run with nothing to do, subtracted where a row says so.
-- A ceiling is the ratio that would remain if everything but the engine's bare work took no time:
-  the same lines read, parsed or inserted by one plain statement each, one after the other, without
-  ledger, ids, types, exactly-once or other families (`bench/bare.py`), in the same run. It varies
-  from run to run as times do. A target above it cannot be met unless reading and writing overlap.
+- The load of large and tiny objects goes through the loader as when the Lambda is told of them;
+  the transform is `dbt run` as a process. Its start-up is a run with nothing to do, subtracted
+  where a row says so.
+- A ceiling is the ratio that would remain if all but the engine's bare work took no time: the same
+  lines read, parsed or inserted by one plain statement each, one after the other, without ledger,
+  ids, types, exactly-once or other families (`bench/bare.py`), in the same run. It varies from run
+  to run as times do. A target above it is out of reach unless reading and writing overlap.
 """
 
-# What is known of a missed target, shown where one is missed; more in bench/tunings.md.
+# What is known of a missed target, shown where one is missed; more in docs/decisions.md.
 _MISSED = {
-    "load": "Beside the bare INSERT there are four statements that query versions, check the "
-    "lines and commit. Other codecs, block sizes and thread counts were tried and gained nothing "
+    "load": "Beside the bare INSERT there are four statements that ask for versions, check the "
+    "lines and commit. Other codecs, block sizes and thread counts were tried and gain nothing "
     "more.",
     "transform": "Beside the bare work, each line gets its event id (a 128-bit hash of 45 "
     "members), its family, its reason if it is rejected, and types in 40 columns that arrive as "
@@ -56,8 +57,8 @@ _MISSED = {
     "store, which makes the other families, rejects and rebuilds cheap, is written on the way.",
     "end_to_end": "The Python function here is lighter than ours: it keeps video statements only, "
     "checks nothing, and has neither ledger nor raw lines nor the other families. It is one "
-    "thread with no latency to S3; with 20 ms to S3 a function that requests one object after the "
-    "other reads at most 50 a second, the pipeline 560 (bench/tunings.md).",
+    "thread with no latency to S3; with 20 ms to S3 a function that asks for one object after the "
+    "other reads at most 50 a second, the pipeline 560 (docs/decisions.md).",
     "section_queries": "The layout ordered by hash reads the whole month or table, ours one or two "
     "granules of 8,192 rows a month: the ratio grows with the rows: about 20 at two million, "
     "69 to 102 at ten.",
