@@ -1,4 +1,4 @@
-# Every target does its own set-up. `make demo` shows the pipeline, `make test` proves it.
+# Every target installs what it needs. `make demo` shows the pipeline, `make test` tests it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,21 +11,21 @@ ENGINES := 25.8 26.1 26.3 26.5 26.7
 demo: $(READY)
 	$(BIN)/xapi-elt demo
 
-# Two files at a time: each worker is a process with its own database and its own S3.
+# Two files at a time; each worker is a process with its own database and S3.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		--ignore tests/e2e --ignore tests/engines $(PYTEST_ARGS)
 
-# The real template and the real zip, deployed into a local stand-in for AWS.
+# Deploys the real template and the real zip into a local stand-in for AWS.
 e2e: $(READY) $(STAND_IN)
 	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
-# The same events on older engines as on the newest: each is installed with a Python of its own.
-# The faults beside one of them: XAPI_TEST_ENGINE=25.8 make chaos CHAOS_ARGS="--only server".
+# Checks that older engines give the same events as the newest; each has its own virtual environment.
+# To run the faults on one of them: XAPI_TEST_ENGINE=25.8 make chaos CHAOS_ARGS="--only server".
 engines: $(READY) $(ENGINES:%=.venv-engines/%/.ready)
 	$(BIN)/python -m pytest tests/engines $(PYTEST_ARGS)
 
-# The pipeline measured beside what people use instead: bench/README.md, bench/results.json.
+# Compares the pipeline with common alternatives: writes bench/README.md and bench/results.json.
 bench: $(READY) $(STAND_IN)
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { test "$$(id -u)" = 0 && \
 		apt-get update --quiet --quiet && \
@@ -34,27 +34,32 @@ bench: $(READY) $(STAND_IN)
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt
 	$(BIN)/python -m bench.run $(BENCH_ARGS)
 
-# The long run of what `make test` does in small: everything fails at random moments, and nothing
-# may be lost or doubled. Options: CHAOS_ARGS="--seed 7 --runs 100 --only load".
+# The long version of the fault tests of `make test`: components fail at random moments, and no line
+# may be lost or duplicated. Options: CHAOS_ARGS="--seed 7 --runs 100 --only load".
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos.run $(CHAOS_ARGS)
 	XAPI_CHAOS=1 $(BIN)/python -m pytest tests/chaos/test_kill_backfill.py tests/chaos/test_fuzz.py $(PYTEST_ARGS)
 
-# Copies of the project without one protection each: the faults must find it missing.
+# Removes one protection at a time from a copy of the project; the fault tests must notice.
 mutations: $(READY)
 	$(BIN)/python -m tests.chaos.mutations $(CHAOS_ARGS)
 
 install: $(READY)
 
-# The project itself is installed as links, so that dbt finds the adapter and edits count at once.
+# The project itself is installed in editable mode, so that dbt finds the adapter and changes to the
+# code take effect at once.
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	@echo "Installing once into $(VENV): about 1.6 GB on disk, a few minutes."
+	@echo "1/3 Creating the virtual environment"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "2/3 Installing ClickHouse (chDB), dbt and other packages: requirements.lock"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@echo "3/3 Installing this project"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--config-settings editable_mode=compat --editable .
-	touch $@
+	@touch $@
 
-# The SQL is linted as dbt renders it, which opens a database: one of its own.
+# sqlfluff lints the SQL that dbt renders, for which dbt opens a database: a separate one.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,15 +67,17 @@ lint: $(READY)
 	XAPI_CHDB_PATH=build/lint $(BIN)/sqlfluff lint dbt_project/models dbt_project/data_tests
 
 $(STAND_IN): Makefile
+	@echo "Installing the stand-in for AWS into .venv-ministack"
 	$(PYTHON) -m venv .venv-ministack
 	.venv-ministack/bin/pip install --quiet --disable-pip-version-check \
 		ministack==1.5.33 boto3==1.43.106 awslambdaric==4.2.2
 	touch $@
 
-# Releases of ClickHouse by the release of chDB that has them in it.
+# Releases of ClickHouse, and the release of chDB that contains each.
 .venv-engines/25.8/.ready: CHDB := chdb==4.0.2
 .venv-engines/%/.ready: CHDB = chdb==4.4.0 chdb-core==$*.0
 .venv-engines/%/.ready: Makefile requirements.lock
+	@echo "Installing ClickHouse $* into $(@D)"
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock \
 		clickhouse-connect pandas pyarrow

@@ -1,1 +1,1 @@
-"""What the pipeline costs, measured beside what people use instead: `make bench`."""
+"""Benchmarks that compare the pipeline with common alternatives: `make bench`."""

@@ -1,15 +1,15 @@
-"""The engine's bare work: reading, storing, parsing and inserting, without anything around it.
+"""The engine's bare work: plain statements that only read, store, parse or insert.
 
-References of some measurements; and, added up, ceilings: the ratio if all but this work took no
-time.
+They are the references of some measurements. Their sum gives the ceilings: the ratio if everything
+but this work took no time.
 """
 
 import re
 from typing import Any
 
 from bench.engine import Database
+from loader.batches import pieces
 from loader.clickhouse.connect import Warehouse
-from loader.load import pieces
 from loader.objects import S3Object, pattern
 from loader.sources import THREADS
 
@@ -27,7 +27,7 @@ settings
     use_hive_partitioning = 0, remote_filesystem_read_prefetch = 0, max_threads = {THREADS}
 """
 
-# As the pipeline inserts (macro insert_settings); with ClickHouse's own, twice as long.
+# The pipeline's settings (macro insert_settings). ClickHouse's defaults take twice as long.
 _AS_DBT = """
     optimize_on_insert = 0,
     preferred_block_size_bytes = 8388608,
@@ -35,7 +35,7 @@ _AS_DBT = """
     short_circuit_function_evaluation = 'disable'
 """
 
-# Where a Redirected warehouse writes: a table without storage, and one without order.
+# Tables that a Redirected warehouse writes to: one without storage, one without sorting key.
 NOTHING, HEAP = "nothing", "heap"
 _ENGINES = {NOTHING: "Null", HEAP: "MergeTree order by tuple()"}
 
@@ -59,19 +59,19 @@ class Redirected:
         return self._warehouse.query(sql, **values)
 
     def drop(self) -> None:
-        """Drop the table, so that its parts do not merge beside what is measured next."""
+        """Drop the table, so that merges of its parts do not disturb the next measurement."""
         self._warehouse.command(f"drop table xapi_raw.{self._table} sync")
 
 
 def read(warehouse: Warehouse, objects: list[S3Object]) -> None:
-    """Read objects, and keep nothing."""
+    """Read objects without storing their lines."""
     _create(warehouse, NOTHING)
     for batch in pieces(objects):
         warehouse.command(READ, pattern=pattern(batch), paths=[item.path for item in batch])
 
 
 def parse(warehouse: Warehouse, database: Database) -> None:
-    """Parse all raw lines with the one JSONExtract of the staging view, and keep nothing."""
+    """Parse all raw lines with the JSONExtract of the staging view, without storing the result."""
     expression = _expression(database)
     warehouse.command(
         "create table if not exists xapi_raw.parsed engine = Null as "
@@ -83,7 +83,7 @@ def parse(warehouse: Warehouse, database: Database) -> None:
 
 
 def stage(warehouse: Warehouse) -> None:
-    """All that the staging view makes of the raw lines (ids, families, types), and keep nothing."""
+    """Compute the staging view of all raw lines (ids, families, types), without storing it."""
     warehouse.command(
         "create table if not exists xapi_raw.staged engine = Null as "
         "select * from xapi.stg_xapi__statements where 0"
@@ -94,7 +94,7 @@ def stage(warehouse: Warehouse) -> None:
 
 
 def insert_events(warehouse: Warehouse) -> None:
-    """Insert the rows of `video_events`, which lie in order there, into a table like it."""
+    """Insert the rows of `video_events`, already sorted, into a table like it."""
     warehouse.command("create table xapi.same_events as xapi.video_events")
     warehouse.command(
         f"insert into xapi.same_events select * from xapi.video_events settings {_AS_DBT}"

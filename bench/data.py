@@ -1,4 +1,4 @@
-"""The objects that the measurements share; made once, kept between runs."""
+"""The objects that several measurements use; they are created once and kept between runs."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from loader.objects import S3Object
 
 
 def buckets(size: Size) -> tuple[str, ...]:
-    """Buckets of the measurements: one for each set of objects."""
+    """The buckets of the measurements, one for each set of objects."""
     return (
         f"large-{size.large_objects}-{size.lines_per_large}",
         f"tiny-{size.tiny_objects}",
@@ -19,14 +19,14 @@ def buckets(size: Size) -> tuple[str, ...]:
 
 
 def large(site: Site) -> list[S3Object]:
-    """Large objects: mixed lines of 300 sections and 12 months, in order of time."""
+    """Large objects: mixed lines of 300 sections and 12 months, sorted by time."""
     size = site.size
     lines = Lines(0, size.large_objects * size.lines_per_large)
     return lake.write_large(site.lake.root, buckets(size)[0], lines, size.large_objects)
 
 
 def tiny(site: Site) -> list[S3Object]:
-    """Tiny objects: 20 lines of one section and category each, of four weeks."""
+    """Tiny objects: each has 20 lines of one section and category; four weeks in total."""
     count = 20 * site.size.tiny_objects
     start = datetime(2026, 1, 1, tzinfo=UTC)
     lines = Lines(50_000_000, count, sections=100, start=start, days=28, per_object=20)

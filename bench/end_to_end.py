@@ -1,4 +1,4 @@
-"""From S3 to `video_events`: load and dbt, against a Lambda that transforms in Python."""
+"""From S3 to `video_events`: load and dbt, compared with a Lambda that transforms in Python."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ PARSERS = {"the standard library": json.loads, "orjson": orjson.loads}
 
 
 def measure(site: Site) -> list[Row]:
-    """Large objects, then tiny ones."""
+    """Measure large objects, then tiny ones."""
     database = empty_database(site, "end-to-end")
     database.keep()
     large = data.large(site)[: site.size.loaded_large]
@@ -111,7 +111,7 @@ def _compare(
 def _python(
     site: Site, database: Database, loads: Callable[[bytes], Any], sample: list[S3Object]
 ) -> Time:
-    """Time the reference on the sample, into an empty table like ours."""
+    """Time the reference on the sample; it inserts into an empty table like `video_events`."""
     with (
         database.open() as (warehouse, _),
         closing(clickhouse_connect.get_client(interface="chdb", path=str(database.path))) as client,

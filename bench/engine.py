@@ -1,4 +1,4 @@
-"""The engine under measurement: its database, the loader and dbt on it, and the clocks."""
+"""The measured engine: its database, the loader and dbt on it, and timing."""
 
 import os
 import shutil
@@ -24,14 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Site:
-    """What a measurement gets.
+    """The inputs of a measurement.
 
     Attributes:
-        size: how much of everything.
-        folder: for its files; they last between runs.
+        size: the volumes.
+        folder: for its files, which are kept between runs.
         lake: the public bucket.
-        prices: of the Lambda calculation.
-        say: tells of progress.
+        prices: for the calculation of the Lambda's cost.
     """
 
     size: Size
@@ -40,18 +39,18 @@ class Site:
     prices: dict[str, Any]
 
     def say(self, text: str) -> None:
-        """Tell of progress."""
+        """Print progress."""
         print(f"    {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class Time:
-    """What a piece of work took.
+    """The time that a piece of work took.
 
     Attributes:
-        wall: seconds on the clock.
-        cpu: seconds of processor.
-        peak: largest resident memory in bytes, of a process.
+        wall: elapsed seconds.
+        cpu: seconds of CPU time.
+        peak: largest resident memory in bytes, if it was a process.
     """
 
     wall: float
@@ -60,19 +59,27 @@ class Time:
 
 
 def middle(times: list[Time]) -> Time:
-    """The run with the middle time."""
+    """The run with the median elapsed time."""
     return sorted(times, key=lambda one: one.wall)[len(times) // 2]
 
 
 def timed(work: Callable[[], Any]) -> Time:
-    """Do something in this process, and time it."""
+    """Time a call in this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return Time(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def interleaved(times: int, *works: Callable[[], Time]) -> list[Time]:
-    """Each work several times, in turn; the middle time of each."""
+    """Run several pieces of work in turn, each several times.
+
+    Args:
+        times: number of runs of each.
+        works: the pieces of work; each returns its time.
+
+    Returns:
+        The median run of each.
+    """
     runs = [[work() for work in works] for _ in range(times)]
     return [middle(list(column)) for column in zip(*runs, strict=True)]
 
@@ -81,10 +88,11 @@ def run_process(*command: str, **more: str) -> Time:
     """Run a command from the root of the project, and time it.
 
     Args:
-        more: environment variables besides.
+        command: the command and its arguments.
+        more: additional environment variables.
 
     Raises:
-        RuntimeError: it failed; says what it printed.
+        RuntimeError: it failed; the text has its output.
     """
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -105,7 +113,7 @@ def run_process(*command: str, **more: str) -> Time:
 
 
 class Database:
-    """An embedded database in a folder; one process at a time has it open."""
+    """An embedded database in a folder; only one process at a time can open it."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -120,7 +128,7 @@ class Database:
             yield warehouse, settings
 
     def dbt(self, *arguments: str) -> Time:
-        """Run dbt on it, as a person would."""
+        """Run dbt on it, as a separate process."""
         return run_process(
             str(Path(sys.executable).with_name("dbt")),
             *arguments,
@@ -131,22 +139,22 @@ class Database:
         )
 
     def compiled(self, model: str) -> str:
-        """The SQL of a model, as dbt compiled it."""
+        """The compiled SQL of a model."""
         return next((self.folder / "target" / "compiled").rglob(f"{model}.sql")).read_text()
 
     def remove(self) -> None:
-        """Start anew."""
+        """Delete it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def keep(self) -> None:
-        """Remember how it is now."""
+        """Save a copy of its current state."""
         kept = self.folder.with_name(f"{self.folder.name}-kept")
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(self.folder, kept, symlinks=True)
 
     def restore(self) -> None:
-        """Make it what it was. In its old place, because dbt parses the project anew when the
-        profile names another."""
+        """Restore the saved copy. It keeps its path, because dbt parses the project again if the
+        profile has another path."""
         self.remove()
         shutil.copytree(
             self.folder.with_name(f"{self.folder.name}-kept"), self.folder, symlinks=True
@@ -154,42 +162,42 @@ class Database:
 
 
 def empty_database(site: Site, name: str) -> Database:
-    """A new database with all tables, and nothing in them."""
-    made = Database(site.folder / name)
-    made.remove()
-    with made.open():
+    """Create a database with all tables, which are empty."""
+    database = Database(site.folder / name)
+    database.remove()
+    with database.open():
         pass
-    made.dbt("run")
-    return made
+    database.dbt("run")
+    return database
 
 
 def load_objects(warehouse: Warehouse, settings: Settings, objects: list[S3Object]) -> int:
-    """Load objects as the Lambda does when it is told of them; their lines.
+    """Load objects as the Lambda does for a notification; return their number of lines.
 
     Raises:
-        RuntimeError: one was not committed.
+        RuntimeError: an object was not committed.
     """
     outcomes = [outcome for batch in load(warehouse, settings, objects) for outcome in batch]
-    failed = [outcome for outcome in outcomes if outcome.outcome != "committed"]
+    failed = [outcome for outcome in outcomes if not outcome.is_committed]
     if failed or len(outcomes) != len(objects):
         raise RuntimeError(f"{len(failed)} of {len(objects)} objects failed: {failed[:1]}")
     return sum(outcome.rows for outcome in outcomes)
 
 
 def number(warehouse: Warehouse, sql: str) -> Any:
-    """The one value of a select."""
+    """The single value that a select returns."""
     return next(iter(warehouse.query(sql)[0].values()))
 
 
 def prepare_environment(lake: Lake, buckets: Iterable[str]) -> None:
-    """Settings of the person who runs this must not decide what it shows."""
+    """Remove the user's settings from the environment, which must not affect the results."""
     for name in list(os.environ):
         if name.startswith(("XAPI_", "CLICKHOUSE_", "AWS_", "S3_XAPI_")):
             del os.environ[name]
     os.environ |= {
         "AWS_ENDPOINT_URL_S3": lake.endpoint,
         "XAPI_ALLOWED_BUCKETS": ",".join(buckets),
-        # The bucket is public: no credentials are looked for.
+        # The bucket is public, so boto3 must not search for credentials.
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -1,4 +1,4 @@
-"""A history of loads to put increments onto: lines and ledger by SQL, tables by dbt itself."""
+"""Create a history of loads, to add increments to: lines and ledger by SQL, tables by dbt."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -29,11 +29,12 @@ _LOAD = "reinterpretAsUUID(toUInt128(sipHash64(intDiv(number, 10000))))"
 
 
 def fill(warehouse: Warehouse, rows: int, bucket: str = "history") -> None:
-    """Put committed loads of 500 objects of 20 lines into raw and the ledger.
+    """Insert committed loads, each of 500 objects of 20 lines, into raw and the ledger.
 
     Args:
-        rows: lines; a multiple of 10,000.
-        bucket: that the objects are said to come from.
+        warehouse: the ClickHouse to fill.
+        rows: number of lines; a multiple of 10,000.
+        bucket: bucket of the objects in the ledger.
     """
     for first in range(0, rows, 250_000):
         count = min(250_000, rows - first)
@@ -59,8 +60,13 @@ def fill(warehouse: Warehouse, rows: int, bucket: str = "history") -> None:
 
 
 def history(site: Site, rows: int) -> Database:
-    """A database with that many lines, applied to `video_events`. Kept between runs for as long
-    as the models are the same."""
+    """Create a database with a history that is applied to `video_events`. It is kept between runs
+    while the models do not change.
+
+    Args:
+        site: where it is.
+        rows: number of lines.
+    """
     name = f"history-{rows}"
     mark = site.folder / f"{name}-kept" / "models"
     database = Database(site.folder / name)
@@ -74,7 +80,7 @@ def history(site: Site, rows: int) -> Database:
     database.dbt("run", "--select", "video_events")
     site.say(f"history: {rows:,} lines applied")
     with database.open() as (warehouse, _):
-        # A history is at rest: what merges of it cost is not part of an increment.
+        # Merge everything now, so that merges of the history do not count for an increment.
         for table in _TABLES:
             warehouse.command(f"optimize table {table} final")
     (database.folder / "models").write_text(_models())
@@ -83,7 +89,7 @@ def history(site: Site, rows: int) -> Database:
 
 
 def _models() -> str:
-    """The state of what decides what a history looks like."""
+    """A digest of the files that determine a history's content."""
     digest = hashlib.sha256()
     for folder in ("macros", "dbt_project/models", "loader/clickhouse/sql", "bench"):
         for path in sorted((ROOT / folder).rglob("*.*")):

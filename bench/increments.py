@@ -1,4 +1,4 @@
-"""Increments: 10,000 new statements onto a long history, against a short one."""
+"""Increments: add 10,000 statements to a long history, compared with a short one."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ VIDEO = ("--select", "video_events")
 
 
 def measure(site: Site) -> list[Row]:
-    """The same increments onto both; then what an empty run reads."""
+    """Measure the same increments on both histories, then the rows that an empty run reads."""
     histories = [history(site, rows) for rows in (SHORT, site.size.history)]
     batches = iter(range(100))
     numbers = [[next(batches) for _ in range(site.size.repeats)]] * 2
@@ -51,7 +51,7 @@ def measure(site: Site) -> list[Row]:
     for database in histories:
         database.remove()
     alone, alone_short = long.wall - long_idle.wall, short.wall - short_idle.wall
-    # Differences of times of seconds: on a busy machine nothing is left of them.
+    # Small differences between seconds: on a busy machine they are only noise.
     is_clear = min(alone, alone_short) > 0.2
     title = f"{NEW:,} statements onto {site.size.history:,} rows against {SHORT:,}"
     return [
@@ -91,9 +91,8 @@ def measure(site: Site) -> list[Row]:
 def rows_read(database: Database, *selection: str) -> dict[str, int]:
     """Rows that the statements of a dbt run read: of raw lines, to fill `video_events`, and in all.
 
-    dbt speaks HTTP to an engine in this process here, which counts them. A statement that names
-    the raw lines looks their objects up in the ledger, too; lines are read by granules of a
-    megabyte.
+    dbt uses an engine in this process over HTTP, which counts the rows. Statements on raw lines
+    also read the ledger; lines are read in granules of a megabyte.
     """
     with ClickHouseHttp(database.path) as server:
         run_process(
@@ -108,7 +107,7 @@ def rows_read(database: Database, *selection: str) -> dict[str, int]:
             CLICKHOUSE_PORT=str(server.port),
         )
         reads = server.reads
-    # Of what is described, columns count as rows.
+    # Statements that describe tables are left out: their rows are columns.
     described = ("describe table", "system.columns")
     sent = [(sql, rows) for sql, rows in reads if not any(word in sql for word in described)]
     raw = [rows for sql, rows in sent if "stg_xapi__statements" in sql or ".`statements`" in sql]

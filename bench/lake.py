@@ -62,7 +62,11 @@ class Lake:
     log: Path
 
     def requests(self, since: int = 0) -> Counter[str]:
-        """Requests by method, from a place in the log on; LIST is a GET without a key."""
+        """Count requests by method; a GET without a key counts as LIST.
+
+        Args:
+            since: position in the log to start from (see `log_end`).
+        """
         with self.log.open() as log:
             log.seek(since)
             parts = [line.split() for line in log]
@@ -70,7 +74,7 @@ class Lake:
         return Counter(method if "/" in path else "LIST" for method, path in keys)
 
     def log_end(self) -> int:
-        """The place in the log to count from."""
+        """The current end of the log, for `requests`."""
         return self.log.stat().st_size
 
 
@@ -79,15 +83,15 @@ def serve(root: Path, folder: Path) -> Iterator[Lake]:
     """Serve a folder on 127.0.0.1 until the end of the `with` or of this process.
 
     Args:
-        root: what to serve.
-        folder: where nginx writes its files.
+        root: the folder to serve.
+        folder: for nginx's own files.
 
     Raises:
         RuntimeError: nginx is not installed, or does not start.
     """
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if not program:
-        raise RuntimeError("nginx is not installed; as root: apt-get install nginx-light")
+        raise RuntimeError("nginx is not installed; run as root: apt-get install nginx-light")
     root, folder = root.resolve(), folder.resolve()
     root.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +103,7 @@ def serve(root: Path, folder: Path) -> Iterator[Lake]:
     configuration = folder / "nginx.conf"
     configuration.write_text(
         _CONFIGURATION.format(
-            # As root its workers would be another user, who may not see the folder.
+            # If root starts nginx, its workers run as another user, who may not read the folder.
             user="user root;" if os.getuid() == 0 else "",
             folder=folder,
             root=root,
@@ -117,7 +121,7 @@ def serve(root: Path, folder: Path) -> Iterator[Lake]:
 
 
 def _end_with_parent() -> None:
-    """In the child: be told to end when the parent dies (PR_SET_PDEATHSIG)."""
+    """Runs in the child: the kernel sends it SIGTERM when the parent ends (PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
@@ -131,21 +135,21 @@ def _wait(nginx: subprocess.Popen, url: str, errors: Path) -> None:
             if nginx.poll() is not None:
                 raise RuntimeError(f"nginx ended: {errors.read_text()[-500:]}") from None
             time.sleep(0.1)
-    raise RuntimeError("nginx did not answer in 10 seconds")
+    raise RuntimeError("nginx did not respond within 10 seconds")
 
 
 def key_of(section: int, category: str, at: datetime, number: int, suffix: str = ".jsonl") -> str:
-    """A key as Torus writes it."""
+    """A key in Torus's format."""
     stamp = at.isoformat(timespec="microseconds")[:26].replace(":", "-")
     digest = md5(f"{section}/{category}/{number}".encode()).hexdigest().upper()
     return f"section/{section}/{category}/{stamp}Z_{digest}{suffix}"
 
 
 def write_large(root: Path, bucket: str, lines: Lines, objects: int) -> list[S3Object]:
-    """Write objects of many mixed lines, in order of time; those that are there stay.
+    """Write objects of many mixed lines, sorted by time; existing ones are kept.
 
     Returns:
-        The objects, as a notification would name them.
+        The objects, as in a notification.
     """
     keys = [
         key_of(FIRST_SECTION, "video", _end(lines.part(number, objects)), number)
@@ -160,10 +164,10 @@ def write_large(root: Path, bucket: str, lines: Lines, objects: int) -> list[S3O
 
 
 def write_tiny(root: Path, bucket: str, lines: Lines) -> list[S3Object]:
-    """Write an object of each block of lines, in 3 folders of each section.
+    """Write each block of lines as an object, into three folders per section.
 
     Returns:
-        The objects, as a notification would name them.
+        The objects, as in a notification.
     """
     objects = lines.count // lines.per_object
     keys = []
@@ -183,7 +187,7 @@ def write_tiny(root: Path, bucket: str, lines: Lines) -> list[S3Object]:
 
 
 def _object(root: Path, bucket: str, key: str) -> S3Object:
-    """An object with the version that nginx gives it."""
+    """Describe an object, with the ETag that nginx sends."""
     status = (root / bucket / key).stat()
     etag = f"{int(status.st_mtime):x}-{status.st_size:x}"
     modified = datetime.fromtimestamp(int(status.st_mtime), tz=UTC)
@@ -191,21 +195,21 @@ def _object(root: Path, bucket: str, key: str) -> S3Object:
 
 
 def _end(lines: Lines) -> datetime:
-    """When the last of them was uploaded."""
+    """The upload time of lines: shortly after the last one."""
     end = lines.start.timestamp() + 86400 * lines.days
     return datetime.fromtimestamp(end, tz=UTC) + timedelta(seconds=3)
 
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: what is there counts as written.
+    # Written in one step, because an existing file counts as complete.
     path.with_suffix(".part").write_bytes(content)
     os.replace(path.with_suffix(".part"), path)
 
 
 @contextmanager
 def _generator():
-    """What answers a select of lines with their bytes."""
+    """Yield a function that generates lines and returns their bytes."""
     import chdb
 
     engine = chdb.connect(":memory:")

@@ -22,14 +22,14 @@ from loader.settings import Settings
 from tests.e2e.runtime_api import PYTHON, Function, bare
 from tests.helpers.clickhouse_http import ClickHouseHttp
 
-# Objects of an invocation and memory of the function: what the template has.
+# Objects of an invocation and memory of the function, as in the template.
 BATCH = 100
 WARM = 5
 MEMORY_GB = 256 / 1024
 
 
 def measure(site: Site) -> list[Row]:
-    """Times of the real zip under the real runtime client, with an engine behind HTTP."""
+    """Time the real zip with AWS's runtime client, on an engine behind HTTP."""
     batches = _batches(data.tiny(site))
     with tempfile.TemporaryDirectory() as folder:
         package = _builder().build(output=Path(folder) / "function.zip")
@@ -86,12 +86,12 @@ def measure(site: Site) -> list[Row]:
 
 
 def _cost(prices: dict[str, Any], seconds: float, s3_requests: float) -> Row:
-    """Dollars for a million objects of which each invocation gets a batch."""
+    """The cost in dollars of a million objects, if each invocation loads a full batch."""
     invocations = 1_000_000 / BATCH
     parts = {
         "Lambda requests": invocations / 1e6 * prices["Lambda, a million requests"],
         "Lambda time": invocations * seconds * MEMORY_GB * prices["Lambda, a GB-second"],
-        # One for each object that S3 sends; ten messages to a request that receives or deletes.
+        # One request to send each message; requests to receive or delete have ten messages.
         "SQS": 1.2 * prices["SQS, a million requests"],
         "S3 reads": s3_requests * prices["S3, a million GET or HEAD requests"],
     }
@@ -117,7 +117,7 @@ def _batches(objects: list[S3Object]) -> Iterator[list[S3Object]]:
 
 
 def _message(item: S3Object) -> dict[str, str]:
-    """An S3 notification of one object, as SQS hands it over."""
+    """A message of SQS with the S3 notification of one object."""
     record = {
         "eventSource": "aws:s3",
         "eventName": "ObjectCreated:Put",
@@ -136,10 +136,10 @@ def _message(item: S3Object) -> dict[str, str]:
 
 
 def _builder() -> ModuleType:
-    """lambda/make_zip.py, whose folder is a keyword of Python."""
+    """Import lambda/make_zip.py, whose folder's name is a keyword of Python."""
     spec = importlib.util.spec_from_file_location("build_zip", ROOT / "lambda" / "build.py")
     module = importlib.util.module_from_spec(spec)
-    # Its dataclasses look for their module.
+    # Its dataclasses need their module in sys.modules.
     sys.modules["build_zip"] = module
     spec.loader.exec_module(module)
     return module

@@ -1,4 +1,4 @@
-"""Loading: S3 to committed raw, against the same read without storing, and one by one."""
+"""Loading: S3 to committed raw, compared with only reading, and with one INSERT per object."""
 
 from uuid import UUID, uuid4
 
@@ -10,7 +10,7 @@ from loader.sources import S3Source
 
 
 def measure(site: Site) -> list[Row]:
-    """Large objects, then tiny ones."""
+    """Measure large objects, then tiny ones."""
     return [*_large(site), *_tiny(site)]
 
 
@@ -124,7 +124,7 @@ def _empty(warehouse: Warehouse) -> None:
 
 
 def _stored(warehouse: Warehouse) -> dict[str, int]:
-    """What raw holds, and the parts that its inserts wrote."""
+    """Count the lines and loads in raw, and the parts that the inserts wrote."""
     return warehouse.query(
         """
         select

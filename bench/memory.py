@@ -19,7 +19,7 @@ LIMIT = 2 * 1024**3
 
 
 def measure(site: Site) -> list[Row]:
-    """Both volumes, several times in turn: how much merges add while they run varies."""
+    """Measure both volumes several times in turn, because memory for merges varies."""
     runs = [[_peaks(site, place) for place in range(2)] for _ in range(site.size.memory_runs)]
     found = []
     for what in ("load", "transform"):
@@ -64,15 +64,15 @@ def _peaks(site: Site, place: int) -> dict[str, int]:
 
 
 def _load(database: Database, objects: list) -> int:
-    """Load in this new process, and say the most memory it had."""
+    """Load in this new process; return its peak memory in bytes."""
     with database.open() as (warehouse, settings):
         load_objects(warehouse, settings, objects)
     return _high_water("self")
 
 
 def _dbt(database: Database) -> int:
-    """The most memory that `dbt run` of all families had. It is asked while it runs: what the
-    kernel says of an ended child counts in the memory of the process that started it."""
+    """Run `dbt run` of all families; return its peak memory in bytes. It is read while dbt runs,
+    because the kernel's figure for an ended child includes the memory of its parent."""
     command = [
         str(Path(sys.executable).with_name("dbt")),
         *("run", "--select", "marts.events", "--no-use-colors"),
@@ -83,7 +83,7 @@ def _dbt(database: Database) -> int:
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:
-        # TypeError: it has ended and has no memory any more.
+        # TypeError: the process has ended, so its memory is not listed any more.
         with suppress(OSError, TypeError):
             peak = max(peak, _high_water(str(process.pid)))
         time.sleep(0.05)
@@ -93,6 +93,6 @@ def _dbt(database: Database) -> int:
 
 
 def _high_water(process: str) -> int:
-    """VmHWM in bytes."""
+    """The peak memory (VmHWM) of a process in bytes."""
     text = Path(f"/proc/{process}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) * 1024

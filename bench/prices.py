@@ -1,8 +1,8 @@
-"""Prices of the calculation of the Lambda's cost."""
+"""Prices for the calculation of the Lambda's cost."""
 
 from typing import Any
 
-# US dollars. Other ones: --prices FILE with the same members.
+# In US dollars. For other prices: --prices FILE, with the same members.
 PRICES: dict[str, Any] = {
     "source": "AWS price lists of Lambda (arm64), SQS (standard) and S3 (standard), us-east-1",
     "date": "2025",

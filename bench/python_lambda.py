@@ -1,9 +1,9 @@
 """The reference of the end-to-end measurement: a Lambda that transforms in Python.
 
-As people write it: get the object, `json.loads` each line, make a typed row of each video
-statement, write the rows as Parquet, insert. No ledger, no other families, no raw lines: it does
-less than the pipeline. Connections are kept open, rows are collected in columns, and the engine
-is in this process, so that no time goes into another protocol.
+It is written as usual: get the object, `json.loads` each line, make a typed row of each video
+statement, write the rows as Parquet, insert. It has no ledger, no other families and no raw lines,
+so it does less than the pipeline. Connections stay open, rows are collected in columns, and the
+engine is in this process, so that no time is spent on another protocol.
 """
 
 import io
@@ -60,12 +60,12 @@ SCHEMA = pyarrow.schema(
 
 
 class PythonLambda:
-    """The function, warm.
+    """The function, after its start.
 
     Args:
-        endpoint: of S3.
-        loads: what reads JSON: that of the standard library, or orjson's.
-        insert: takes Parquet.
+        endpoint: address of S3.
+        loads: parses JSON: the standard library's function, or orjson's.
+        insert: inserts rows in the format Parquet.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class PythonLambda:
         self.bytes_read = 0
 
     def handle(self, item: S3Object, load_id: UUID) -> int:
-        """Load one object; its rows."""
+        """Load one object; return its number of rows."""
         answer = self._http.request("GET", f"{self._endpoint}/{item.path}")
         if answer.status != 200:
             raise RuntimeError(f"{item.uri}: {answer.status}")

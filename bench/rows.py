@@ -1,4 +1,4 @@
-"""What a measurement found: one row of the report."""
+"""The result of a measurement: one row of the report."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison, or one figure.
+    """One comparison, or a single figure.
 
     Attributes:
-        what: in words.
-        ours: our figure.
-        reference: what it is compared with; None if it stands alone.
-        unit: of both.
-        ratio: the figure that has a target; None if there is none.
-        at_least: target of the ratio, or of `ours` without one.
-        at_most: target likewise.
-        ceiling: the ratio if all but the engine's bare work (bench/bare.py) took no time.
-        note: what one must know to read it.
-        counts: exact figures.
+        what: what was measured.
+        ours: the pipeline's figure.
+        unit: unit of both figures.
+        reference: the figure it is compared with; None if there is none.
+        ratio: the ratio of both, for which the target is; None if the target is for `ours`.
+        at_least: lower limit that is the target; None if there is none.
+        at_most: upper limit that is the target; None if there is none.
+        ceiling: the ratio if everything but the engine's bare work (bench/bare.py) took no time.
+        note: explanation.
+        counts: further figures.
     """
 
     what: str

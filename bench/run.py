@@ -1,4 +1,4 @@
-"""The command line: run the measurements, each in a process of its own, and write the report."""
+"""The command line: run the measurements, each in a separate process, and write the report."""
 
 import json
 import multiprocessing
@@ -35,17 +35,17 @@ MEASUREMENTS = (
 
 @click.command()
 @click.option("--size", type=click.Choice(list(SIZES)), default="default", show_default=True)
-@click.option("--only", type=click.Choice(MEASUREMENTS), multiple=True, help="May be repeated.")
-@click.option("--set", "changes", multiple=True, metavar="NAME=NUMBER", help="Another volume.")
-@click.option("--prices", type=click.File(), help="JSON: other prices than those of AWS here.")
+@click.option("--only", type=click.Choice(MEASUREMENTS), multiple=True, help="Repeatable.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=NUMBER", help="Change a volume.")
+@click.option("--prices", type=click.File(), help="JSON file with other prices (bench/prices.py).")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 def main(
     size: str, only: tuple[str, ...], changes: tuple[str, ...], prices: TextIO, as_json: bool
 ) -> None:
-    """Measure the pipeline beside what people use instead.
+    """Compare the pipeline with common alternatives.
 
     A run of all measurements writes bench/results.json and bench/README.md; a run of some only
-    shows them. One that fails is said, and does not keep the others from their turn.
+    prints them. A measurement that fails is reported and does not stop the others.
     """
     volumes = _changed(SIZES[size], changes)
     started, found, failed = time.perf_counter(), {}, []

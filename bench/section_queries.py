@@ -1,4 +1,4 @@
-"""Queries for a section on `video_events`, against the same rows in other orders."""
+"""Queries for a section on `video_events`, compared with the same rows in other orders."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -15,7 +15,7 @@ from loader.clickhouse.connect import Warehouse
 MONTHS = 12
 FIRST_DAY = date(2025, 1, 1)
 
-# The rows: one for each number, evenly over a year; columns by name.
+# SQL for each column. There is one row for each number, evenly over a year.
 _COLUMNS = {
     "event_id": "reinterpretAsUUID(bitShiftLeft(toUInt128(h1), 64) + h2)",
     "timestamp": "toDateTime64('2025-01-01', 3, 'UTC') + number * 364 * 86400 / {rows}",
@@ -50,7 +50,7 @@ _TERMS = """
     section * 1000 + h1 % 60 as learner,
     section * 100 + h2 % 40 as page
 """
-# Another order of the same rows, as `create table ... as` says it.
+# Other sorting keys for the same rows.
 LAYOUTS = {
     "event hash, minmax index on section": "(event_id)",
     "timestamp, section, user": "(timestamp, section_id, user_id)",
@@ -67,7 +67,7 @@ ASK = "select verb, count(), uniqExact(user_id) from {table} where {where} group
 
 
 def measure(site: Site) -> list[Row]:
-    """300 sections, then 3,000."""
+    """Measure 300 sections, then 3,000."""
     database = empty_database(site, "sections")
     rows = []
     for sections in (300, 3_000):
@@ -80,7 +80,7 @@ def measure(site: Site) -> list[Row]:
 
 
 def fill(warehouse: Warehouse, rows: int, sections: int) -> list[str]:
-    """Fill a table like `video_events`, and copies of it in other orders; all merged.
+    """Fill a table like `video_events`, and copies of it in other orders; merge all.
 
     Returns:
         The tables, ours first.
@@ -112,7 +112,7 @@ def fill(warehouse: Warehouse, rows: int, sections: int) -> list[str]:
 
 
 def ask(path: str, table: str, wheres: list[str]) -> dict[str, Any]:
-    """Run a query for each condition; the middle of rows and bytes read and of milliseconds."""
+    """Run a query for each condition; return medians of rows and bytes read and of milliseconds."""
     connection = chdb.connect(path)
     try:
         found = []
@@ -128,7 +128,7 @@ def ask(path: str, table: str, wheres: list[str]) -> dict[str, Any]:
 
 
 def conditions(kind: str, sections: int, count: int) -> Iterator[str]:
-    """Conditions of one kind for sections and days that change."""
+    """Generate conditions of one kind, with varying sections and days."""
     for place in range(count):
         section = 2161 + place * 37 % sections
         first = FIRST_DAY + timedelta(days=place * 7 % 330)

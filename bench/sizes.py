@@ -1,4 +1,4 @@
-"""How much of everything a run of the benchmarks takes."""
+"""The volumes of a benchmark run."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,17 @@ class Size:
     """Volumes.
 
     Attributes:
-        repeats: runs of each timed piece; the middle one counts.
-        large_objects: objects of `lines_per_large` lines.
-        loaded_large: how many of them the load measurement reads.
-        tiny_objects: objects of 20 lines, in 300 folders.
-        tiny_sample: objects that the slow references read; scaled.
-        history: rows of the large history of the increments.
+        repeats: number of runs of each timed piece; the median counts.
+        large_objects: number of large objects.
+        loaded_large: number of those that the load measurement reads.
+        lines_per_large: lines of a large object.
+        tiny_objects: number of objects of 20 lines, in 300 folders.
+        tiny_sample: number of objects that the slow references read; their times are scaled.
+        history: rows of the long history of the increments.
         section_rows: rows of the section queries.
-        queries: runs of each section query.
-        memory: statements of the two memory runs.
-        memory_runs: how often both are run.
+        queries: number of runs of each section query.
+        memory: statements of the two memory measurements.
+        memory_runs: number of runs of both.
     """
 
     repeats: int

@@ -1,4 +1,4 @@
-"""SQL that makes statements in the shapes Torus writes: a million lines in a few seconds.
+"""SQL that generates statements in Torus's format: a million lines in a few seconds.
 
 Line `n` is the same in every run. Families: video 58 %, part attempts 20 %, activity attempts 10 %,
 page attempts 4 %, page views 8 %; 1.2 KB a line.
@@ -74,11 +74,11 @@ def _attempt(name: str, kind: str, guid: str, result: str, more: str) -> str:
 
 
 def _fill(template: str, **values: str) -> str:
-    """Put values into a template; the markers that they hold stay."""
+    """Put values into a template; markers in the values are kept."""
     return re.sub(r"@(\w+)@", lambda marker: values.get(marker[1], marker[0]), template)
 
 
-# A condition for each kind of line, and its text. `pick` is 0 to 99, `verb_pick` too.
+# A condition for each kind of line, and the line's template. `pick` and `verb_pick` are 0 to 99.
 _KINDS = {
     "pick < 58 and verb_pick < 45": _video("played"),
     "pick < 58 and verb_pick < 82": _video("paused"),
@@ -113,7 +113,7 @@ _KINDS = {
         registration="",
     ),
 }
-# Markers are SQL text expressions of `number` and of these, each from the ones before it.
+# Terms that the markers' SQL expressions use, beside `number`; each may use those before it.
 _TERMS = """
     cityHash64(number) as h1,
     cityHash64(number, 1) as h2,
@@ -163,27 +163,27 @@ _MARKERS = {
     "feedback": "if(h2 % 5 > 2, 'Correct!', 'Try again.')",
     "number": "toString(1 + h3 % 3)",
     "hints": "if(h3 % 3 = 0, '0', '[\"h1\",\"h2\"]')",
-    # Every 25th statement is told with another offset.
+    # Every 25th statement has another UTC offset.
     "time": "if(h1 % 25 = 0, concat(left(replaceOne(toString(at + 7200), ' ', 'T'), 26), '+02:00'),"
     " concat(replaceOne(toString(at), ' ', 'T'), 'Z'))",
 }
 _MIXED = "h2 % 100"
-# What of a hundred each category holds: 58 video, 34 attempts, 8 page views.
+# Picks of each category, out of a hundred: 58 video, 34 attempts, 8 page views.
 _OF_CATEGORY = "multiIf(kind < 58, h2 % 58, kind < 92, 58 + h2 % 34, 92 + h2 % 8)"
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A run of lines.
+    """A sequence of lines.
 
     Attributes:
-        first: number of the first line; lines of other numbers are other lines.
-        count: how many.
-        sections: course sections that they are spread over.
+        first: number of the first line; a number always gives the same line.
+        count: number of lines.
+        sections: number of course sections that they are spread over.
         start: time of the first line.
-        days: time that they span, evenly.
-        per_object: lines of one section and category that follow one another; 0: all mixed.
-        family: only lines of these picks, as SQL; see `_KINDS`.
+        days: number of days that they span, evenly.
+        per_object: number of successive lines of one section and category; 0 to mix all.
+        family: SQL expression of the picks, to generate only some kinds (see `_KINDS`).
     """
 
     first: int
@@ -195,7 +195,7 @@ class Lines:
     family: str = ""
 
     def part(self, number: int, parts: int) -> "Lines":
-        """One of equal parts, in order of time."""
+        """One of `parts` equal parts, in order of time, counted from 0."""
         size = self.count // parts
         return Lines(
             self.first + number * size,
@@ -213,7 +213,7 @@ class Lines:
         """A select of the lines, as `line`.
 
         Args:
-            more: further columns, of `number`, `section_number`, `at` and the other terms.
+            more: further columns, which may use `number`, `section_number`, `at` and other terms.
         """
         if self.per_object:
             block = f"intDiv(number, {self.per_object})"
@@ -243,7 +243,7 @@ class Lines:
 
 
 def _concat(template: str) -> str:
-    """A template as SQL: its text between its markers' expressions."""
+    """Turn a template into SQL: its text and its markers' expressions, concatenated."""
     pieces = re.split(r"@(\w+)@", template)
     quoted = [
         _MARKERS[piece] if place % 2 else "'" + piece.replace("'", "\\'") + "'"

@@ -5,13 +5,13 @@ from bench.engine import Site, empty_database, load_objects, number
 from bench.rows import Row
 from loader.clickhouse.connect import Warehouse
 
-# What each column of the tables could be stored with; '' is what the type alone gives.
+# Codecs that `alternatives` tries for each column.
 CODECS = ("LZ4", "ZSTD(1)", "ZSTD(3)", "Delta, ZSTD(1)", "DoubleDelta, ZSTD(1)", "T64, ZSTD(1)")
 _NUMBERS = ("UInt", "Int", "DateTime")
 
 
 def measure(site: Site) -> list[Row]:
-    """What is stored of the large objects after a load and a transform, merged."""
+    """Measure what a load and a transform of the large objects store."""
     database = empty_database(site, "storage")
     with database.open() as (warehouse, settings):
         load_objects(warehouse, settings, data.large(site))
@@ -25,8 +25,8 @@ def measure(site: Site) -> list[Row]:
 
 
 def stored(warehouse: Warehouse, database: str, table: str) -> Row:
-    """Bytes a row in all and by column, of a merged copy: parts that are small hold all columns
-    in one file, which does not tell them apart."""
+    """Bytes per row, in total and by column. They are measured on a merged copy, because small
+    parts have all columns in one file."""
     warehouse.command("drop table if exists xapi.wide")
     warehouse.command(f"create table xapi.wide as {database}.{table}")
     warehouse.command("alter table xapi.wide modify setting min_bytes_for_wide_part = 0")
@@ -47,7 +47,8 @@ def stored(warehouse: Warehouse, database: str, table: str) -> Row:
 
 
 def alternatives(warehouse: Warehouse, database: str, table: str) -> list[dict[str, object]]:
-    """Bytes a row of each column under each codec, and as LowCardinality, in the table's order."""
+    """Bytes per row of each column with each codec, and as LowCardinality, in the table's order.
+    Call it by hand to choose codecs."""
     columns = warehouse.query(f"describe {database}.{table}")
     return [_trials(warehouse, f"{database}.{table}", column) for column in columns]
 
@@ -65,14 +66,14 @@ def _trials(warehouse: Warehouse, table: str, column: dict[str, str]) -> dict[st
 
 
 def _size(warehouse: Warehouse, table: str, name: str, kind: str, codec: str) -> float:
-    """Bytes a row of one column, stored alone in the table's order, with this type and codec."""
+    """Bytes per row of one column, stored alone in the table's order with this type and codec."""
     low = "allow_suspicious_low_cardinality_types = 1"
     warehouse.command("drop table if exists xapi.trial")
     warehouse.command(
         f"create table xapi.trial (value {kind} codec({codec})) engine = MergeTree "
         f"order by tuple() settings min_bytes_for_wide_part = 0, {low}"
     )
-    # One thread reads the merged parts in their order.
+    # One thread reads the merged parts in order.
     warehouse.command(
         f"insert into xapi.trial select {name} from {table} "
         f"settings max_threads = 1, max_insert_threads = 1, {low}"

@@ -1,4 +1,4 @@
-"""Transforming: raw lines to tables by dbt, against one bare JSONExtract of the same lines."""
+"""Transforming: raw lines to tables by dbt, compared with only a JSONExtract of the same lines."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ VIDEO, FIVE = ("--select", "video_events"), ("--select", "marts.events")
 
 
 def measure(site: Site) -> list[Row]:
-    """`video_events` alone, then all families."""
+    """Measure `video_events` alone, then all families."""
     objects = data.large(site)
     database = empty_database(site, "transform")
     with database.open() as (warehouse, settings):
         lines = load_objects(warehouse, settings, objects)
-        # Merges of what was just loaded would run beside some of the runs.
+        # Merge the new lines now, so that no merge runs during a measurement.
         warehouse.command("optimize table {raw:Identifier}.statements final")
     site.say(f"loaded {lines:,} lines")
     database.keep()

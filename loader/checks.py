@@ -40,13 +40,14 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
         settings = Settings.from_env(env)
     except SettingsError as error:
         return [Check("settings", "fail", str(error))]
-    checks = [Check("settings", "ok", f"target {settings.target}, database {settings.database}")]
+    where = f"target {settings.target} at {settings.place}, database {settings.database}"
+    checks = [Check("settings", "ok", where)]
     try:
         with closing(open_warehouse(settings, wait=5, guarded=False)) as warehouse:
             checks += check_warehouse(warehouse, settings)
     except LoaderError as error:
         checks.append(Check("engine", "fail", str(error)))
-    return checks + list(_dbt(settings))
+    return checks + _guarded("dbt", lambda: _dbt(settings))
 
 
 def check_warehouse(warehouse: Warehouse, settings: Settings, s3: bool = True) -> list[Check]:
@@ -120,4 +121,9 @@ def _dbt(settings: Settings) -> Iterator[Check]:
     elif importlib.util.find_spec(f"dbt.adapters.{adapter}") is None:
         yield Check("dbt", "fail", f"dbt's adapter {adapter} is not installed: make install")
     else:
-        yield Check("dbt", "ok", f"adapter {adapter}")
+        project = settings.project()
+        profiles = project / "profiles.yml"
+        if profiles.is_file():
+            yield Check("dbt", "ok", f"adapter {adapter}, project {project}, profile {profiles}")
+        else:
+            yield Check("dbt", "fail", f"there is no {profiles}; copy it from the repository")

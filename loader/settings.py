@@ -150,9 +150,15 @@ def home_folder(env: Mapping[str, str]) -> str:
 
     Args:
         env: the environment variables.
+
+    Raises:
+        SettingsError: XAPI_HOME is not an existing folder.
     """
     if home := env.get("XAPI_HOME"):
-        return str(Path(home).expanduser().absolute())
+        folder = Path(home).expanduser().absolute()
+        if not folder.is_dir():
+            raise SettingsError(f"XAPI_HOME is {home!r}; accepted: an existing folder")
+        return str(folder)
     return str(CHECKOUT if (CHECKOUT / "dbt_project.yml").is_file() else Path.cwd())
 
 

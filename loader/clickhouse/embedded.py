@@ -99,7 +99,7 @@ def _make_usable(folder: Path) -> None:
     with _folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError("no right to write there")
+            raise PermissionError("no permission to write to it")
 
 
 def _usable_owner(folder: Path) -> int | None:
@@ -112,8 +112,9 @@ def _folder_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror or error
         raise SettingsError(
-            f"XAPI_CHDB_PATH is {str(folder)!r}, which cannot be used: {error.strerror or error}; "
+            f"XAPI_CHDB_PATH is {str(folder)!r}, which cannot be used: {reason}; "
             "accepted: a folder that this user can write to"
         ) from None
 

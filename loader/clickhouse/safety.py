@@ -50,7 +50,7 @@ class Rule:
 _CUT = "a limit truncates results without an error"
 
 # Most of these changed a load, its verification, gc or a dbt run when tried on the real engine. The
-# others are refused because an engine of another version may apply them (docs/decisions.md).
+# others are refused because an engine of another version may apply them (docs/decisions).
 RULES = (
     *(
         Rule(f"{what}_overflow_mode", "throw", _CUT)

@@ -39,7 +39,7 @@ TEXTS = [
     ),
     *("99999999999999999999", "+5", " 7", "7 ", "0x1F", "٣", "\uff12\uff11"),
 ]
-# An array in their place is read by position (docs/decisions.md), which the oracle does not know.
+# An array in their place is read by position (docs/decisions/0003), which the oracle does not know.
 OBJECTS = {
     *("actor", "account", "verb", "object", "definition", "name", "result", "score", "context"),
     *("extensions", "contextActivities"),

@@ -1,4 +1,5 @@
-"""What operators and producers do with a deployed stack, by the commands of docs/deploy.md."""
+"""What operators and producers do with a deployed stack, by the commands of docs/deploy.md and
+docs/operate.md."""
 
 import json
 import os
@@ -20,7 +21,7 @@ SHAPES = Path(os.environ.get("XAPI_SHARED_DATA", ROOT.parent / "shared" / "data"
 
 
 def pause(stack, enabled: bool) -> None:
-    """Stop or resume the event source mapping, as docs/deploy.md says."""
+    """Stop or resume the event source mapping, as docs/operate.md says."""
     functions = stack.aws.client("lambda")
     found = functions.list_event_source_mappings(FunctionName=stack.outputs["FunctionName"])
     [mapping] = found["EventSourceMappings"]

@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.paths import ROOT
+
 XAPI_ELT = Path(sys.executable).with_name("xapi-elt")
 
 
-def run(*arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess:
-    """Run a command and check its exit code."""
+def run(
+    *arguments: str, code: int = 0, folder: Path | None = None, **env: str
+) -> subprocess.CompletedProcess:
+    """Run a command in a folder and check its exit code."""
     done = subprocess.run(
         [XAPI_ELT, *arguments],
         env=os.environ | env,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=120,
@@ -58,6 +63,9 @@ def test_one_missing_object_is_named_and_the_rest_loads(put, bucket, chdb_path):
         (["load", "--policy", "merge", "x.jsonl"], {}, "append, replace, ignore"),
         (["status"], {"XAPI_TARGET": "cloud"}, "XAPI_TARGET"),
         (["load"], {}, "Missing argument"),
+        (["status"], {"XAPI_HOME": "/no/such/folder"}, "accepted: an existing folder"),
+        (["status"], {"XAPI_CHDB_PATH": __file__}, "cannot be used: it is a file"),
+        (["status"], {"XAPI_CHDB_PATH": "/dev/null/db"}, "cannot be used: Not a directory"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_changes_nothing(chdb_path, arguments, env, says):
@@ -88,6 +96,29 @@ def test_doctor_finds_everything_right_when_it_is(bucket, chdb_path):
         "s3": "ok",
         "dbt": "ok",
     }
+
+
+def test_relative_paths_are_below_home_in_whichever_folder_a_command_runs(tmp_path):
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir(), elsewhere.mkdir()
+    places = {"XAPI_HOME": str(home), "XAPI_CHDB_PATH": "data/db"}
+    run("init", folder=elsewhere, **places)
+    assert (home / "data/db").is_dir() and not list(elsewhere.iterdir())
+    # There is no dbt project to run, which only doctor has to know.
+    found = run("doctor", folder=elsewhere, code=1, **places).stdout
+    assert f"target embedded at {home}/data/db" in found
+    assert f"fail  dbt: XAPI_HOME is '{home}'" in found
+
+
+def test_doctor_shows_which_project_and_profile_dbt_uses(chdb_path, tmp_path):
+    run("init", folder=tmp_path)
+    found = run("doctor", folder=tmp_path).stdout
+    assert f"project {ROOT}, profile {ROOT}/profiles.yml" in found
+
+
+def test_an_error_is_json_where_json_was_requested(chdb_path):
+    done = run("load", "s3://only-a-bucket", "--json", code=2)
+    assert "s3://bucket/key" in json.loads(done.stdout)["error"]
 
 
 def test_a_server_that_is_down_is_one_line():

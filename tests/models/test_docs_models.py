@@ -18,6 +18,12 @@ QUESTIONS = re.findall(
     PAGE.partition("## Five questions")[2].partition("\n## ")[0],
     re.MULTILINE | re.DOTALL,
 )
+OTHER_PAGES = [page for page in (ROOT / "docs").rglob("*.md") if page.name != "models.md"]
+OTHER_QUERIES = re.findall(
+    r"^```sql\n(select .*?)^```",
+    "".join(page.read_text() for page in OTHER_PAGES),
+    re.MULTILINE | re.DOTALL,
+)
 
 
 @functools.cache
@@ -59,6 +65,11 @@ def test_each_question_has_an_answer(built_database, sql):
 @pytest.mark.parametrize("sql", [sql for sql in QUERIES if sql not in QUESTIONS])
 def test_a_sound_database_has_nothing_to_repair(built_database, sql):
     assert built_database.query(sql) == []
+
+
+@pytest.mark.parametrize("sql", OTHER_QUERIES)
+def test_the_queries_of_the_other_pages_run(built_database, sql):
+    built_database.query(sql)
 
 
 def test_the_page_lists_every_table_with_its_grain_and_key(built_database):

@@ -17,21 +17,11 @@ SHOWN = {
         "load",
         "load 10,000 objects of 20 lines",
     ),
-    "objects of 48 MB, S3 to committed raw": ("load", "load 8 objects"),
     "raw lines into `video_events`": ("transform", "transform"),
-    "10,000 new statements onto 10 million, load and `dbt run`, without dbt's start-up": (
-        "increments",
-        "10,000 statements onto 10,000,000 rows against 100,000: without",
-    ),
     "a section's last 30 days of 10 million events": (
         "section_queries",
         "section + 30 days, 300 sections: p50",
     ),
-    "memory to load 5 million statements": ("memory", "load of 5,000,000"),
-    "memory to transform them": ("memory", "transform of 5,000,000"),
-    "a statement of 1.2 KB in raw": ("storage", "statements"),
-    "an event in `video_events`": ("storage", "video_events"),
-    "a million objects through the Lambda": ("lambda_cost", "cost of a million objects"),
 }
 
 

@@ -11,7 +11,7 @@ from dbt.adapters.clickhouse.httpclient import ChHttpClient
 from dbt.adapters.clickhouse.impl import ClickHouseAdapter
 from dbt.adapters.events.logging import AdapterLogger
 from dbt.adapters.exceptions import FailedToConnectError
-from dbt_common.exceptions import DbtDatabaseError
+from dbt_common.exceptions import DbtDatabaseError, DbtRuntimeError
 
 from loader.clickhouse.embedded import open_when_free
 from loader.errors import LoaderError
@@ -37,7 +37,10 @@ class ChdbCredentials(ClickHouseCredentials):
     def __post_init__(self):
         """Check the fields, and find the folder."""
         super().__post_init__()
-        self.chdb_path = below(home_folder(os.environ), self.chdb_path)
+        try:
+            self.chdb_path = below(home_folder(os.environ), self.chdb_path)
+        except LoaderError as error:
+            raise DbtRuntimeError(str(error)) from None
 
     @property
     def type(self):
