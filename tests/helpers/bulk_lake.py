@@ -1,6 +1,5 @@
 """What the tests of bulk loads share: a lake, the command line in this process, S3's requests."""
 
-import gzip
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ import boto3
 import pytest
 import werkzeug.serving
 
-from loader.cli import app as cli
+from loader.cli import main as cli
 from loader.pipeline import Pipeline
 
 LINE = b'{"verb":{"id":"x"}}'
@@ -30,26 +29,6 @@ def fill(bucket: str, bodies: dict[str, bytes]) -> None:
             lambda one: client.put_object(Bucket=bucket, Key=one[0], Body=one[1]), bodies.items()
         ):
             pass
-
-
-@pytest.fixture
-def lake(bucket, chdb_path):
-    """Two sections, three days, and things that are not to be loaded. Returns the URI."""
-    fill(
-        bucket,
-        {
-            key_of(1, "2025-08-31"): LINE,
-            key_of(1, "2025-09-01"): LINE,
-            key_of(1, "2025-09-01", 1, ".jsonl.gz"): gzip.compress(LINE + b"\n" + LINE),
-            key_of(1, "2025-09-02"): LINE,
-            key_of(2, "2025-09-01"): LINE,
-            key_of(10, "2025-09-01"): LINE,
-            key_of(1, "2025-09-01", 2, ".json"): b"no",
-            "section/1/video/": b"",
-            "other/2025-09-01T00-00-00.000000Z_A.jsonl": LINE,
-        },
-    )
-    return f"s3://{bucket}/section/"
 
 
 def run_cli(capsys, *arguments: str, code: int = 0) -> str:

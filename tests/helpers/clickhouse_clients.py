@@ -1,32 +1,12 @@
 """The stand-in for a ClickHouse server in the process of its tests, and the clients that ask it."""
 
 import http.client
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import clickhouse_connect
-import pytest
 
 from tests.helpers.clickhouse_http import ClickHouseHttp
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseHttp]:
-    """One server for a file of tests: a process has one engine."""
-    with ClickHouseHttp(tmp_path_factory.mktemp("clickhouse"), password="secret") as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: ClickHouseHttp) -> ClickHouseHttp:
-    """The server with an empty table and nothing recorded."""
-    running.fault = None
-    client = connect(running)
-    client.command("DROP TABLE IF EXISTS lines")
-    client.command("CREATE TABLE lines (load_id UUID, line String) ENGINE MergeTree ORDER BY line")
-    running.queries.clear()
-    return running
 
 
 def connect(server: ClickHouseHttp, **settings: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,18 +24,6 @@ def short_form(loader, tag, node):
 
 
 TemplateLoader.add_multi_constructor("!", short_form)
-
-
-@pytest.fixture(scope="module")
-def template():
-    """The whole template, parsed once."""
-    return yaml.load(TEMPLATE.read_text(), TemplateLoader)
-
-
-@pytest.fixture(scope="module")
-def resources(template):
-    """Its resources by logical name."""
-    return template["Resources"]
 
 
 def of_type(resources, kind):

@@ -1,6 +1,5 @@
 """A small database, loaded and built once for all tests that read it, and copies to change."""
 
-import functools
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -73,7 +72,7 @@ class SmallDatabase:
 
     def data_test(self, name: str) -> list[dict[str, Any]]:
         """The rows that a data test finds fault with; `dbt test` has compiled it."""
-        compiled = self.folder / "target" / "compiled" / "xapi_elt" / "data_tests"
+        compiled = self.folder / "target" / "compiled" / "xapi_elt" / "dbt_project" / "data_tests"
         return self.query((compiled / f"{name}.sql").read_text())
 
     def copy(self, folder: Path) -> "SmallDatabase":
@@ -169,25 +168,10 @@ ATTEMPTS = [
 ]
 
 
-@functools.cache
-def _built(folder: Path) -> SmallDatabase:
+def build(folder: Path) -> None:
+    """Load the attempts, build all models and run the pipeline's singular tests. The models' unit
+    tests need no data (`test_dbt_unit_tests.py` runs them)."""
     database = SmallDatabase(folder)
     database.load(*ATTEMPTS)
-    database.dbt("build", "--select", "resource_type:model", "test_type:singular")
-    return database
-
-
-@pytest.fixture
-def built_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDatabase]:
-    """The database of all tests, its pipeline tests passed; to be read only."""
-    database = _built(tmp_path_factory.getbasetemp() / "small_database")
-    yield database
+    database.dbt("build", "--exclude", "test_type:generic", "test_type:unit")
     database.close()
-
-
-@pytest.fixture
-def database(built_database: SmallDatabase, tmp_path: Path) -> Iterator[SmallDatabase]:
-    """A copy of it, to be changed at will."""
-    copy = built_database.copy(tmp_path / "copy")
-    yield copy
-    copy.close()

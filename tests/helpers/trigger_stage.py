@@ -3,19 +3,12 @@
 import io
 import json
 import re
-from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
 
-import pytest
-
-from loader.clickhouse import schema
-from loader.clickhouse.embedded import engine_config
 from loader.clickhouse.http import HttpWarehouse, open_http
 from loader.events.trigger import Trigger
 from loader.log import Log
 from loader.settings import Settings
-from tests.helpers.clickhouse_http import ClickHouseHttp
 
 LINE = b'{"verb":{"id":"x"}}\n'
 INSERT = re.compile(r"insert into \{raw:Identifier\}\.statements")
@@ -41,40 +34,6 @@ from {raw:Identifier}.loads
 where bucket in {buckets:Array(String)}
 order by committed_at, key
 """
-
-
-@pytest.fixture(scope="module")
-def running(s3_endpoint, tmp_path_factory) -> Iterator[ClickHouseHttp]:
-    """A ClickHouse server that reads from the local S3."""
-    config = engine_config(Settings.from_env())
-    path = tmp_path_factory.mktemp("clickhouse")
-    with ClickHouseHttp(path, str(config), password="secret") as server:
-        settings = Settings(target="server", port=server.port, password="secret")
-        with closing(HttpWarehouse(settings)) as warehouse:
-            schema.init(warehouse, settings)
-        yield server
-
-
-@pytest.fixture
-def settings(running, bucket) -> Settings:
-    """The server, and a new bucket as the only one that may be loaded."""
-    return Settings(
-        target="server",
-        host="127.0.0.1",
-        port=running.port,
-        password="secret",
-        bucket=bucket,
-        allowed_buckets=(bucket,),
-    )
-
-
-@pytest.fixture
-def server(running) -> ClickHouseHttp:
-    """The server without faults and nothing recorded; what other tests loaded is of other
-    buckets."""
-    running.fault = None
-    running.queries.clear()
-    return running
 
 
 class Stage:
@@ -111,14 +70,6 @@ class Stage:
     def ledger(self, *buckets: str) -> list[dict]:
         """Rows of the ledger, oldest first."""
         return self.warehouse.query(LEDGER, buckets=[*self.settings.allowed_buckets, *buckets])
-
-
-@pytest.fixture
-def stage(server, settings) -> Iterator[Stage]:
-    """A trigger with that server and that bucket. Closed after the test."""
-    opened = Stage(settings)
-    yield opened
-    opened.trigger.close()
 
 
 def batch(*messages) -> dict:

@@ -5,7 +5,6 @@ import json
 from contextlib import closing
 
 import boto3
-import pytest
 
 from loader.aws.sqs import Queue
 from loader.clickhouse.connect import open_warehouse
@@ -18,32 +17,6 @@ LINE = b'{"verb":{"id":"x"}}\n'
 
 ROWS = "select key, count() as rows from {raw:Identifier}.statements group by key order by key"
 LOADS = "select key, outcome, mode, load_id from {raw:Identifier}.loads order by committed_at, key"
-
-
-@pytest.fixture
-def queue(bucket, monkeypatch) -> str:
-    """A queue whose messages go to its dead-letter queue after two attempts."""
-    sqs = boto3.client("sqs")
-    dead = sqs.create_queue(QueueName=f"{bucket}-dead")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]
-    redrive = {"deadLetterTargetArn": arn["QueueArn"], "maxReceiveCount": 2}
-    attributes = {"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "30"}
-    url = sqs.create_queue(QueueName=bucket, Attributes=attributes)["QueueUrl"]
-    monkeypatch.setenv("XAPI_SQS_QUEUE_URL", url)
-    monkeypatch.setenv("XAPI_RETRY_SECONDS", "0")
-    return url
-
-
-@pytest.fixture
-def tell(queue, bucket):
-    """Put messages into the queue that name objects: tell(key, …)."""
-
-    def send(*keys: str) -> None:
-        for key in keys:
-            body = json.dumps({"bucket": bucket, "key": key})
-            boto3.client("sqs").send_message(QueueUrl=queue, MessageBody=body)
-
-    return send
 
 
 def held(url: str) -> tuple[int, int]:

@@ -20,13 +20,10 @@ from tests.helpers.bulk_lake import (
     counting_requests,
     fill,
     key_of,
-    lake,
     rows,
     run_cli,
 )
 from tests.helpers.clickhouse_http import ClickHouseHttp
-
-__all__ = ["lake"]
 
 
 @pytest.fixture

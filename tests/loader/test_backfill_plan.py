@@ -24,13 +24,10 @@ from tests.helpers.bulk_lake import (
     counting_requests,
     fill,
     key_of,
-    lake,
     rows,
     run_cli,
 )
 from tests.helpers.paths import ROOT
-
-__all__ = ["lake"]
 
 NOON = datetime(2025, 9, 15, 12, tzinfo=UTC)
 

@@ -13,11 +13,8 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from tests.helpers.clickhouse_clients import ask, connect, running, server
+from tests.helpers.clickhouse_clients import ask, connect
 from tests.helpers.clickhouse_http import ClickHouseHttp
-
-__all__ = ["running", "server"]
-
 
 # clickhouse-connect -------------------------------------------------------------------------
 

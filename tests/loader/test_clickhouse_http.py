@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
-from tests.helpers.clickhouse_clients import ask, connect, running, server
+from tests.helpers.clickhouse_clients import ask, connect
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.clickhouse_process import start_process
-
-__all__ = ["running", "server"]
 
 SQL_COUNT = "SELECT count() FROM lines"
 

@@ -9,9 +9,7 @@ from loader.dbt_run import Transform
 from loader.log import Log
 from loader.settings import Settings
 from tests.helpers.paths import ROOT
-from tests.helpers.worker_queue import LINE, queue, tell, work
-
-__all__ = ["queue", "tell"]
+from tests.helpers.worker_queue import LINE, work
 
 # Stands for dbt: notes that the database is free, and in whose folder it runs.
 NOTE = """
@@ -24,9 +22,9 @@ with open(sys.argv[1], "a") as file:
 """
 
 
-def test_dbt_runs_after_loads_while_the_database_is_free(chdb_path, queue, put, tell, tmp_path):
+def test_dbt_runs_after_loads_while_the_database_is_free(chdb_path, queue, put, notify, tmp_path):
     put("section/1/video/a.jsonl", LINE)
-    tell("section/1/video/a.jsonl")
+    notify("section/1/video/a.jsonl")
     notes = tmp_path / "notes"
     settings, log = Settings.from_env(), Log(stream=io.StringIO())
     transform = Transform(settings, log, [sys.executable, "-c", NOTE, str(notes)])

@@ -13,9 +13,7 @@ import pytest
 from loader.errors import PermanentError, RetryableError
 from loader.events.messages import UnknownEventError
 from tests.helpers.paths import EVENTS
-from tests.helpers.trigger_stage import LINE, Stage, batch, named, running, server, settings, stage
-
-__all__ = ["running", "server", "settings", "stage"]
+from tests.helpers.trigger_stage import LINE, Stage, batch, named
 
 SAVED_BUCKET = "xapi-elt-prod-123456789012-eu-central-1"
 
@@ -51,7 +49,7 @@ def test_each_route_brings_its_objects_into_raw(stage, put, bucket, name):
 
 
 def test_a_batch_is_one_insert_and_four_requests_and_the_first_asks_once_more(
-    stage, server, put, bucket
+    stage, lake_server, put, bucket
 ):
     keys = [f"section/{n}/video/{n}.jsonl" for n in range(20)]
     for key in keys:
@@ -61,12 +59,12 @@ def test_a_batch_is_one_insert_and_four_requests_and_the_first_asks_once_more(
         for key in keys
     ]
     assert stage.deliver(*events) == []
-    verbs = [sql.split()[0] for sql in server.queries]
-    assert "system.settings" in server.queries[0]
+    verbs = [sql.split()[0] for sql in lake_server.queries]
+    assert "system.settings" in lake_server.queries[0]
     assert verbs[1:] == ["select", "insert", "select", "insert"]
-    server.queries.clear()
+    lake_server.queries.clear()
     assert stage.deliver(*events) == []
-    assert len(server.queries) == 1
+    assert len(lake_server.queries) == 1
 
 
 def test_exactly_the_failed_messages_return_with_their_reasons_in_the_ledger(stage, put, bucket):
@@ -135,13 +133,13 @@ def test_a_bundle_without_a_name_goes_by_its_content(stage, body):
     assert [answer["objects"] for answer in answers] == [{"committed": 1}, {"skipped": 1}]
 
 
-def test_without_a_queue_a_failure_is_raised(stage, server, put, bucket):
+def test_without_a_queue_a_failure_is_raised(stage, lake_server, put, bucket):
     with pytest.raises(PermanentError, match="no such object"):
         stage.trigger.answer({"bucket": bucket, "key": "section/1/video/gone.jsonl"}, 20)
     with pytest.raises(UnknownEventError):
         stage.trigger.answer({"hello": "world"}, 20)
     assert stage.lines("unknown_event")[0]["body"] == {"hello": "world"}
-    server.fault = lambda sql: "refuse"
+    lake_server.fault = lambda sql: "refuse"
     with pytest.raises(RetryableError, match="503"):
         stage.trigger.answer({"body": "{}"}, 20)
 
@@ -168,7 +166,7 @@ def test_each_object_is_logged_and_the_batch_is_measured(stage, put, bucket):
 # Health, handler -----------------------------------------------------------------------------
 
 
-def test_health_is_told_with_what_to_do(stage, server):
+def test_health_is_told_with_what_to_do(stage, lake_server):
     answer = stage.trigger.answer({"health_check": True}, 20)
     assert answer["status"] == "ok"
     assert [check["name"] for check in answer["checks"]] == ["engine", "tables"]
@@ -176,7 +174,7 @@ def test_health_is_told_with_what_to_do(stage, server):
     assert answer["status"] == "ok"
     assert answer["settings"]["host"] == "127.0.0.1"
     assert "secret" not in json.dumps(answer)
-    server.fault = lambda sql: "refuse"
+    lake_server.fault = lambda sql: "refuse"
     answer = stage.trigger.answer({"health_check": True}, 20)
     assert answer["status"] == "fail"
     assert "does not answer" in answer["checks"][0]["finding"]
@@ -184,7 +182,7 @@ def test_health_is_told_with_what_to_do(stage, server):
 
 @pytest.mark.parametrize("secret", ["bare", "json"])
 def test_the_handler_reads_its_password_from_the_secret(
-    server, settings, put, bucket, monkeypatch, secret
+    lake_server, settings, put, bucket, monkeypatch, secret
 ):
     put("section/1/video/a.jsonl", LINE)
     text = "secret" if secret == "bare" else '{"username": "x", "password": "secret"}'
@@ -194,7 +192,7 @@ def test_the_handler_reads_its_password_from_the_secret(
     environment = {
         "XAPI_TARGET": "server",
         "CLICKHOUSE_HOST": "127.0.0.1",
-        "CLICKHOUSE_PORT": str(server.port),
+        "CLICKHOUSE_PORT": str(lake_server.port),
         "CLICKHOUSE_PASSWORD_SECRET_ARN": made["ARN"],
     }
     for name, value in environment.items():

@@ -7,9 +7,7 @@ import pytest
 from loader.batches import pieces
 from loader.errors import PermanentError, RetryableError, SettingsError
 from loader.settings import Settings
-from tests.helpers.trigger_stage import INSERT, LINE, Stage, named, running, server, settings, stage
-
-__all__ = ["running", "server", "settings", "stage"]
+from tests.helpers.trigger_stage import INSERT, LINE, Stage, named
 
 
 @pytest.fixture
@@ -61,9 +59,9 @@ def test_bulk_loads_what_it_is_asked_for_once(stage, lake, fields, count):
     assert stage.trigger.answer(event, 20)["objects"] == {}
 
 
-def test_bulk_stops_in_time_and_goes_on_where_it_stopped(stage, lake, server, monkeypatch):
+def test_bulk_stops_in_time_and_goes_on_where_it_stopped(stage, lake, lake_server, monkeypatch):
     monkeypatch.setattr("loader.bulk.resumable.pieces", partial(pieces, most_bytes=3 * len(LINE)))
-    server.fault = lambda sql: ("delay", 0.8) if INSERT.match(sql) else None
+    lake_server.fault = lambda sql: ("delay", 0.8) if INSERT.match(sql) else None
     event, answers = {"mode": "bulk", "section_ids": [1, 2]}, []
     while event and len(answers) < 9:
         answers.append(stage.trigger.answer(event, 4.5 if not answers else 20))
@@ -80,7 +78,9 @@ def test_bulk_with_force_loads_again(stage, lake):
     assert stage.trigger.answer(event | {"force": True}, 20)["objects"] == {"committed": 6}
 
 
-def test_bulk_names_what_failed_and_what_stopped_it(stage, lake, put, server, settings, bucket):
+def test_bulk_names_what_failed_and_what_stopped_it(
+    stage, lake, put, lake_server, settings, bucket
+):
     put("section/1/video//odd.jsonl", LINE)
     answer = stage.trigger.answer({"mode": "bulk", "section": 1}, 20)
     assert answer["objects"] == {"committed": 6, "failed": 1}
@@ -89,6 +89,6 @@ def test_bulk_names_what_failed_and_what_stopped_it(stage, lake, put, server, se
         stage.trigger.answer({"mode": "bulk", "bucket": "elsewhere"}, 20)
     with pytest.raises(SettingsError, match="S3_XAPI_BUCKET_NAME"):
         Stage(Settings(target="server")).trigger.answer({"mode": "bulk"}, 20)
-    server.fault = lambda sql: "refuse"
+    lake_server.fault = lambda sql: "refuse"
     with pytest.raises(RetryableError):
         stage.trigger.answer({"mode": "bulk"}, 20)

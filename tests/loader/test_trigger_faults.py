@@ -18,13 +18,7 @@ from tests.helpers.trigger_stage import (
     Stage,
     batch,
     named,
-    running,
-    server,
-    settings,
-    stage,
 )
-
-__all__ = ["running", "server", "settings", "stage"]
 
 STATEMENTS = {
     "the question what is committed": "select bucket, key, etag",
@@ -37,14 +31,14 @@ STATEMENTS = {
 @pytest.mark.parametrize("fault", ["refuse", "reset", "lose_answer", "http_500", ("delay", 30)])
 @pytest.mark.parametrize("place", STATEMENTS)
 def test_a_fault_anywhere_acknowledges_nothing_and_loses_nothing(
-    stage, server, put, bucket, place, fault
+    stage, lake_server, put, bucket, place, fault
 ):
     """Redelivered, it is there exactly once."""
     keys = [f"section/{n}/video/{n}.jsonl" for n in range(3)]
     for key in keys:
         put(key, LINE * 2)
     etag = boto3.client("s3").head_object(Bucket=bucket, Key=keys[0])["ETag"].strip('"')
-    server.fault = lambda sql: fault if re.match(STATEMENTS[place], sql) else None
+    lake_server.fault = lambda sql: fault if re.match(STATEMENTS[place], sql) else None
     messages = [named(bucket, key, etag=etag) for key in keys]
 
     assert stage.deliver(*messages, seconds=1.2) == ["m0", "m1", "m2"]
@@ -53,31 +47,31 @@ def test_a_fault_anywhere_acknowledges_nothing_and_loses_nothing(
     # What may pass comes again later and later.
     assert set(stage.delays.values()) <= {240, 30}
 
-    server.fault = None
+    lake_server.fault = None
     assert stage.deliver(*messages) == []
     assert stage.visible() == {key: 2 for key in keys}
 
 
-def test_an_answer_comes_before_the_time_is_up(stage, server, put, bucket):
+def test_an_answer_comes_before_the_time_is_up(stage, lake_server, put, bucket):
     put("section/1/video/a.jsonl", LINE)
-    server.fault = lambda sql: ("delay", 30)
+    lake_server.fault = lambda sql: ("delay", 30)
     started = time.monotonic()
     assert stage.deliver(named(bucket, "section/1/video/a.jsonl"), seconds=2) == ["m0"]
     assert time.monotonic() - started < 2
-    server.fault = None
+    lake_server.fault = None
 
 
-def test_an_insert_that_outlasts_the_time_is_unknown_in_the_ledger(stage, server, put, bucket):
+def test_an_insert_that_outlasts_the_time_is_unknown_in_the_ledger(stage, lake_server, put, bucket):
     put("section/1/video/a.jsonl", LINE)
-    server.fault = lambda sql: ("delay", 30) if INSERT.match(sql) else None
+    lake_server.fault = lambda sql: ("delay", 30) if INSERT.match(sql) else None
     assert stage.deliver(named(bucket, "section/1/video/a.jsonl"), seconds=4) == ["m0"]
     [row] = stage.ledger()
     assert row["outcome"] == "unknown"
     assert "in time" in row["error"]
-    server.fault = None
+    lake_server.fault = None
 
 
-def test_concurrent_deliveries_leave_one_winner(server, settings, put, bucket):
+def test_concurrent_deliveries_leave_one_winner(lake_server, settings, put, bucket):
     keys = [f"section/{n}/video/{n}.jsonl" for n in range(5)]
     for key in keys:
         put(key, LINE * 4)

@@ -20,19 +20,17 @@ from loader.events.worker import Worker
 from loader.log import Log
 from tests.helpers.ministack import wait_until
 from tests.helpers.paths import EVENTS
-from tests.helpers.worker_queue import LINE, LOADS, ROWS, ask, held, queue, tell, work
-
-__all__ = ["queue", "tell"]
+from tests.helpers.worker_queue import LINE, LOADS, ROWS, ask, held, work
 
 COMMAND = Path(sys.executable).with_name("xapi-elt")
 
 
-def test_a_queue_is_worked_off_in_one_insert(chdb_path, queue, put, tell):
+def test_a_queue_is_worked_off_in_one_insert(chdb_path, queue, put, notify):
     """SQS hands out ten messages at most; a batch is of several such handfuls."""
     keys = [f"section/{n:02}/video/a.jsonl" for n in range(23)]
     for key in keys:
         put(key, LINE)
-    tell(*keys)
+    notify(*keys)
     totals, _ = work(queue)
     assert (totals.batches, totals.messages, totals.failed) == (1, 23, 0)
     assert held(queue) == (0, 0)
@@ -40,20 +38,20 @@ def test_a_queue_is_worked_off_in_one_insert(chdb_path, queue, put, tell):
     assert len({row["load_id"] for row in ask(LOADS)}) == 1
 
 
-def test_a_batch_has_no_more_messages_than_it_may(chdb_path, queue, put, tell):
+def test_a_batch_has_no_more_messages_than_it_may(chdb_path, queue, put, notify):
     keys = [f"section/{n:02}/video/a.jsonl" for n in range(5)]
     for key in keys:
         put(key, LINE)
-    tell(*keys)
+    notify(*keys)
     totals, _ = work(queue, batch_size=2)
     assert (totals.batches, totals.messages) == (3, 5)
 
 
 def test_only_what_failed_comes_again_and_ends_in_the_dead_letter_queue(
-    chdb_path, queue, put, tell
+    chdb_path, queue, put, notify
 ):
     put("section/1/video/good.jsonl", LINE)
-    tell("section/1/video/good.jsonl", "section/1/video/gone.jsonl")
+    notify("section/1/video/good.jsonl", "section/1/video/gone.jsonl")
     totals, log = work(queue)
     # Once with the other one, once alone; the third time it is not handed out any more.
     assert (totals.messages, totals.failed) == (3, 2)
@@ -99,16 +97,16 @@ def broken(event):
         {"batchItemFailures": [{}]},
     ],
 )
-def test_an_answer_that_makes_no_sense_acknowledges_nothing(queue, tell, answer):
-    tell("a.jsonl", "b.jsonl")
+def test_an_answer_that_makes_no_sense_acknowledges_nothing(queue, notify, answer):
+    notify("a.jsonl", "b.jsonl")
     totals, _ = work(queue, trigger=FakeTrigger(answer))
     assert (totals.messages, totals.failed) == (2, 2)
     assert held(queue) == (0, 2)
 
 
-def test_a_long_load_keeps_its_messages_hidden(queue, tell):
+def test_a_long_load_keeps_its_messages_hidden(queue, notify):
     boto3.client("sqs").set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "1"})
-    tell("a.jsonl")
+    notify("a.jsonl")
     others = []
 
     def look(event):
@@ -151,14 +149,14 @@ def start_worker(*options: str) -> subprocess.Popen:
     )
 
 
-def test_sigterm_ends_the_worker_after_the_batch_in_hand(chdb_path, queue, put, tell):
+def test_sigterm_ends_the_worker_after_the_batch_in_hand(chdb_path, queue, put, notify):
     keys = [f"section/{n}/video/a.jsonl" for n in range(3)]
     for key in keys:
         put(key, LINE)
     process = start_worker("--window", "0")
     try:
         assert '"started"' in process.stdout.readline()
-        tell(*keys)
+        notify(*keys)
         wait_until(lambda: '"object"' in process.stdout.readline())
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=20)

@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.helpers.small_database import Attempt, SmallDatabase, built_database, database, statement
-
-__all__ = ["built_database", "database"]
+from tests.helpers.small_database import Attempt, SmallDatabase, statement
 
 BALANCE = "every_committed_line_is_accounted_for"
 VISIBILITY = "no_uncommitted_load_is_visible"

@@ -7,9 +7,7 @@ import re
 import pytest
 
 from tests.helpers.paths import ROOT
-from tests.helpers.small_database import SmallDatabase, built_database
-
-__all__ = ["built_database"]
+from tests.helpers.small_database import SmallDatabase
 
 PAGE = (ROOT / "docs" / "models.md").read_text()
 QUERIES = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

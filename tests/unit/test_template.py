@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.lambda_template import TEMPLATE, branches, of_type, resources, template
-
-__all__ = ["resources", "template"]
-
+from tests.helpers.lambda_template import TEMPLATE, branches, of_type
 
 # ---------------------------------------------------------------- statements in S3
 

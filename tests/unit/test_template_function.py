@@ -3,9 +3,7 @@
 import json
 
 from loader.settings import Settings
-from tests.helpers.lambda_template import branches, of_type, resources, template
-
-__all__ = ["resources", "template"]
+from tests.helpers.lambda_template import branches, of_type
 
 # Design, section 9, and what only a deployed function has.
 KNOWN_ENVIRONMENT = {

@@ -1,0 +1,31 @@
+"""Fixtures of the models' tests: the small database, built once per run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.once import once_per_run
+from tests.helpers.small_database import SmallDatabase, build
+
+
+@pytest.fixture(scope="session")
+def _small_database(tmp_path_factory: pytest.TempPathFactory) -> SmallDatabase:
+    """This process's copy of the small database, which one process of the run builds."""
+    folder = once_per_run(tmp_path_factory, "small_database", build)
+    return SmallDatabase(folder).copy(tmp_path_factory.getbasetemp() / "copy_of_small_database")
+
+
+@pytest.fixture
+def built_database(_small_database: SmallDatabase) -> Iterator[SmallDatabase]:
+    """The database of all tests, its pipeline tests passed; for reading only."""
+    yield _small_database
+    _small_database.close()
+
+
+@pytest.fixture
+def database(built_database: SmallDatabase, tmp_path: Path) -> Iterator[SmallDatabase]:
+    """A copy of it, which the test may change."""
+    copy = built_database.copy(tmp_path / "copy")
+    yield copy
+    copy.close()
