@@ -18,8 +18,8 @@ from loader.settings import Settings
 
 Client = TypeVar("Client")
 
-# How often opening may fail while no other process has the database open: each time one may have had
-# it for a moment.
+# How often opening may fail while no other process has the database open: one may have had it for a
+# moment.
 _LOST_RACES = 10
 
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.helpers.processes import Forks
+from tests.helpers.processes import Forks, Process
 
 PARSED = "partial_parse.msgpack"
 
@@ -32,21 +32,35 @@ def run_dbt(*arguments: str, folder: Path, fails: bool = False, artifacts: bool 
     Returns:
         What it printed.
     """
+    process = start_dbt(*arguments, folder=folder, artifacts=artifacts)
+    assert (process.wait(600) != 0) == fails, process.output
+    _keep_parse(arguments, folder)
+    return process.output
+
+
+def start_dbt(*arguments: str, folder: Path, artifacts: bool = False) -> Process:
+    """The same without waiting for its end."""
     command = ["dbt", *arguments, "--no-use-colors"]
     command += ["--target-path", str(folder / "target"), "--log-path", str(folder / "logs")]
     command += [] if artifacts else ["--no-write-json"]
     env = _with_a_path_that_stays()
-    kept = Path(_SHARED.name) / _what_a_parse_depends_on(arguments, env)
-    parsed = folder / "target" / PARSED
+    kept, parsed = _kept_parse(arguments, env), folder / "target" / PARSED
     if kept.exists():
         parsed.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept, parsed)
     folder.mkdir(parents=True, exist_ok=True)
-    process = _forks().start(command, env, folder)
-    assert (process.wait(600) != 0) == fails, process.output
+    return _forks().start(command, env, folder)
+
+
+def _keep_parse(arguments: tuple[str, ...], folder: Path) -> None:
+    """Keep what dbt parsed, for other tests."""
+    kept, parsed = _kept_parse(arguments, _with_a_path_that_stays()), folder / "target" / PARSED
     if parsed.exists() and not kept.exists():
         shutil.copyfile(parsed, kept)
-    return process.output
+
+
+def _kept_parse(arguments: tuple[str, ...], env: dict[str, str]) -> Path:
+    return Path(_SHARED.name) / _what_a_parse_depends_on(arguments, env)
 
 
 @functools.cache
