@@ -56,9 +56,9 @@ _MISSED = {
     "parsed as text. This is why the staging view takes longer than the one JSONExtract. The run "
     "also writes the statement store, which makes the other families, rejects and rebuilds cheap.",
     "end_to_end": "The Python function does less than the pipeline: it keeps only video "
-    "statements, verifies nothing, and has no ledger, no raw lines and no other families. It has one thread "
-    "and no latency to S3. With 20 ms to S3, a function that requests one object after the other "
-    "reads at most 50 a second, the pipeline 560 (docs/decisions).",
+    "statements, verifies nothing, and has no ledger, no raw lines and no other families. It has "
+    "one thread and no latency to S3. With 20 ms to S3, a function that requests one object after "
+    "the other reads at most 50 a second, the pipeline 560 (docs/decisions).",
     "section_queries": "The table ordered by hash reads the whole month or table, ours one or two "
     "granules of 8,192 rows per month. So the ratio grows with the rows: about 20 at two million, "
     "69 to 102 at ten million.",

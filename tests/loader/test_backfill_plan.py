@@ -223,8 +223,8 @@ def test_an_inventory_is_read_instead_of_a_listing(lake, capsys, bucket):
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"{}", "no manifest.json of an S3 Inventory"),
-        (b"hello", "no manifest.json of an S3 Inventory"),
+        (b"{}", "not the manifest.json of an S3 Inventory"),
+        (b"hello", "not the manifest.json of an S3 Inventory"),
         (b'{"sourceBucket":"x","fileFormat":"ORC","fileSchema":"struct<>","files":[],'
          b'"destinationBucket":"arn:aws:s3:::x"}', "accepted: CSV"),
         (b'{"sourceBucket":"x","fileFormat":"CSV","fileSchema":"Bucket, Key","files":[],'

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.paths import ROOT
-
 XAPI_ELT = Path(sys.executable).with_name("xapi-elt")
 
 
@@ -113,7 +111,8 @@ def test_relative_paths_are_below_home_in_whichever_folder_a_command_runs(tmp_pa
 def test_doctor_shows_which_project_and_profile_dbt_uses(chdb_path, tmp_path):
     run("init", folder=tmp_path)
     found = run("doctor", folder=tmp_path).stdout
-    assert f"project {ROOT}, profile {ROOT}/profiles.yml" in found
+    root = Path(__file__).resolve().parents[2]
+    assert f"project {root}, profile {root}/profiles.yml" in found
 
 
 def test_an_error_is_json_where_json_was_requested(chdb_path):

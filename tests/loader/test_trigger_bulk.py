@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from loader.batches import pieces
 from loader.errors import PermanentError, RetryableError, SettingsError
+from loader.load import pieces
 from loader.settings import Settings
 from tests.helpers.trigger_stage import INSERT, LINE, Stage, named
 
