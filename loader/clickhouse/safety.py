@@ -3,7 +3,10 @@
 A user's settings profile may cut a read short without an error, filter rows, or change what a
 NULL is. What the loader sends with every statement overrules it (`Warehouse.state`); what the
 profile does not let anyone change is refused before anything is touched. dbt cannot overrule it
-everywhere: the macro `check_engine` refuses the same settings there.
+everywhere: the macro `check_engine` refuses the same settings there. It reads them from
+macros/safe_settings.sql, which is generated from here:
+
+    python -m loader.clickhouse.safety > macros/safe_settings.sql
 """
 
 import re
@@ -188,6 +191,20 @@ def macro_rules() -> dict[str, str]:
     return {rule.name: rule.accepted for rule in RULES if not rule.loads_only}
 
 
+def macro() -> str:
+    """The text of macros/safe_settings.sql: the settings that dbt refuses, as a dbt macro."""
+    rules = "\n".join(f"        {name!r}: {value!r}," for name, value in macro_rules().items())
+    return f"""\
+{{#- What settings must be for dbt. Generated from loader/clickhouse/safety.py, which says why:
+    python -m loader.clickhouse.safety > macros/safe_settings.sql -#}}
+{{% macro safe_settings() %}}
+    {{{{ return({{
+{rules}
+    }}) }}}}
+{{% endmacro %}}
+"""
+
+
 def stated(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
     """The settings to send with every statement: all that this engine knows and lets change."""
     return {
@@ -212,3 +229,7 @@ def _changeable(row: dict[str, Any], value: str) -> bool:
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2])
+
+
+if __name__ == "__main__":
+    print(macro(), end="")

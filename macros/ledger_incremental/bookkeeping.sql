@@ -16,7 +16,7 @@
     of tests builds nothing, and its database may not be there. -#}
 {% macro create_bookkeeping() %}
     {%- if execute and flags.WHICH != 'test' -%}
-    {% do run_query("
+    {% do run_statement("
         create table if not exists " ~ load_applications() ~ cluster_clause() ~ "
         (
             model LowCardinality(String) comment 'Table that the load was applied to',
@@ -35,7 +35,7 @@
         order by (model, table_uuid, state, run_id, load_id)
         comment 'Which loads each table holds'
     ") %}
-    {% do run_query("
+    {% do run_statement("
         create table if not exists " ~ continued_tables() ~ cluster_clause() ~ "
         (
             table_uuid UUID comment 'A table that took the place of another with the loads of that one',
@@ -72,7 +72,7 @@
 
 {#- The answer to a question for a UUID of a table. -#}
 {% macro only_uuid(relation, question) %}
-    {%- set rows = run_query(question).rows -%}
+    {%- set rows = run_statement(question).rows -%}
     {%- if not rows -%}
         {{ exceptions.raise_compiler_error(
             'table ' ~ relation ~ ' does not exist; build it first: dbt build'
@@ -83,7 +83,7 @@
 
 {#- Say that a new table holds the loads of the one that it is about to take the place of. -#}
 {% macro continue_bookkeeping(table, new_table) %}
-    {% do run_query(
+    {% do run_statement(
         'insert into ' ~ continued_tables() ~ ' (table_uuid, kept_under) '
         ~ "select '" ~ table_uuid(new_table) ~ "', '" ~ bookkeeping_uuid(table) ~ "'"
     ) %}
@@ -127,10 +127,10 @@
     Returns the slices: number, loads, lines. -#}
 {% macro start_loads(place, uuid, loads_from) %}
     {%- set of_this_run = of_table(place, uuid, 'started') ~ " and run_id = '" ~ invocation_id ~ "'" -%}
-    {%- set first_slice = run_query(
+    {%- set first_slice = run_statement(
         'select if(count() > 0, max(slice) + 1, 0) from ' ~ load_applications() ~ ' where ' ~ of_this_run
     ).rows[0][0] -%}
-    {% do run_query("
+    {% do run_statement("
         insert into " ~ load_applications() ~ "
             (model, table_uuid, state, run_id, slice, load_id, committed_at, lines)
         select
@@ -143,7 +143,7 @@
         from (" ~ new_loads(place, uuid, loads_from) ~ ")
     ") %}
     {%- set slices = [] -%}
-    {%- for row in run_query("
+    {%- for row in run_statement("
         select slice, uniqExact(load_id), sum(lines)
         from " ~ load_applications() ~ "
         where " ~ of_this_run ~ " and slice >= " ~ first_slice ~ "
@@ -173,7 +173,7 @@
 {% macro record_applied(place, table, uuid, condition) %}
     {%- set has_span = place.identifier == statement_store() -%}
     {%- set loads = 'select load_id from ' ~ load_applications() ~ ' where ' ~ condition -%}
-    {% do run_query("
+    {% do run_statement("
         insert into " ~ load_applications() ~ "
             (model, table_uuid, state, run_id, slice, load_id, committed_at, lines, first_event, last_event)
         select
@@ -250,16 +250,17 @@
     they superseded. -#}
 {% macro loads_waiting(relation) %}
     {%- set uuid = bookkeeping_uuid(relation) -%}
-    {{ return(run_query("
+    {{ return(run_statement("
         select
             (select count() from (" ~ new_loads(relation, uuid, 'ledger') ~ "))
             + (select count() from (" ~ unsettled_slices(relation, uuid) ~ "))
     ").rows[0][0] | int) }}
 {% endmacro %}
 
-{#- A model of this project by its name. -#}
+{#- A model of this project by its name; a project that installs this one as a package may have
+    another of that name. -#}
 {% macro model_node(name) %}
-    {{ return(graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') | selectattr('name', 'equalto', name) | first) }}
+    {{ return(graph.nodes['model.xapi_elt.' ~ name]) }}
 {% endmacro %}
 
 {% macro model_relation(name) %}

@@ -20,7 +20,7 @@
     {%- for attempt in range(longest + 100) if not state.mine and state.waited <= longest -%}
         {%- set lock = read_lock(relation) -%}
         {%- if not lock.holder -%}
-            {% do run_query(
+            {% do run_statement(
                 'create table if not exists ' ~ lock_of(relation) ~ cluster_clause()
                 ~ " (nothing UInt8) engine = Memory comment '" ~ lock_holder() ~ "'"
             ) %}
@@ -29,7 +29,7 @@
             {#- The new name stays behind: of two runs that find the same stale lock, one cannot
                 rename what the other has just created. -#}
             {{ log('taking over the lock of ' ~ relation ~ ' from run ' ~ lock.holder, info=true) }}
-            {% do run_query(
+            {% do run_statement(
                 'rename table ' ~ lock_of(relation) ~ ' to '
                 ~ relation.schema ~ '.`__expired_lock_' ~ relation.identifier ~ '_' ~ lock.holder ~ '`'
                 ~ cluster_clause()
@@ -44,7 +44,7 @@
                 {%- set state.told = true -%}
             {%- endif -%}
             {%- set pause = [[0.05, state.waited / 10] | max, 1.0] | min if is_ours else 1.0 -%}
-            {% do run_query('select sleep(' ~ pause ~ ')') %}
+            {% do run_statement('select sleep(' ~ pause ~ ')') %}
             {%- set state.waited = state.waited + pause -%}
         {%- endif -%}
     {%- endfor -%}
@@ -60,7 +60,7 @@
 
 {#- The lock as it stands: holder ('' if there is none) and whether it is stale. -#}
 {% macro read_lock(relation) %}
-    {%- set rows = run_query("
+    {%- set rows = run_statement("
         select comment, toUnixTimestamp(now()) - toUnixTimestamp(metadata_modification_time)
         from system.tables
         where database = '" ~ relation.schema ~ "' and name = '__lock_" ~ relation.identifier ~ "'
@@ -80,13 +80,22 @@
     {{ return({'holder': holder, 'stale': stale}) }}
 {% endmacro %}
 
-{#- Whether a run has a query running; dbt_project.yml puts 'dbt run <its id>' into each. -#}
+{#- A comment that names this run, for the start of every statement that it runs under a lock: the
+    server cuts off the end of long ones. (`query-comment` does not serve: dbt reads it from the
+    root project only.) -#}
+{% macro run_comment() %}/* xapi_elt run {{ invocation_id }} */{% endmacro %}
+
+{#- Run a statement that carries the comment. -#}
+{% macro run_statement(sql) %}{{ return(run_query(run_comment() ~ ' ' ~ sql)) }}{% endmacro %}
+
+{#- Whether a run has a query running, by the comment in its text. The id is a word of its own in
+    this query, so that the query does not find itself or another run's search. -#}
 {% macro runs_a_query(run_id) %}
     {%- set cluster = adapter.get_clickhouse_cluster_name() -%}
     {%- set processes = 'clusterAllReplicas(' ~ cluster ~ ', system.processes)' if cluster else 'system.processes' -%}
-    {{ return(run_query(
+    {{ return(run_statement(
         "select count() from " ~ processes
-        ~ " where position(query, concat('dbt run ', '" ~ run_id ~ "')) > 0"
+        ~ " where position(query, concat('xapi_elt run ', '" ~ run_id ~ "')) > 0"
     ).rows[0][0] | int > 0) }}
 {% endmacro %}
 
@@ -97,23 +106,23 @@
             'the lock of ' ~ relation ~ ' was taken over by another run; this one stops before it changes anything'
         ) }}
     {%- endif -%}
-    {% do run_query(
+    {% do run_statement(
         'alter table ' ~ lock_of(relation) ~ cluster_clause() ~ " modify comment '" ~ lock_holder() ~ "'"
     ) %}
 {% endmacro %}
 
 {% macro release_lock(relation) %}
-    {% do run_query('drop table if exists ' ~ lock_of(relation) ~ cluster_clause()) %}
+    {% do run_statement('drop table if exists ' ~ lock_of(relation) ~ cluster_clause()) %}
 {% endmacro %}
 
 {#- Remove what take-overs left behind, once nobody can be in the middle of one. -#}
 {% macro drop_expired_locks(relation) %}
-    {%- for row in run_query("
+    {%- for row in run_statement("
         select name from system.tables
         where database = '" ~ relation.schema ~ "'
             and startsWith(name, '__expired_lock_" ~ relation.identifier ~ "_')
             and metadata_modification_time < now() - interval 1 day
     ").rows -%}
-        {% do run_query('drop table if exists ' ~ relation.schema ~ '.`' ~ row[0] ~ '`' ~ cluster_clause()) %}
+        {% do run_statement('drop table if exists ' ~ relation.schema ~ '.`' ~ row[0] ~ '`' ~ cluster_clause()) %}
     {%- endfor -%}
 {% endmacro %}

@@ -29,7 +29,7 @@
         {%- if existing is none -%}
             {% do clickhouse__create_empty_table(False, target_table, sql, config.get('contract').enforced, 'create_empty') %}
         {%- else -%}
-            {% do run_query('select * from (' ~ sql ~ ') limit 0') %}
+            {% do run_statement('select * from (' ~ sql ~ ') limit 0') %}
         {%- endif -%}
         {%- set outcome = 'EMPTY' -%}
     {%- else -%}
@@ -74,7 +74,7 @@
     described, because even of `limit 0` ClickHouse reads what lies below the joins of a view. -#}
 {% macro check_columns(table) %}
     {%- set held = adapter.get_columns_in_relation(table) | map(attribute='name') | list -%}
-    {%- set yielded = run_query('describe table (' ~ sql ~ ')').rows | map(attribute=0) | list -%}
+    {%- set yielded = run_statement('describe table (' ~ sql ~ ')').rows | map(attribute=0) | list -%}
     {%- if held | sort != yielded | sort -%}
         {{ exceptions.raise_compiler_error(
             table ~ ' has other columns than its model yields (only in the model: '
@@ -88,7 +88,7 @@
 {% macro build_anew(existing, target_table) %}
     {%- set new_table = make_intermediate_relation(target_table) -%}
     {% do drop_relation_if_exists(load_cached_relation(new_table)) %}
-    {% do run_query('drop table if exists ' ~ new_table ~ on_cluster_clause(new_table)) %}
+    {% do run_statement('drop table if exists ' ~ new_table ~ on_cluster_clause(new_table)) %}
     {% do clickhouse__create_empty_table(False, new_table, sql, config.get('contract').enforced, 'create_new') %}
     {%- set outcome = apply_new_loads(
         new_table, target_table, sql, config.require('row_key'), config.require('key_scope'),
@@ -125,6 +125,7 @@
             {%- set rows = stored_lines(model_relation('stg_xapi__statements'), loads) -%}
         {%- endif -%}
         {% call statement('insert_slice') %}
+            {{ run_comment() }}
             insert into {{ table }} ({{ columns }})
             select {{ columns }}
             from ({{ rows }}) as candidates

@@ -17,7 +17,7 @@
     holds several loads of a key, one that takes the place of others or two of one version. -#}
 {% macro may_supersede(table, uuid, slices) %}
     {%- set held = applied_loads(table, uuid) -%}
-    {{ return(run_query("
+    {{ return(run_statement("
         select count()
         from (
             select bucket, key
@@ -81,7 +81,7 @@
     {#- As many slices as one statement names. -#}
     {%- set most = 500 -%}
     {%- set slices = [] -%}
-    {%- for row in run_query(unsettled_slices(table, uuid)).rows -%}
+    {%- for row in run_statement(unsettled_slices(table, uuid)).rows -%}
         {% do slices.append("(toUUID('" ~ row[0] ~ "'), " ~ row[1] ~ ')') %}
     {%- endfor -%}
     {%- if not slices -%}
@@ -97,7 +97,7 @@
         ) -%}
     {%- endif -%}
     {%- for part in slices | batch(most) -%}
-        {% do run_query("
+        {% do run_statement("
             insert into " ~ load_applications() ~ " (model, table_uuid, state, run_id, slice)
             select '" ~ table.identifier ~ "', '" ~ uuid ~ "', 'settled', looked_at.1, looked_at.2
             from (select arrayJoin([" ~ part | join(', ') ~ "]) as looked_at)
@@ -114,7 +114,7 @@
     {%- set of_this_run = of_table(table, uuid, 'withdrawing') ~ " and run_id = '" ~ invocation_id ~ "'" -%}
     {%- set loads = 'select load_id, max(lines) as objects from ' ~ load_applications()
         ~ ' where ' ~ of_this_run ~ ' group by load_id' -%}
-    {%- set waiting = run_query('select count() from (' ~ loads ~ ')').rows[0][0] | int -%}
+    {%- set waiting = run_statement('select count() from (' ~ loads ~ ')').rows[0][0] | int -%}
     {%- if not waiting -%}
         {{ return('') }}
     {%- endif -%}
@@ -122,10 +122,10 @@
         table, uuid, 'select load_id from ' ~ load_applications() ~ ' where ' ~ of_this_run
     ) -%}
     {%- if 'source_line' in row_key -%}
-        {% do run_query('delete from ' ~ table ~ ' where ' ~ superseded) %}
+        {% do run_statement('delete from ' ~ table ~ ' where ' ~ superseded) %}
     {%- else -%}
         {%- set scope = row_key ~ ' in (select ' ~ row_key ~ ' from ' ~ table ~ ' where ' ~ superseded ~ ')' -%}
-        {%- set partitions = run_query(
+        {%- set partitions = run_statement(
             'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ superseded
         ).rows | map(attribute=0) | list -%}
         {%- if partitions -%}
@@ -138,7 +138,7 @@
 
 {#- Record loads (select of load_id, objects) of which superseded objects are or were given up. -#}
 {% macro record_withdrawal(table, uuid, state, loads) %}
-    {% do run_query("
+    {% do run_statement("
         insert into " ~ load_applications() ~ "
             (model, table_uuid, state, run_id, slice, load_id, committed_at, lines)
         select '" ~ table.identifier ~ "', '" ~ uuid ~ "', '" ~ state ~ "', '" ~ invocation_id ~ "',
