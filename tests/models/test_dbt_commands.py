@@ -1,0 +1,91 @@
+"""dbt's everyday commands work on the project as they do on any other."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.paths import ROOT
+from tests.helpers.small_database import ATTEMPTS, SmallDatabase
+
+OCTOBER = {
+    "run": "{start_date: 2025-10-01, end_date: 2025-10-31}",
+    "build": "{start_date: '2025-10-01', end_date: \"2025-10-31\"}",
+}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory, _clean_environment):
+    """A small database with all tables built, for all tests of this file."""
+    database = SmallDatabase(tmp_path_factory.mktemp("commands"))
+    database.load(*ATTEMPTS)
+    database.dbt("run")
+    yield database
+    database.close()
+
+
+def test_show_previews_a_model_with_its_tests(database):
+    said = database.dbt("show", "--select", "video_events")
+    assert "Previewing node 'video_events'" in said
+    assert "https://lms.examp" in said
+
+
+def test_show_previews_a_query(database):
+    said = database.dbt("show", "--inline", "select count() as n from {{ ref('video_events') }}")
+    assert re.search(r"\| +n \|\n\| -+ \|\n\| +4 \|", said)
+
+
+def test_a_limit_can_follow_every_model_and_test(database):
+    """dbt appends it for `dbt show` and for data tests with the config `limit`."""
+    database.dbt("compile")
+    compiled = database.folder / "target" / "compiled" / "xapi_elt" / "dbt_project"
+    files = sorted(compiled.rglob("*.sql"))
+    assert len(files) > 90
+    for file in files:
+        database.query(f"select count() as n from (explain ast {file.read_text()}\nlimit 1)")
+
+
+@pytest.mark.parametrize(("command", "days"), OCTOBER.items())
+def test_the_days_of_a_rebuild_may_be_quoted_or_not(database, command, days):
+    said = database.dbt(command, "--select", "video_events", "--vars", days, artifacts=True)
+    assert "[rebuilt 1 months in" in said
+    assert database.query("select count() as n from xapi.video_events") == [{"n": 4}]
+
+
+def test_a_day_that_does_not_exist_is_one_line(database):
+    days = "{start_date: '2025-02-30', end_date: 2025-10-31}"
+    said = database.dbt("run", "--vars", days, fails=True)
+    assert "var start_date: '2025-02-30' is no date; give a UTC day as YYYY-MM-DD" in said
+    assert "Traceback" not in said
+
+
+def test_dbt_uses_the_same_database_from_every_folder(database, tmp_path):
+    database.close()
+    home = tmp_path / "home"
+    shutil.copytree(database.folder / "clickhouse", home / ".data" / "clickhouse", symlinks=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    env = os.environ | {
+        "XAPI_HOME": str(home),
+        "DBT_USE_COLORS": "false",
+        "DBT_TARGET_PATH": str(tmp_path / "target"),
+        "DBT_LOG_PATH": str(tmp_path / "logs"),
+    }
+
+    def dbt(folder: Path, *arguments: str) -> str:
+        command = [str(Path(sys.executable).with_name("dbt")), *arguments]
+        done = subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert dbt(ROOT, "run").count("[0 loads, 0 lines") == 7
+    root = ("--project-dir", str(ROOT), "--profiles-dir", str(ROOT))
+    said = dbt(elsewhere, "build", "--select", "video_events", *root)
+    assert "[0 loads, 0 lines" in said
+    assert list(elsewhere.iterdir()) == []
