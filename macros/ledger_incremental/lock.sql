@@ -1,6 +1,6 @@
-{#- One run at a time changes a table. The lock is a table beside it whose comment names its
-    holder: creating a table is atomic, and of two that create it `if not exists` the second finds
-    the first one's comment. A lock is stale when its holder has been silent for
+{#- One run at a time changes a table. The lock is a table whose comment names its holder: creating a
+    table is atomic, and of two runs that create it `if not exists`, the second finds the comment of
+    the first. A lock is stale when its holder has been silent for
     var lock_expires_seconds and runs no query; on the embedded engine, which one process owns at
     a time, when its holder is another run. -#}
 
@@ -8,14 +8,14 @@
     {{ relation.schema }}.`__lock_{{ relation.identifier }}`
 {%- endmacro %}
 
-{#- Who this is: the run, and the model it is at (threads of one run contend, too). -#}
+{#- The name of this run in a lock: its id and the model (threads of one run compete, too). -#}
 {% macro lock_holder() %}{{ return(invocation_id ~ ' ' ~ model.name) }}{% endmacro %}
 
 {#- Take the lock of a table, waiting for up to var lock_wait_seconds.
-    Raises an error that names the holder when the wait was in vain. -#}
+    Raises an error that names the holder if the lock is still held then. -#}
 {% macro acquire_lock(relation) %}
     {%- set longest = var('lock_wait_seconds') | int -%}
-    {%- set state = namespace(mine=false, waited=0.0, told=false) -%}
+    {%- set state = namespace(mine=false, waited=0.0, logged=false) -%}
     {#- Some thirty pauses are shorter than a second. Not more than needed: Jinja walks them all. -#}
     {%- for attempt in range(longest + 100) if not state.mine and state.waited <= longest -%}
         {%- set lock = read_lock(relation) -%}
@@ -39,9 +39,9 @@
                 costs the one that works its processor, so it looks less often the longer it waits;
                 ClickHouse sleeps for three seconds at most. -#}
             {%- set is_ours = lock.holder.startswith(invocation_id) -%}
-            {%- if not is_ours and not state.told -%}
-                {{ log('waiting for ' ~ relation ~ ': run ' ~ lock.holder ~ ' is at it', info=true) }}
-                {%- set state.told = true -%}
+            {%- if not is_ours and not state.logged -%}
+                {{ log('waiting for ' ~ relation ~ ': run ' ~ lock.holder ~ ' is changing it', info=true) }}
+                {%- set state.logged = true -%}
             {%- endif -%}
             {%- set pause = [[0.05, state.waited / 10] | max, 1.0] | min if is_ours else 1.0 -%}
             {% do run_statement('select sleep(' ~ pause ~ ')') %}
@@ -51,14 +51,14 @@
     {%- if not state.mine -%}
         {{ exceptions.raise_compiler_error(
             relation ~ ' is being changed by run ' ~ read_lock(relation).holder
-            ~ '; nothing was done here. Wait for it, or raise var lock_wait_seconds (now '
+            ~ '; this run changed nothing there. Wait for it, or raise var lock_wait_seconds (now '
             ~ var('lock_wait_seconds') ~ ')'
         ) }}
     {%- endif -%}
     {% do drop_expired_locks(relation) %}
 {% endmacro %}
 
-{#- The lock as it stands: holder ('' if there is none) and whether it is stale. -#}
+{#- The state of the lock: its holder ('' if there is none) and whether it is stale. -#}
 {% macro read_lock(relation) %}
     {%- set rows = run_statement("
         select comment, toUnixTimestamp(now()) - toUnixTimestamp(metadata_modification_time)
@@ -115,7 +115,7 @@
     {% do run_statement('drop table if exists ' ~ lock_of(relation) ~ cluster_clause()) %}
 {% endmacro %}
 
-{#- Remove what take-overs left behind, once nobody can be in the middle of one. -#}
+{#- Remove what take-overs left behind, a day later, when no take-over can still be going on. -#}
 {% macro drop_expired_locks(relation) %}
     {%- for row in run_statement("
         select name from system.tables

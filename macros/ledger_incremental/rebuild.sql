@@ -131,8 +131,8 @@
 {% endmacro %}
 
 {#-
-    Put new rows in the place of a part of a table, all at once: a new table gets them and the rows
-    that stay, and is exchanged with the old one. Months that lose no row are attached, which
+    Replace a part of a table with new rows, all at once: a new table gets them and the rows that
+    stay, and is exchanged with the old one. Months that lose no row are attached, which
     copies no data. (REPLACE PARTITION would spare the new table, but killed in the middle it
     leaves the old rows of a month beside the new ones.)
 
@@ -181,7 +181,7 @@
     {% do exchange_and_drop(fresh, table) %}
 {% endmacro %}
 
-{#- Put a new table in the place of another in one moment, and drop the old one. (dbt-clickhouse
+{#- Replace a table with another one in one step, and drop the old one. (dbt-clickhouse
     drops first and renames then where its probe for EXCHANGE failed, be it by the network.) -#}
 {% macro exchange_and_drop(new_table, table) %}
     {%- set new_uuid = table_uuid(new_table) -%}
@@ -190,8 +190,8 @@
     {#- A client that gets no answer may send a statement again, which would exchange them back. -#}
     {%- if table_uuid(table) != new_uuid -%}
         {{ exceptions.raise_compiler_error(
-            table ~ ' was not exchanged with ' ~ new_table ~ ': the server may have got the '
-            ~ 'statement twice. The table is as it was; run the same command again'
+            table ~ ' was not exchanged with ' ~ new_table ~ ': the server may have received the '
+            ~ 'statement twice. The table is unchanged; run the same command again'
         ) }}
     {%- endif -%}
     {% do run_statement('drop table ' ~ new_table ~ cluster_clause()) %}
