@@ -1,5 +1,5 @@
 {#- Select: the object versions that readers may see, each with its load: all committed ones except
-    unseen_objects. ClickHouse pushes a condition on (bucket, key) down to the ledger's primary key. -#}
+    unseen_objects. ClickHouse pushes a condition on (bucket, key) down to the ledger's key. -#}
 {% macro committed_objects() %}
     select
         loads.load_id as load_id,

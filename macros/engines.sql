@@ -9,6 +9,6 @@
     {{ ' on cluster ' ~ cluster ~ ' ' if cluster else '' }}
 {%- endmacro %}
 
-{#- How many new parts of similar size there must be before ClickHouse merges them. With its default,
-    5, merges took a tenth of the CPU time of a transform. Older parts are merged anyway. -#}
+{#- How many new parts of similar size there must be before ClickHouse merges them. With its
+    default, 5, merges took a tenth of the CPU time of a transform. Older ones are merged anyway. -#}
 {% macro young_parts_to_merge() %}{{ return(12) }}{% endmacro %}

@@ -19,8 +19,8 @@
     }) }}
 {% endmacro %}
 
-{#- The first columns of every event table: which event, who, where. LowCardinality makes grouping by
-    verb or course three to five times as fast. -#}
+{#- The first columns of every event table: which event, who, where. LowCardinality makes grouping
+    by verb or course three to five times as fast. -#}
 {% macro event_keys() %}
     event_id,
     assumeNotNull(timestamp) as timestamp,

@@ -1,7 +1,7 @@
 {#- Select: the loads with objects whose number of lines is not the expected one. A data test then
-    compares only the objects of these loads, because a load has up to thousands of objects. Each line
-    counts with the hash of its object, so that a line too few in one object and a line too many in
-    another do not cancel out.
+    compares only the objects of these loads, because a load has up to thousands of objects. Each
+    line counts with the hash of its object, so that a line too few in one object and a line too
+    many in another do not cancel out.
 
     said    CTE of the expected numbers: load_id, the columns of `object`, `lines`
     found   CTE with one row for each line: load_id, the columns of `object`

@@ -195,11 +195,11 @@
 {#- The model whose table holds every committed line, parsed. -#}
 {% macro statement_store() %}{{ return('int_xapi__statements') }}{% endmacro %}
 
-{#- Select: the rows of the staging view that this model stores, of all committed objects or of those
-    in some loads. The view reads the whole ledger unless there is a condition on its objects; with a
-    condition on loads alone it takes 0.3 s for a million objects of other loads. There is one
-    condition for bucket and one for key, because raw lines store both as dictionaries: each costs
-    nothing per line, a condition on the pair does. -#}
+{#- Select: the rows of the staging view that this model stores, of all committed objects or of
+    those in some loads. The view reads the whole ledger unless there is a condition on its objects;
+    with a condition on loads alone it takes 0.3 s for a million objects of other loads. There is
+    one condition for bucket and one for key, because raw lines store both as dictionaries: each
+    costs nothing per line, a condition on the pair does. -#}
 {% macro stored_lines(view, loads=none) %}
     select * except (bucket, key)
     from {{ view }}

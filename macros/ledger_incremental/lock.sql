@@ -1,8 +1,8 @@
-{#- One run at a time changes a table. The lock is a table whose comment names its holder: creating a
-    table is atomic, and of two runs that create it `if not exists`, the second finds the comment of
-    the first. A lock is stale when its holder has been silent for
-    var lock_expires_seconds and runs no query; on the embedded engine, which one process owns at
-    a time, when its holder is another run. -#}
+{#- One run at a time changes a table. The lock is a table whose comment names its holder: creating
+    a table is atomic, and of two runs that create it `if not exists`, the second finds the comment
+    of the first. A lock is stale when its holder has been silent for var lock_expires_seconds and
+    runs no query; on the embedded engine, which one process owns at a time, when its holder is
+    another run. -#}
 
 {% macro lock_of(relation) -%}
     {{ relation.schema }}.`__lock_{{ relation.identifier }}`

@@ -1,5 +1,4 @@
-{#-
-    A table that follows the ledger: each run applies the committed loads that the table does not
+{#- A table that follows the ledger: each run applies the committed loads that the table does not
     hold yet and then records them as applied (macros/ledger_incremental/bookkeeping.sql).
 
     Config: `order_by`, `partition_by`, `engine` as in dbt-clickhouse, and
@@ -11,8 +10,7 @@
     If a run dies, the next one completes it: loads are recorded after their rows are inserted, and
     rows that were inserted before are left out the second time. A full refresh fills a new table
     and exchanges it; applied loads belong to the UUID of a table, so rows and bookkeeping change at
-    the same moment.
--#}
+    the same moment. -#}
 {% materialization ledger_incremental, adapter='clickhouse' %}
 
     {%- set existing = load_cached_relation(this) -%}
@@ -70,8 +68,8 @@
 
 {% endmaterialization %}
 
-{#- Stop if the model has other columns than the table: new ones would be dropped. It uses `describe`,
-    because even with `limit 0` ClickHouse reads the tables below the joins of a view. -#}
+{#- Stop if the model has other columns than the table: new ones would be dropped. It uses
+    `describe`, because even with `limit 0` ClickHouse reads the tables in the joins of a view. -#}
 {% macro check_columns(table) %}
     {%- set held = adapter.get_columns_in_relation(table) | map(attribute='name') | list -%}
     {%- set yielded = run_statement('describe table (' ~ sql ~ ')').rows | map(attribute=0) | list -%}
@@ -186,12 +184,12 @@
     {% endfor -%}
 {%- endmacro %}
 
-{#- Settings of every insert. It may write to any number of months. It reads blocks of 8 MiB, because
-    each block costs a millisecond with so many columns, and writes blocks of 32 MiB while it still
-    reads, not one large block at the end. It sorts more than half a gigabyte on disk, and leaves
-    space on the disk. Its select makes the rows unique, so parts are not deduplicated again while
-    they are written. With short-circuit evaluation ClickHouse would parse the JSON again for every
-    branch. -#}
+{#- Settings of every insert. It may write to any number of months. It reads blocks of 8 MiB,
+    because each block costs a millisecond with so many columns, and writes blocks of 32 MiB while
+    it still reads, not one large block at the end. It sorts more than half a gigabyte on disk, and
+    leaves space on the disk. Its select makes the rows unique, so parts are not deduplicated again
+    while they are written. With short-circuit evaluation ClickHouse would parse the JSON again for
+    every branch. -#}
 {% macro insert_settings() -%}
     throw_on_max_partitions_per_insert_block = 0,
     preferred_block_size_bytes = 8388608,

@@ -13,8 +13,8 @@
         )
 {% endmacro %}
 
-{#- Whether the loads of these slices (SQL tuples) may supersede objects of the table: it holds several
-    loads of a key, of which one replaces others or two have the same version. -#}
+{#- Whether the loads of these slices (SQL tuples) may supersede objects of the table: it holds
+    several loads of a key, of which one replaces others or two have the same version. -#}
 {% macro may_supersede(table, uuid, slices) %}
     {%- set held = applied_loads(table, uuid) -%}
     {{ return(run_statement("
@@ -48,8 +48,8 @@
 {% endmacro %}
 
 {#- Select: loads of the table with superseded objects whose rows it still holds, limited to objects
-    that these slices loaded again (no slices: all). A load is checked again when more of its objects
-    are superseded than last time, so all of its objects are counted. -#}
+    that these slices loaded again (no slices: all). A load is checked again when more of its
+    objects are superseded than last time, so all of its objects are counted. -#}
 {% macro loads_to_withdraw(table, uuid, slices) %}
     {%- set objects = none -%}
     {%- if slices -%}
@@ -136,7 +136,7 @@
     {{ return(', removed superseded objects of ' ~ waiting ~ ' loads') }}
 {% endmacro %}
 
-{#- Record loads (select of load_id, objects) whose superseded objects are being or were removed. -#}
+{#- Record loads (select of load_id, objects) whose superseded objects are or were removed. -#}
 {% macro record_withdrawal(table, uuid, state, loads) %}
     {% do run_statement("
         insert into " ~ load_applications() ~ "

@@ -1,5 +1,5 @@
-{#- Every value, except NULL, is in a column of another table. (dbt-clickhouse's `relationships` ends
-    with a `settings` clause, after which dbt cannot append `limit`.) -#}
+{#- Every value, except NULL, is in a column of another table. (dbt-clickhouse's `relationships`
+    ends with a `settings` clause, after which dbt cannot append `limit`.) -#}
 {% test found_in(model, column_name, to, field) %}
 
 select {{ column_name }}

@@ -5,10 +5,17 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from loader.clickhouse.connect import open_warehouse
+from loader.errors import LoaderError
+from loader.settings import Settings
+from tests.helpers.clickhouse_http import ClickHouseHttp
+from tests.helpers.dbt_runs import run_dbt
 from tests.helpers.paths import ROOT
 from tests.helpers.small_database import ATTEMPTS, SmallDatabase
 
@@ -89,3 +96,36 @@ def test_dbt_uses_the_same_database_from_every_folder(database, tmp_path):
     said = dbt(elsewhere, "build", "--select", "video_events", *root)
     assert "[0 loads, 0 lines" in said
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_run_keeps_its_lock_while_a_statement_of_it_runs(database, tmp_path, monkeypatch):
+    database.close()
+    shutil.copytree(database.folder / "clickhouse", tmp_path / "clickhouse", symlinks=True)
+    long_statement = (
+        "/* xapi_elt run the-holder */ select sum(sleepEachRow(1)) from numbers(99) "
+        "settings max_block_size = 1"
+    )
+
+    def hold() -> None:
+        with closing(open_warehouse(Settings.from_env())) as other, suppress(LoaderError):
+            other.command(long_statement)
+
+    with ClickHouseHttp(tmp_path / "clickhouse") as server:
+        monkeypatch.setenv("XAPI_TARGET", "server")
+        monkeypatch.setenv("CLICKHOUSE_HOST", "127.0.0.1")
+        monkeypatch.setenv("CLICKHOUSE_PORT", str(server.port))
+        with closing(open_warehouse(Settings.from_env())) as warehouse:
+            warehouse.command(
+                "create table xapi.__lock_video_events (nothing UInt8) "
+                "engine = Memory comment 'the-holder video_events'"
+            )
+            thread = threading.Thread(target=hold)
+            thread.start()
+            variables = "{lock_wait_seconds: 2, lock_expires_seconds: 0}"
+            select = ("run", "--select", "video_events", "--vars", variables)
+            said = run_dbt(*select, folder=tmp_path, fails=True)
+            assert "is being changed by run the-holder" in said
+            warehouse.command("kill query where startsWith(query, '/* xapi_elt run the-holder')")
+            thread.join()
+            assert "taking over the lock" in run_dbt(*select, folder=tmp_path)
+    assert "/* xapi_elt run " in (tmp_path / "logs" / "dbt.log").read_text()

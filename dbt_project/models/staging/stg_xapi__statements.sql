@@ -1,6 +1,6 @@
-{#- A view: it stores nothing, and ClickHouse pushes a filter on load_id down to the keys of both raw
-    tables. It names its sources with render(), because `--empty` would otherwise leave a view behind
-    that is always empty, and the next run of a table would read from it. -#}
+{#- A view: it stores nothing, and ClickHouse pushes a filter on load_id down to the keys of both
+    raw tables. It names its sources with render(), because `--empty` would otherwise leave a view
+    behind that is always empty, and the next run of a table would read from it. -#}
 with
 
 committed as (
