@@ -1,5 +1,5 @@
-{#- The object versions that readers may see, each with the load that holds it: all committed ones
-    but the unseen. A condition on (bucket, key) reaches the ledger's key through all of this. -#}
+{#- Select: the object versions that readers may see, each with its load: all committed ones except
+    unseen_objects. ClickHouse pushes a condition on (bucket, key) down to the ledger's key. -#}
 {% macro committed_objects() %}
     select
         loads.load_id as load_id,
@@ -20,17 +20,17 @@
     where loads.outcome = 'committed'
 {% endmacro %}
 
-{#- Committed rows of the ledger that no reader may see.
+{#- Select: committed rows of the ledger that no reader may see, and why.
 
-    is_superseded   a later load took the object's place: one with policy 'replace' that brought
-                    another version of the key, or one that was forced
-    is_repeated     of several loads of one version the one that was committed first counts, for
-                    ever; where a later one was in sight first (a server whose clock is behind, an
-                    insert that took long), tables hold that
+    is_superseded   a later load replaced the object: one with policy 'replace' that loaded another
+                    version of the key, or a forced one
+    is_repeated     of several loads of one version only the one that was committed first counts,
+                    always; if a later one became visible first (a server whose clock is slow, an
+                    insert that took long), tables may hold its rows for a while
     is_duplicate    the load has an earlier row for the object: its insert arrived twice
 
-    Only keys with several rows are looked at. With `held`, a select of load ids: as if the ledger
-    held no other loads. With `objects`, a select of bucket and key: only of these. -#}
+    Only keys with several rows are compared. `held`, a select of load ids, limits the ledger to
+    these loads; `objects`, a select of bucket and key, to these objects. -#}
 {% macro unseen_objects(held=none, objects=none) %}
     select
         bucket,
@@ -100,7 +100,7 @@
     where is_superseded or is_repeated or is_duplicate
 {% endmacro %}
 
-{#- Committed rows of the ledger; `held` and `objects` as above. -#}
+{#- Select: committed rows of the ledger; `held` and `objects` as above. -#}
 {% macro commits(held=none, objects=none) %}
     select
         bucket,

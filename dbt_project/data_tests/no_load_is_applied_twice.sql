@@ -1,8 +1,8 @@
 {#-
-    Harm: two runs worked on one table at once, so the lock between them failed, and the second
-    searched for its rows before the first one's were there: events may be doubled.
+    Harm: two runs changed one table at the same time, so the lock failed. The second searched for
+    existing rows before the first had inserted them: events may be doubled.
 
-    An error: whatever let it happen will let it happen again. Not stored: the bookkeeping that
+    An error: the cause is still there, so it can happen again. Not stored: the bookkeeping that
     shows it is permanent.
 -#}
 {{ config(severity = 'error', store_failures = false) }}
@@ -25,8 +25,8 @@ tables as (
 
 ),
 
--- A rebuild records its loads as applied, too, but starts none; a run that died did not get to
--- record what it had started.
+-- A rebuild also records its loads as applied, but starts none. A run that died has started loads
+-- that it did not record as applied.
 runs as (
 
     select

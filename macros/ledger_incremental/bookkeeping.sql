@@ -1,8 +1,8 @@
 {#- Which loads each table holds, in `load_applications`: rows 'started' say what a run is about to
     apply, rows 'applied' what it has applied. A load counts as applied to one table, known by its
     UUID: a table that was dropped, or replaced by a full refresh, starts without any. A table that
-    holds the loads of the one that it takes the place of goes on under that one's UUID, by a row
-    in `continued_tables` that is written before the two are exchanged. -#}
+    replaces another one and holds its loads continues under the UUID of that table, by a row in
+    `continued_tables` that is written before the two are exchanged. -#}
 
 {% macro load_applications() -%}
     {{ target.schema }}.load_applications
@@ -12,16 +12,16 @@
     {{ target.schema }}.continued_tables
 {%- endmacro %}
 
-{#- Create both, unless they are there: once a run, because on a cluster each takes its time. A run
-    of tests builds nothing, and its database may not be there. -#}
+{#- Create both if they do not exist: once a run, because on a cluster it takes time. `dbt test`
+    builds nothing, and the database may not exist. -#}
 {% macro create_bookkeeping() %}
     {%- if execute and flags.WHICH != 'test' -%}
-    {% do run_query("
+    {% do run_statement("
         create table if not exists " ~ load_applications() ~ cluster_clause() ~ "
         (
             model LowCardinality(String) comment 'Table that the load was applied to',
             table_uuid UUID comment 'Which table of that name: a full refresh makes a new one',
-            state LowCardinality(String) comment 'started (a run is at it), applied, withdrawing or withdrawn (superseded objects, which lines counts, are or were given up); settled: what the slice superseded is given up',
+            state LowCardinality(String) comment 'started (a run applies the load), applied, withdrawing or withdrawn (rows of superseded objects are being removed or were removed; lines counts these objects), or settled (the slice was checked for superseded objects)',
             run_id UUID comment 'dbt invocation',
             slice UInt32 comment 'Insert of the run that took the load, from 0',
             load_id UUID comment 'The load',
@@ -35,16 +35,16 @@
         order by (model, table_uuid, state, run_id, load_id)
         comment 'Which loads each table holds'
     ") %}
-    {% do run_query("
+    {% do run_statement("
         create table if not exists " ~ continued_tables() ~ cluster_clause() ~ "
         (
-            table_uuid UUID comment 'A table that took the place of another with the loads of that one',
-            kept_under UUID comment 'What load_applications calls it: the UUID of the first of these tables',
+            table_uuid UUID comment 'A table that replaced another one and holds its loads',
+            kept_under UUID comment 'Its UUID in load_applications: that of the first of these tables',
             recorded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written'
         )
         engine = " ~ engine_name('MergeTree') ~ "
         order by table_uuid
-        comment 'Tables whose bookkeeping goes on under another UUID'
+        comment 'Tables whose bookkeeping continues under another UUID'
     ") %}
     {%- endif -%}
 {% endmacro %}
@@ -54,7 +54,7 @@
     {{ return(only_uuid(relation, 'select toString(uuid) from (' ~ uuid_of(relation) ~ ')')) }}
 {% endmacro %}
 
-{#- The UUID that the bookkeeping of a table is kept under: its own, or that of the table which it
+{#- The UUID under which the bookkeeping of a table is kept: its own, or that of the table that it
     continues. -#}
 {% macro bookkeeping_uuid(relation) %}
     {{ return(only_uuid(relation, "
@@ -70,20 +70,20 @@
     where database = '{{ relation.schema }}' and name = '{{ relation.identifier }}'
 {%- endmacro %}
 
-{#- The answer to a question for a UUID of a table. -#}
+{#- The UUID of a table that a query returns. -#}
 {% macro only_uuid(relation, question) %}
-    {%- set rows = run_query(question).rows -%}
+    {%- set rows = run_statement(question).rows -%}
     {%- if not rows -%}
         {{ exceptions.raise_compiler_error(
-            'table ' ~ relation ~ ' does not exist; build it first: dbt build'
+            'table ' ~ relation ~ ' does not exist; build it first: dbt run'
         ) }}
     {%- endif -%}
     {{ return(rows[0][0]) }}
 {% endmacro %}
 
-{#- Say that a new table holds the loads of the one that it is about to take the place of. -#}
+{#- Record that a new table holds the loads of the one that it is about to replace. -#}
 {% macro continue_bookkeeping(table, new_table) %}
-    {% do run_query(
+    {% do run_statement(
         'insert into ' ~ continued_tables() ~ ' (table_uuid, kept_under) '
         ~ "select '" ~ table_uuid(new_table) ~ "', '" ~ bookkeeping_uuid(table) ~ "'"
     ) %}
@@ -122,15 +122,15 @@
     where load_id not in ({{ applied_loads(place, uuid) }})
 {% endmacro %}
 
-{#- Fix which loads are applied now, in slices of var slice_lines lines (a larger load is a slice
+{#- Decide which loads are applied now, in slices of var slice_lines lines (a larger load is a slice
     of its own), numbered on from those that this run has made before.
     Returns the slices: number, loads, lines. -#}
 {% macro start_loads(place, uuid, loads_from) %}
     {%- set of_this_run = of_table(place, uuid, 'started') ~ " and run_id = '" ~ invocation_id ~ "'" -%}
-    {%- set first_slice = run_query(
+    {%- set first_slice = run_statement(
         'select if(count() > 0, max(slice) + 1, 0) from ' ~ load_applications() ~ ' where ' ~ of_this_run
     ).rows[0][0] -%}
-    {% do run_query("
+    {% do run_statement("
         insert into " ~ load_applications() ~ "
             (model, table_uuid, state, run_id, slice, load_id, committed_at, lines)
         select
@@ -143,7 +143,7 @@
         from (" ~ new_loads(place, uuid, loads_from) ~ ")
     ") %}
     {%- set slices = [] -%}
-    {%- for row in run_query("
+    {%- for row in run_statement("
         select slice, uniqExact(load_id), sum(lines)
         from " ~ load_applications() ~ "
         where " ~ of_this_run ~ " and slice >= " ~ first_slice ~ "
@@ -173,7 +173,7 @@
 {% macro record_applied(place, table, uuid, condition) %}
     {%- set has_span = place.identifier == statement_store() -%}
     {%- set loads = 'select load_id from ' ~ load_applications() ~ ' where ' ~ condition -%}
-    {% do run_query("
+    {% do run_statement("
         insert into " ~ load_applications() ~ "
             (model, table_uuid, state, run_id, slice, load_id, committed_at, lines, first_event, last_event)
         select
@@ -195,10 +195,11 @@
 {#- The model whose table holds every committed line, parsed. -#}
 {% macro statement_store() %}{{ return('int_xapi__statements') }}{% endmacro %}
 
-{#- What that model holds of the staging view: of all committed objects, or of those of some loads.
-    The view passes over the whole ledger unless it is asked for objects by name; asked for loads
-    alone, it takes 0.3 s for a million objects of other loads. One condition for bucket and one
-    for key: raw lines have both as dictionaries, where each costs nothing per line; a pair does. -#}
+{#- Select: the rows of the staging view that this model stores, of all committed objects or of
+    those in some loads. The view reads the whole ledger unless there is a condition on its objects;
+    with a condition on loads alone it takes 0.3 s for a million objects of other loads. There is
+    one condition for bucket and one for key, because raw lines store both as dictionaries: each
+    costs nothing per line, a condition on the pair does. -#}
 {% macro stored_lines(view, loads=none) %}
     select * except (bucket, key)
     from {{ view }}
@@ -211,21 +212,21 @@
     {%- endif %}
 {% endmacro %}
 
-{#- Stop when the view that it reads is of an earlier version of the project: a run of one table
-    does not make it anew. -#}
+{#- Stop if an earlier version of the project made the staging view: a run of one table does not
+    create it again. -#}
 {% macro check_staging_view() %}
     {%- set view = model_relation('stg_xapi__statements') -%}
     {%- set columns = adapter.get_columns_in_relation(view) | map(attribute='name') | list -%}
     {%- if 'bucket' not in columns or 'key' not in columns -%}
         {{ exceptions.raise_compiler_error(
-            view ~ ' is missing or of an earlier version of the project; make it anew: '
+            view ~ ' does not exist, or an earlier version of the project made it; create it again: '
             ~ 'dbt run --select stg_xapi__statements'
         ) }}
     {%- endif -%}
 {% endmacro %}
 
-{#- Bring the model that others take their loads from up to date, so that one of them run alone
-    (`dbt run --select video_events`) sees every committed load. -#}
+{#- Apply new loads to the model from which others take theirs, so that a run of one of these alone
+    (`dbt run --select video_events`) applies every committed load. -#}
 {% macro apply_new_loads_upstream(name) %}
     {%- set node = model_node(name) -%}
     {%- set relation = model_relation(name) -%}
@@ -246,20 +247,21 @@
     {%- endif -%}
 {% endmacro %}
 
-{#- How much a table has yet to do: loads of the ledger to apply, applied slices to look at for what
-    they superseded. -#}
+{#- How much work a table has: the number of loads to apply and of applied slices to check for
+    superseded objects. -#}
 {% macro loads_waiting(relation) %}
     {%- set uuid = bookkeeping_uuid(relation) -%}
-    {{ return(run_query("
+    {{ return(run_statement("
         select
             (select count() from (" ~ new_loads(relation, uuid, 'ledger') ~ "))
             + (select count() from (" ~ unsettled_slices(relation, uuid) ~ "))
     ").rows[0][0] | int) }}
 {% endmacro %}
 
-{#- A model of this project by its name. -#}
+{#- A model of this project by its name; a project that installs this one as a package may have
+    another of that name. -#}
 {% macro model_node(name) %}
-    {{ return(graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') | selectattr('name', 'equalto', name) | first) }}
+    {{ return(graph.nodes['model.xapi_elt.' ~ name]) }}
 {% endmacro %}
 
 {% macro model_relation(name) %}

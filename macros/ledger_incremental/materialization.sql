@@ -1,18 +1,16 @@
-{#-
-    A table that follows the ledger: each run applies the committed loads that the table does not
+{#- A table that follows the ledger: each run applies the committed loads that the table does not
     hold yet and then records them as applied (macros/ledger_incremental/bookkeeping.sql).
 
     Config: `order_by`, `partition_by`, `engine` as in dbt-clickhouse, and
-      row_key     what one row is, e.g. 'event_id'; a row whose key the table holds is left out
+      row_key     what identifies a row, e.g. 'event_id'; a row whose key the table holds is left out
       key_scope   columns or expressions equal for rows of equal key; they tell which part of the
                   table has to be searched for it, e.g. ['section_id', 'timestamp']
       loads_from  'ledger', or the name of the model whose applied loads are the ones to apply
 
-    Whatever ends a run half-way, the next one completes it: loads are recorded after their rows
-    are in, and rows that got in before are left out the second time. A full refresh fills a new
-    table and exchanges it; applied loads belong to the UUID of a table, so rows and bookkeeping
-    change hands in that one moment.
--#}
+    If a run dies, the next one completes it: loads are recorded after their rows are inserted, and
+    rows that were inserted before are left out the second time. A full refresh fills a new table
+    and exchanges it; applied loads belong to the UUID of a table, so rows and bookkeeping change at
+    the same moment. -#}
 {% materialization ledger_incremental, adapter='clickhouse' %}
 
     {%- set existing = load_cached_relation(this) -%}
@@ -29,7 +27,7 @@
         {%- if existing is none -%}
             {% do clickhouse__create_empty_table(False, target_table, sql, config.get('contract').enforced, 'create_empty') %}
         {%- else -%}
-            {% do run_query('select * from (' ~ sql ~ ') limit 0') %}
+            {% do run_statement('select * from (' ~ sql ~ ') limit 0') %}
         {%- endif -%}
         {%- set outcome = 'EMPTY' -%}
     {%- else -%}
@@ -70,25 +68,25 @@
 
 {% endmaterialization %}
 
-{#- Stop when the model yields other columns than the table has: new ones would be dropped. They are
-    described, because even of `limit 0` ClickHouse reads what lies below the joins of a view. -#}
+{#- Stop if the model has other columns than the table: new ones would be dropped. It uses
+    `describe`, because even with `limit 0` ClickHouse reads the tables in the joins of a view. -#}
 {% macro check_columns(table) %}
     {%- set held = adapter.get_columns_in_relation(table) | map(attribute='name') | list -%}
-    {%- set yielded = run_query('describe table (' ~ sql ~ ')').rows | map(attribute=0) | list -%}
+    {%- set yielded = run_statement('describe table (' ~ sql ~ ')').rows | map(attribute=0) | list -%}
     {%- if held | sort != yielded | sort -%}
         {{ exceptions.raise_compiler_error(
-            table ~ ' has other columns than its model yields (only in the model: '
+            table ~ ' has other columns than its model (only in the model: '
             ~ (yielded | reject('in', held) | join(', ') or 'none') ~ '; only in the table: '
             ~ (held | reject('in', yielded) | join(', ') or 'none') ~ '); run it once with --full-refresh'
         ) }}
     {%- endif -%}
 {% endmacro %}
 
-{#- Fill a new table from all loads, then put it in the place of the old one. -#}
+{#- Fill a new table from all loads, then replace the old one with it. -#}
 {% macro build_anew(existing, target_table) %}
     {%- set new_table = make_intermediate_relation(target_table) -%}
     {% do drop_relation_if_exists(load_cached_relation(new_table)) %}
-    {% do run_query('drop table if exists ' ~ new_table ~ on_cluster_clause(new_table)) %}
+    {% do run_statement('drop table if exists ' ~ new_table ~ on_cluster_clause(new_table)) %}
     {% do clickhouse__create_empty_table(False, new_table, sql, config.get('contract').enforced, 'create_new') %}
     {%- set outcome = apply_new_loads(
         new_table, target_table, sql, config.require('row_key'), config.require('key_scope'),
@@ -111,7 +109,7 @@
     table  the relation to fill
     place  the relation whose bookkeeping this is: the same, or what a new table will replace
     rows   select with load_id, loaded_at, source_path and source_line besides its columns; from the
-           ledger it is `stored_lines`, asked anew for the loads of each slice
+           ledger it is `stored_lines`, of the loads of each slice
     Returns what was done, in words.
 -#}
 {% macro apply_new_loads(table, place, rows, row_key, key_scope, loads_from) %}
@@ -125,6 +123,7 @@
             {%- set rows = stored_lines(model_relation('stg_xapi__statements'), loads) -%}
         {%- endif -%}
         {% call statement('insert_slice') %}
+            {{ run_comment() }}
             insert into {{ table }} ({{ columns }})
             select {{ columns }}
             from ({{ rows }}) as candidates
@@ -185,12 +184,12 @@
     {% endfor -%}
 {%- endmacro %}
 
-{#- An insert may touch any number of months; it reads blocks of 8 MiB, since each block costs a
-    millisecond for the many columns; it writes blocks of 32 MiB while it still reads, not one large
-    one at the end; it sorts on disk what would take more than half a gigabyte; it leaves room on
-    the disk; its rows are unique by what it selects, so they are not compared again while parts are
-    written; and it runs with what the parse needs: with short-circuit evaluation ClickHouse reads
-    the JSON anew for every branch. -#}
+{#- Settings of every insert. It may write to any number of months. It reads blocks of 8 MiB,
+    because each block costs a millisecond with so many columns, and writes blocks of 32 MiB while
+    it still reads, not one large block at the end. It sorts more than half a gigabyte on disk, and
+    leaves space on the disk. Its select makes the rows unique, so parts are not deduplicated again
+    while they are written. With short-circuit evaluation ClickHouse would parse the JSON again for
+    every branch. -#}
 {% macro insert_settings() -%}
     throw_on_max_partitions_per_insert_block = 0,
     preferred_block_size_bytes = 8388608,

@@ -1,11 +1,19 @@
 {#- Rebuild a range of days from the raw lines:
     dbt run --select video_events --vars '{start_date: 2025-09-01, end_date: 2025-09-30}' -#}
 
-{#- The range that the variables ask for, or none: first_day, last_day (dates) and section_id (or
-    none). Raises an error that names the variable when one is wrong. -#}
+{#- The variable that says one of start_date, end_date and section_id. In another project, which has
+    this one installed as a package, a plain `start_date` may mean something else: there only
+    xapi_start_date, xapi_end_date and xapi_section_id count. -#}
+{% macro rebuild_var(name) %}
+    {{ return(name if project_name == 'xapi_elt' else 'xapi_' ~ name) }}
+{% endmacro %}
+
+{#- The range to rebuild, or none: first_day, last_day (dates) and section_id (or none). Raises an
+    error that names the variable when one is wrong. -#}
 {% macro rebuild_range() %}
+    {%- set first, last = rebuild_var('start_date'), rebuild_var('end_date') -%}
     {%- set given = {} -%}
-    {%- for name in ['start_date', 'end_date'] if var(name, none) is not none -%}
+    {%- for name in [first, last] if var(name, none) is not none -%}
         {%- set text = var(name) | string -%}
         {%- if not modules.re.fullmatch('\\d{4}-\\d{2}-\\d{2}', text) or not is_date(text) -%}
             {{ exceptions.raise_compiler_error(
@@ -14,25 +22,31 @@
         {%- endif -%}
         {% do given.update({name: modules.datetime.date.fromisoformat(text)}) %}
     {%- endfor -%}
-    {%- set section = var('section_id', none) -%}
+    {%- set section = var(rebuild_var('section_id'), none) -%}
     {%- if section is not none and not modules.re.fullmatch('\\d{1,19}', section | string) -%}
-        {{ exceptions.raise_compiler_error("var section_id: '" ~ section ~ "' is no whole number") }}
+        {{ exceptions.raise_compiler_error(
+            'var ' ~ rebuild_var('section_id') ~ ": '" ~ section ~ "' is no whole number"
+        ) }}
     {%- endif -%}
     {%- if not given -%}
         {%- if section is not none -%}
-            {{ exceptions.raise_compiler_error('var section_id needs start_date and end_date beside it') }}
+            {{ exceptions.raise_compiler_error(
+                'var ' ~ rebuild_var('section_id') ~ ' needs ' ~ first ~ ' and ' ~ last ~ ' beside it'
+            ) }}
         {%- endif -%}
         {{ return(none) }}
     {%- endif -%}
-    {%- for name in ['start_date', 'end_date'] if name not in given -%}
-        {{ exceptions.raise_compiler_error('var ' ~ name ~ ' is missing; a rebuild needs start_date and end_date') }}
-    {%- endfor -%}
-    {%- if given.start_date > given.end_date -%}
+    {%- for name in [first, last] if name not in given -%}
         {{ exceptions.raise_compiler_error(
-            'var start_date ' ~ given.start_date ~ ' is after end_date ' ~ given.end_date
+            'var ' ~ name ~ ' is missing; a rebuild needs ' ~ first ~ ' and ' ~ last
+        ) }}
+    {%- endfor -%}
+    {%- if given[first] > given[last] -%}
+        {{ exceptions.raise_compiler_error(
+            'var ' ~ first ~ ' ' ~ given[first] ~ ' is after ' ~ last ~ ' ' ~ given[last]
         ) }}
     {%- endif -%}
-    {{ return({'first_day': given.start_date, 'last_day': given.end_date, 'section_id': section}) }}
+    {{ return({'first_day': given[first], 'last_day': given[last], 'section_id': section}) }}
 {% endmacro %}
 
 {% macro is_date(text) %}
@@ -50,21 +64,21 @@
     {%- set days = rebuild_range() -%}
     {%- if execute and days and days.section_id is not none -%}
         {%- set store = load_relation(model_relation(statement_store())) -%}
-        {%- if store and not run_query(
+        {%- if store and not run_statement(
             'select 1 from ' ~ store ~ ' where section_id = ' ~ days.section_id ~ ' limit 1'
         ).rows -%}
             {{ exceptions.raise_compiler_error(
-                'var section_id: no statement of section ' ~ days.section_id ~ ' was ever loaded'
+                'var ' ~ rebuild_var('section_id') ~ ': no statement of section ' ~ days.section_id ~ ' was ever loaded'
             ) }}
         {%- endif -%}
     {%- endif -%}
 {% endmacro %}
 
-{#- What the event models read: the stored lines; in a rebuild the raw lines, parsed by the logic
-    of today. -#}
+{#- What the event models read: the stored lines; in a rebuild the raw lines, parsed by the current
+    logic. A unit test gives rows of the stored lines. -#}
 {% macro statements() %}
     {%- set stored = ref('int_xapi__statements') -%}
-    {%- if execute and rebuild_range() -%}
+    {%- if execute and model.resource_type != 'unit_test' and rebuild_range() -%}
         {{ return(model_relation('stg_xapi__statements')) }}
     {%- endif -%}
     {{ return(stored) }}
@@ -117,8 +131,8 @@
 {% endmacro %}
 
 {#-
-    Put new rows in the place of a part of a table, all at once: a new table gets them and the rows
-    that stay, and is exchanged with the old one. Months that lose no row are attached, which
+    Replace a part of a table with new rows, all at once: a new table gets them and the rows that
+    stay, and is exchanged with the old one. Months that lose no row are attached, which
     copies no data. (REPLACE PARTITION would spare the new table, but killed in the middle it
     leaves the old rows of a month beside the new ones.)
 
@@ -130,10 +144,11 @@
 {% macro replace_rows(table, rows, wanted, scope, row_key, partition, partitions) %}
     {%- set fresh = table.incorporate(path={'identifier': '__rebuild_' ~ table.identifier}) -%}
     {%- set columns = adapter.get_columns_in_relation(table) | map(attribute='quoted') | join(', ') -%}
-    {% do run_query('drop table if exists ' ~ fresh ~ cluster_clause()) %}
-    {% do run_query('create table ' ~ fresh ~ cluster_clause() ~ ' as ' ~ table) %}
+    {% do run_statement('drop table if exists ' ~ fresh ~ cluster_clause()) %}
+    {% do run_statement('create table ' ~ fresh ~ cluster_clause() ~ ' as ' ~ table) %}
 
     {% call statement('insert_rebuilt') %}
+        {{ run_comment() }}
         insert into {{ fresh }} ({{ columns }})
         select {{ columns }}
         from ({{ rows }}) as candidates
@@ -144,20 +159,20 @@
 
     {% do sync_replicas(table) %}
     {%- set changed = partitions | map('string') | list -%}
-    {%- for row in run_query("
+    {%- for row in run_statement("
         select distinct partition from system.parts
         where active and database = '" ~ table.schema ~ "' and table = '" ~ table.identifier ~ "'
         order by partition
     ").rows -%}
         {% do beat_lock(table) %}
         {%- if row[0] in changed -%}
-            {% do run_query("
+            {% do run_statement("
                 insert into " ~ fresh ~ " (" ~ columns ~ ")
                 select " ~ columns ~ " from " ~ table ~ "
                 where " ~ partition ~ " = " ~ row[0] ~ " and not (" ~ scope ~ ")
             ") %}
         {%- else -%}
-            {% do run_query('alter table ' ~ fresh ~ ' attach partition ' ~ row[0] ~ ' from ' ~ table) %}
+            {% do run_statement('alter table ' ~ fresh ~ ' attach partition ' ~ row[0] ~ ' from ' ~ table) %}
         {%- endif -%}
     {%- endfor -%}
 
@@ -166,26 +181,26 @@
     {% do exchange_and_drop(fresh, table) %}
 {% endmacro %}
 
-{#- Put a new table in the place of another in one moment, and drop the old one. (dbt-clickhouse
+{#- Replace a table with another one in one step, and drop the old one. (dbt-clickhouse
     drops first and renames then where its probe for EXCHANGE failed, be it by the network.) -#}
 {% macro exchange_and_drop(new_table, table) %}
     {%- set new_uuid = table_uuid(new_table) -%}
     {% do sync_replicas(new_table) %}
-    {% do run_query('exchange tables ' ~ new_table ~ ' and ' ~ table ~ cluster_clause()) %}
+    {% do run_statement('exchange tables ' ~ new_table ~ ' and ' ~ table ~ cluster_clause()) %}
     {#- A client that gets no answer may send a statement again, which would exchange them back. -#}
     {%- if table_uuid(table) != new_uuid -%}
         {{ exceptions.raise_compiler_error(
-            table ~ ' was not exchanged with ' ~ new_table ~ ': the server may have got the '
-            ~ 'statement twice. The table is as it was; run the same command again'
+            table ~ ' was not exchanged with ' ~ new_table ~ ': the server may have received the '
+            ~ 'statement twice. The table is unchanged; run the same command again'
         ) }}
     {%- endif -%}
-    {% do run_query('drop table ' ~ new_table ~ cluster_clause()) %}
+    {% do run_statement('drop table ' ~ new_table ~ cluster_clause()) %}
 {% endmacro %}
 
 {#- On a cluster: wait until each replica of a table has all its parts. -#}
 {% macro sync_replicas(table) %}
     {%- if adapter.get_clickhouse_cluster_name() -%}
-        {% do run_query('system sync replica ' ~ cluster_clause() ~ ' ' ~ table) %}
+        {% do run_statement('system sync replica ' ~ cluster_clause() ~ ' ' ~ table) %}
     {%- endif -%}
 {% endmacro %}
 
@@ -202,7 +217,7 @@
 
 {#- The months in which loads that hold events of the days were committed. -#}
 {% macro months_of_loads(days) %}
-    {{ return(run_query("
+    {{ return(run_statement("
         select distinct toYYYYMM(committed_at) from " ~ load_applications() ~ "
         where load_id in (" ~ loads_of_days(days) ~ ")
         order by 1

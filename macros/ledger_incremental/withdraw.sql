@@ -1,9 +1,9 @@
-{#- Objects that were loaded anew in place of what a table holds of them, and versions whose earlier
-    commit came into sight late: the rows that a table holds of them go. Only loads that the table
-    holds are asked which those are: what takes their place is there before they go. So only loads
-    newly applied can bring some up; which slices have been looked at for it is recorded, too. -#}
+{#- Remove the rows of superseded objects from a table: of objects that were loaded again, and of
+    versions whose earlier commit became visible late. Only loads that the table holds are compared,
+    so that the new rows are in the table before the old ones go. Therefore only newly applied loads
+    can supersede something; the slices that were checked for it are recorded, too. -#}
 
-{#- Slices (run and number) of applied loads that have not been looked at, as a select. -#}
+{#- Select: slices (run and number) of applied loads that were not checked yet. -#}
 {% macro unsettled_slices(table, uuid) %}
     select distinct run_id, slice
     from {{ load_applications() }}
@@ -13,11 +13,11 @@
         )
 {% endmacro %}
 
-{#- Whether these slices (SQL tuples) may have brought up objects that the table has to give up: it
-    holds several loads of a key, one that takes the place of others or two of one version. -#}
+{#- Whether the loads of these slices (SQL tuples) may supersede objects of the table: it holds
+    several loads of a key, of which one replaces others or two have the same version. -#}
 {% macro may_supersede(table, uuid, slices) %}
     {%- set held = applied_loads(table, uuid) -%}
-    {{ return(run_query("
+    {{ return(run_statement("
         select count()
         from (
             select bucket, key
@@ -34,22 +34,22 @@
     select bucket, key from {{ source('xapi_raw', 'loads') }} where load_id in ({{ loads }})
 {%- endmacro %}
 
-{#- The keys of the objects that slices of a table brought, as a select. -#}
+{#- Select: the keys of the objects in slices of a table. -#}
 {% macro objects_of_slices(table, uuid, slices) -%}
     {{ objects_of_loads(applied_loads(table, uuid) ~ ' and (run_id, slice) in (' ~ slices | join(', ') ~ ')') }}
 {%- endmacro %}
 
-{#- What the table must not hold of the loads that it holds (of these objects only, if given), as a
-    select. -#}
+{#- Select: objects in the loads of the table whose rows it must not hold (only of these objects, if
+    given). -#}
 {% macro objects_to_give_up(table, uuid, objects=none) %}
     select distinct bucket, key, load_id
     from ({{ unseen_objects(applied_loads(table, uuid), objects) }})
     where is_superseded or is_repeated
 {% endmacro %}
 
-{#- Loads of the table with superseded objects that it has not given up yet, of those whose objects
-    these slices brought anew (no slices: of all). A load is looked at again when more of its objects are
-    superseded than last time, so all of its objects are counted. -#}
+{#- Select: loads of the table with superseded objects whose rows it still holds, limited to objects
+    that these slices loaded again (no slices: all). A load is checked again when more of its
+    objects are superseded than last time, so all of its objects are counted. -#}
 {% macro loads_to_withdraw(table, uuid, slices) %}
     {%- set objects = none -%}
     {%- if slices -%}
@@ -74,30 +74,30 @@
     )
 {%- endmacro %}
 
-{#- Give up the rows of superseded objects. An event that another visible line says too stays,
-    with that line as its source; all months change at once. Returns what was done, in words. -#}
+{#- Remove the rows of superseded objects. An event that another visible line contains stays, with
+    that line as its source; all months change at once. Returns what was done, in words. -#}
 {% macro withdraw_superseded(table, rows, row_key, partition) %}
     {%- set uuid = bookkeeping_uuid(table) -%}
     {#- As many slices as one statement names. -#}
     {%- set most = 500 -%}
     {%- set slices = [] -%}
-    {%- for row in run_query(unsettled_slices(table, uuid)).rows -%}
+    {%- for row in run_statement(unsettled_slices(table, uuid)).rows -%}
         {% do slices.append("(toUUID('" ~ row[0] ~ "'), " ~ row[1] ~ ')') %}
     {%- endfor -%}
     {%- if not slices -%}
         {{ return('') }}
     {%- endif -%}
-    {#- The ledger that is asked must hold what has been applied. -#}
+    {#- The replica of the ledger that is queried must hold what has been applied. -#}
     {% do sync_replicas(source('xapi_raw', 'loads')) %}
     {%- set done = '' -%}
-    {#- Of more (the first run that records this) all objects are looked at. -#}
+    {#- With more slices (the first run that records this) all objects are compared. -#}
     {%- if slices | length > most or may_supersede(table, uuid, slices) -%}
         {%- set done = give_up_superseded(
             table, uuid, slices if slices | length <= most else [], rows, row_key, partition
         ) -%}
     {%- endif -%}
     {%- for part in slices | batch(most) -%}
-        {% do run_query("
+        {% do run_statement("
             insert into " ~ load_applications() ~ " (model, table_uuid, state, run_id, slice)
             select '" ~ table.identifier ~ "', '" ~ uuid ~ "', 'settled', looked_at.1, looked_at.2
             from (select arrayJoin([" ~ part | join(', ') ~ "]) as looked_at)
@@ -106,15 +106,15 @@
     {{ return(done) }}
 {% endmacro %}
 
-{#- The same for a table of which it is known that it may hold some, brought up by these slices
-    (no slices: by any). -#}
+{#- The same for a table that may hold some, superseded by the loads of these slices (no slices: of
+    any). -#}
 {% macro give_up_superseded(table, uuid, slices, rows, row_key, partition) %}
-    {#- Which they are is fixed first: one superseded meanwhile is left to the next run. -#}
+    {#- Record them first: objects that are superseded meanwhile are left to the next run. -#}
     {% do record_withdrawal(table, uuid, 'withdrawing', loads_to_withdraw(table, uuid, slices)) %}
     {%- set of_this_run = of_table(table, uuid, 'withdrawing') ~ " and run_id = '" ~ invocation_id ~ "'" -%}
     {%- set loads = 'select load_id, max(lines) as objects from ' ~ load_applications()
         ~ ' where ' ~ of_this_run ~ ' group by load_id' -%}
-    {%- set waiting = run_query('select count() from (' ~ loads ~ ')').rows[0][0] | int -%}
+    {%- set waiting = run_statement('select count() from (' ~ loads ~ ')').rows[0][0] | int -%}
     {%- if not waiting -%}
         {{ return('') }}
     {%- endif -%}
@@ -122,10 +122,10 @@
         table, uuid, 'select load_id from ' ~ load_applications() ~ ' where ' ~ of_this_run
     ) -%}
     {%- if 'source_line' in row_key -%}
-        {% do run_query('delete from ' ~ table ~ ' where ' ~ superseded) %}
+        {% do run_statement('delete from ' ~ table ~ ' where ' ~ superseded) %}
     {%- else -%}
         {%- set scope = row_key ~ ' in (select ' ~ row_key ~ ' from ' ~ table ~ ' where ' ~ superseded ~ ')' -%}
-        {%- set partitions = run_query(
+        {%- set partitions = run_statement(
             'select distinct ' ~ partition ~ ' from ' ~ table ~ ' where ' ~ superseded
         ).rows | map(attribute=0) | list -%}
         {%- if partitions -%}
@@ -133,12 +133,12 @@
         {%- endif -%}
     {%- endif -%}
     {% do record_withdrawal(table, uuid, 'withdrawn', loads) %}
-    {{ return(', gave up superseded objects of ' ~ waiting ~ ' loads') }}
+    {{ return(', removed superseded objects of ' ~ waiting ~ ' loads') }}
 {% endmacro %}
 
-{#- Record loads (select of load_id, objects) of which superseded objects are or were given up. -#}
+{#- Record loads (select of load_id, objects) whose superseded objects are or were removed. -#}
 {% macro record_withdrawal(table, uuid, state, loads) %}
-    {% do run_query("
+    {% do run_statement("
         insert into " ~ load_applications() ~ "
             (model, table_uuid, state, run_id, slice, load_id, committed_at, lines)
         select '" ~ table.identifier ~ "', '" ~ uuid ~ "', '" ~ state ~ "', '" ~ invocation_id ~ "',

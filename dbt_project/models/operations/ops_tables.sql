@@ -14,7 +14,7 @@ tables_of_the_server as (
 
 ),
 
--- What a rebuild put in the place of a table goes on with its bookkeeping.
+-- A table that replaced another one in a rebuild continues its bookkeeping.
 continued as (
 
     select
