@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 
-from tests.chaos.harness import Process, Unfit, World, scenario
+from tests.chaos.harness import Unfit, World, scenario
 from tests.chaos.kills import BY_MONTH, OLD_LOGIC, fill, load_in_pieces, table
+from tests.helpers.processes import Process
 
 MEGABYTES = 256
 

@@ -6,8 +6,10 @@ import random
 import time
 from pathlib import Path
 
-from tests.chaos.harness import Process, World, scenario
+from tests.chaos.harness import scenario
 from tests.chaos.lakes import huge, lake
+from tests.chaos.world import World
+from tests.helpers.processes import Process
 
 
 def table(world: World, name: str) -> Path:

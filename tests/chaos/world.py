@@ -23,7 +23,8 @@ from loader.settings import Settings
 from tests.chaos.judge import Bodies, Verdict, judge
 from tests.chaos.lakes import lake
 from tests.helpers.clickhouse_process import PYTHON, SERVER
-from tests.helpers.processes import ROOT, Forks, Process
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import Forks, Process
 
 AWS = {
     "AWS_ACCESS_KEY_ID": "test-key",

@@ -19,7 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.helpers.paths import ROOT
+
 PYTHON = ROOT / ".venv-ministack" / "bin" / "python"
 VERSION = "/2018-06-01/runtime"
 

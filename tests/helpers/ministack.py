@@ -24,7 +24,8 @@ from typing import Any
 
 import boto3
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.paths import ROOT
+
 COMMAND = ROOT / ".venv-ministack" / "bin" / "ministack"
 # ClickHouse signs for us-east-1 when the endpoint names no region, and from a bucket elsewhere
 # it is sent on to amazonaws.com, by MiniStack as by AWS.

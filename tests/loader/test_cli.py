@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from loader.pipeline import Pipeline
+
 XAPI_ELT = Path(sys.executable).with_name("xapi-elt")
 
 
@@ -24,8 +26,26 @@ def run(*arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProce
     return done
 
 
-def test_init_twice_says_the_same_and_changes_nothing(chdb_path):
-    assert run("init").stdout == run("init").stdout
+def test_init_twice_says_the_same_and_changes_nothing(chdb_path, tmp_path):
+    def contents() -> list[list[dict]]:
+        """Every table as it was created, and the rows of both raw tables."""
+        tables = (
+            "select database, name, toString(uuid) as id, create_table_query from system.tables"
+        )
+        with Pipeline.from_env() as pipeline:
+            return [
+                pipeline.warehouse.query(f"{tables} where database like 'xapi%' order by all"),
+                pipeline.warehouse.query("select * from {raw:Identifier}.statements"),
+                pipeline.warehouse.query("select * from {raw:Identifier}.loads"),
+            ]
+
+    said = run("init").stdout
+    (tmp_path / "a.jsonl").write_text('{"a": 1}')
+    run("load", str(tmp_path / "a.jsonl"))
+    before = contents()
+    assert run("init").stdout == said
+    assert contents() == before
+    assert [len(rows) for rows in before] == [2, 1, 1]
 
 
 def test_load_status_and_load_again(chdb_path, tmp_path):

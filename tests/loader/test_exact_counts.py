@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import chdb
 import make_zip
 import pytest
 
-from bench import history, section_queries, storage
+from bench import history, lambda_cost, section_queries, storage
 from bench.engine import Database, load_objects
 from bench.increments import rows_read
 from bench.run import MEASUREMENTS
@@ -193,5 +194,10 @@ def test_the_zip_of_the_function_is_small(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(set(MEASUREMENTS) - WITH_MORE_PACKAGES))
-def test_the_measurements_still_fit_the_code_that_they_measure(name):
-    assert callable(import_module(f"bench.{name}").measure)
+def test_every_measurement_imports_what_it_measures_and_takes_a_site(name):
+    assert list(signature(import_module(f"bench.{name}").measure).parameters) == ["site"]
+
+
+def test_the_measurement_of_the_function_builds_the_zip_that_is_deployed(tmp_path):
+    made = lambda_cost.builder().build(output=tmp_path / "measured.zip")
+    assert made.read_bytes() == make_zip.build(output=tmp_path / "deployed.zip").read_bytes()

@@ -204,6 +204,19 @@ def test_lines_that_a_filter_hides_from_the_ledger_are_not_collected(serve, put,
         assert pipeline.gc(age=0).lines == 0
 
 
+# Reads everything, where the profile would cut the reading short.
+WHOLE = """
+select
+    countIf(outcome = 'committed') as commits,
+    (
+        select count() from {raw:Identifier}.statements
+        where load_id in (select load_id from {raw:Identifier}.loads where outcome = 'committed')
+    ) as visible
+from {raw:Identifier}.loads
+settings max_rows_to_read = 0
+"""
+
+
 def test_a_load_limited_in_rows_fails_and_is_not_half_committed(serve, put, bucket):
     serve({"max_rows_to_read": "5", "read_overflow_mode": "break"})
     put(KEY, BODY)
@@ -211,6 +224,8 @@ def test_a_load_limited_in_rows_fails_and_is_not_half_committed(serve, put, buck
         summary = pipeline.load(f"s3://{bucket}/{KEY}")
         assert not summary.complete
         raise LoaderError(summary.failed[0].error)
+    with Pipeline.from_env() as pipeline:
+        assert pipeline.warehouse.query(WHOLE) == [{"commits": 0, "visible": 0}]
 
 
 @pytest.mark.parametrize(("version", "refused"), [("25.7.9.1", True), ("25.8.1.1", False)])

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from loader.aws.sqs import Queue
-from loader.errors import RetryableError
+from loader.errors import LoaderError, RetryableError
 from loader.events.worker import Worker
 from loader.log import Log
 from tests.helpers.ministack import wait_until
@@ -121,7 +121,7 @@ def test_a_long_load_keeps_its_messages_hidden(queue, notify):
 
 
 def test_a_queue_that_is_not_there_is_said_at_once(s3_endpoint, monkeypatch):
-    with pytest.raises(RetryableError, match=r"NonExistentQueue|does not exist"):
+    with pytest.raises(LoaderError, match=r"NonExistentQueue|does not exist"):
         work(f"{s3_endpoint}/123456789012/no-such-queue")
 
 
