@@ -19,7 +19,7 @@ ROOM = 64 << 20
 
 
 def small_disk(world: World) -> None:
-    """Put the database of a world on a disk of its own, unless an earlier round has.
+    """Put the database of a world on a separate disk, unless an earlier round has.
 
     Raises:
         Unfit: nothing may be mounted here.

@@ -281,8 +281,8 @@ def _check(
         else:
             # By name: as it is, or written so that it fits on a line.
             named = repr(f"s3://{bucket}/{key}")[1:-1]
-            told = named in row["error"] and "cannot be read" in row["error"]
-            right = not readable(key) and key not in visible and told and refused.get(key)
+            named_in_error = named in row["error"] and "cannot be read" in row["error"]
+            right = not readable(key) and key not in visible and named_in_error and refused.get(key)
         if not right:
             report.faults.append(
                 f"{route}: {key!r}: {row}, {len(visible.get(key, []))} of {len(expected)} lines "

@@ -32,7 +32,7 @@ class Scenario:
 
     @property
     def name(self) -> str:
-        """How it is asked for."""
+        """The name that the command line takes."""
         return f"{self.place}/{self.fault}"
 
 

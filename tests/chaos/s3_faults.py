@@ -1,4 +1,4 @@
-"""A proxy in front of a local S3 that fails as it is told: slow, refusing, cut short, changed.
+"""A proxy in front of a local S3 that fails by rules: slow, refusing, cut short, changed.
 
 with S3Faults(endpoint) as proxy:
     proxy.rule("GET", "video/a.jsonl", Status(503), times=2)
@@ -127,7 +127,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was seen: what it asked for, the status of the answer (0: none), the fault."""
+    """A request that the proxy received, the answer's status (0: none) and the fault."""
 
     method: str
     path: str

@@ -56,7 +56,7 @@ def test_a_mutation_still_finds_the_protection_that_it_removes(mutation, tmp_pat
         assert new in (changed / file).read_text() != (ROOT / file).read_text()
 
 
-def test_a_process_that_is_killed_says_so(tmp_path):
+def test_a_killed_process_reports_its_signal(tmp_path):
     forks = Forks()
     try:
         env = {name: os.environ[name] for name in ("PATH", "HOME")}

@@ -88,7 +88,7 @@ class Yard:
         return place
 
     def filled_lake(self) -> dict[str, bytes]:
-        """What lies in the bucket of the filled template."""
+        """The objects in the bucket of the filled template."""
         return lake(random.Random("filled"), "few", 3000)
 
     @contextmanager
@@ -157,13 +157,13 @@ class World:
 
     def _same_path(self) -> Path:
         """One path for the worlds of a yard, which are there one after the other: with another
-        one in its profile, dbt would parse the whole project anew."""
+        one in its profile, dbt would parse the whole project again."""
         current = self.yard.folder / "current"
         current.unlink(missing_ok=True)
         current.symlink_to(self.folder.name)
         return current
 
-    # What lies in S3 --------------------------------------------------------------------------
+    # Objects in S3 -----------------------------------------------------------------------------
 
     def put(self, key: str, body: bytes) -> None:
         """Write an object, and remember what it says."""
@@ -185,7 +185,7 @@ class World:
     # Commands ---------------------------------------------------------------------------------
 
     def start(self, *command: str) -> Process:
-        """Start `xapi-elt …` or `dbt …` as a process group of its own."""
+        """Start `xapi-elt …` or `dbt …` in a new process group."""
         process = self.yard.forks.start(list(command), self.env, self.folder)
         self._started.append(process)
         return process
@@ -230,7 +230,7 @@ class World:
     # Recovery and verdict ---------------------------------------------------------------------
 
     def load(self) -> None:
-        """The ordinary load of all that lies there; must succeed."""
+        """The ordinary load of all objects; must succeed."""
         self.run("xapi-elt", "backfill", self.prefix, "--policy", self.policy)
         self.held |= {(key, etag) for (_, key), etag in self.current.items()}
         if self.policy == "ignore":

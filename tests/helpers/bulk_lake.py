@@ -1,4 +1,4 @@
-"""What the tests of bulk loads share: a lake, the command line in this process, S3's requests."""
+"""Lakes, the command line in this process and S3's requests, for the tests of bulk loads."""
 
 import sys
 from collections.abc import Iterator

@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             if fault == "lose_answer":  # with the session free again: clients retry at once
                 self.hang_up()
-        counts = {  # an older chDB tells neither of the first
+        counts = {  # an older chDB reports neither of the first two
             "read_rows": getattr(result, "storage_rows_read", int)(),
             "written_rows": getattr(result, "rows_written", int)(),
             "result_rows": result.rows_read() if statement.reads else 0,

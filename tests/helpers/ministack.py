@@ -1,4 +1,4 @@
-"""A local AWS for end-to-end tests: MiniStack as a process of its own, on 127.0.0.1 only.
+"""A local AWS for end-to-end tests: MiniStack as a separate process, on 127.0.0.1 only.
 
     with MiniStack() as aws:
         outputs = aws.deploy("ClickHouseHost=127.0.0.1", "ClickHousePassword=secret")
@@ -43,7 +43,7 @@ def wait_until(probe: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 nobody listens on right now."""
+    """A port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

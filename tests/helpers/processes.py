@@ -204,7 +204,7 @@ def _warm_up(runner) -> None:
 def _fork(request: dict, commands: dict, pipes: tuple[int, int]) -> int:
     pid = os.fork()
     if pid:
-        # Also here, so that the group is there when the caller hears of the child.
+        # Also here, so that the group exists when the caller learns of the child.
         with contextlib.suppress(PermissionError):
             os.setpgid(pid, pid)
         _tell(started=pid)

@@ -138,7 +138,7 @@ class Attempt:
 
 
 def statement(family: str = "video", minute: int = 0, **changes: Any) -> str:
-    """A line that tells of an event of that family, with some members changed."""
+    """A line with an event of that family, with some members changed."""
     verb, kind = VERBS_AND_TYPES[family]
     whole = {
         "actor": {"account": {"homePage": "https://lms.example.org", "name": 7}},

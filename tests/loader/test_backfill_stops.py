@@ -34,7 +34,7 @@ class DeadSource:
 
 
 @pytest.mark.parametrize("etag", ["", "x"])
-def test_a_dead_endpoint_is_asked_twice_not_twice_for_each_object(warehouse, etag):
+def test_a_dead_endpoint_gets_two_requests_not_two_for_each_object(warehouse, etag):
     source = DeadSource()
     items = [S3Object("lake", f"{number}.jsonl", etag=etag) for number in range(1000)]
     outcomes = [one for done in load(warehouse, Settings(), items, source=source) for one in done]

@@ -92,7 +92,7 @@ def test_before_init_status_says_what_to_do(chdb_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_database_in_use_is_said_clearly(warehouse, chdb_path, tmp_path):
+def test_a_database_in_use_is_reported_clearly(warehouse, chdb_path, tmp_path):
     # `warehouse` holds the database open in this process.
     done = run("doctor", code=1)
     assert f"{chdb_path} is in use by another process" in done.stdout

@@ -79,7 +79,7 @@ def profile(folder: Path, settings: dict[str, str], constraints: str = "") -> Pa
 
 
 def fixed(name: str) -> str:
-    """A constraint that lets nobody change a setting."""
+    """A constraint that forbids changing a setting."""
     return f"<{name}><readonly/></{name}>"
 
 
@@ -119,7 +119,7 @@ TOGETHER = {
 
 
 @pytest.mark.parametrize("group", TOGETHER)
-def test_each_unsafe_setting_that_nobody_may_change_is_refused_by_name(serve, group):
+def test_each_unsafe_setting_that_cannot_be_changed_is_refused_by_name(serve, group):
     names = TOGETHER[group]
     server = serve({name: UNSAFE[name] for name in names}, "".join(map(fixed, names)))
     with pytest.raises(UnsafeEngineError) as refusal:
@@ -276,7 +276,7 @@ def test_doctor_names_what_is_unsafe_and_what_dbt_will_refuse(serve):
     assert {("fail", "async_insert"), ("warn", "join_use_nulls")} <= found
 
 
-def test_a_user_who_may_only_read_is_told_what_is_missing(serve):
+def test_the_error_for_a_read_only_user_names_the_missing_right(serve):
     serve({"readonly": "2"})
     with Pipeline.from_env() as pipeline, pytest.raises(LoaderError, match="readonly = 0"):
         pipeline.init()

@@ -166,7 +166,7 @@ def test_each_object_is_logged_and_the_batch_is_measured(stage, put, bucket):
 # Health, handler -----------------------------------------------------------------------------
 
 
-def test_health_is_told_with_what_to_do(stage, lake_server):
+def test_the_health_answer_names_the_fault_and_the_remedy(stage, lake_server):
     answer = stage.trigger.answer({"health_check": True}, 20)
     assert answer["status"] == "ok"
     assert [check["name"] for check in answer["checks"]] == ["engine", "tables"]

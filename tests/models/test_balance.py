@@ -171,8 +171,8 @@ def test_a_load_that_waits_is_not_lost(database):
 
 
 def test_rows_of_a_replaced_object_are_outdated_until_the_next_run(database):
-    anew = [statement(minute=9), "still no JSON"]
-    database.load(Attempt(8, "section/2161/video/b.jsonl", anew, etag="2", policy="replace"))
+    changed = [statement(minute=9), "still no JSON"]
+    database.load(Attempt(8, "section/2161/video/b.jsonl", changed, etag="2", policy="replace"))
     assert failing(database) == {IN_TIME}
     outdated = (
         "select family, outdated from xapi.ops_statement_balance where outdated > 0 order by 1"
@@ -180,7 +180,7 @@ def test_rows_of_a_replaced_object_are_outdated_until_the_next_run(database):
     assert database.query(outdated) == [
         {"family": "all", "outdated": 3},
         {"family": "rejected", "outdated": 1},
-        {"family": "video", "outdated": 2},  # one more is told by an object that stays
+        {"family": "video", "outdated": 2},  # one more is also in an object that stays
     ]
     database.dbt("run", "--select", "+marts.events")
     assert failing(database) == set()

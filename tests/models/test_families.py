@@ -1,4 +1,4 @@
-"""Every table against the independent reading: a realistic mixture, and lines nobody expects."""
+"""Every table against the independent reading: a realistic mixture, and unexpected lines."""
 
 import json
 import os
@@ -208,7 +208,7 @@ NO_LIST = (
 )
 
 
-def test_lines_nobody_expects_neither_stop_dbt_nor_get_lost(chdb_path, tmp_path):
+def test_unexpected_lines_neither_stop_dbt_nor_get_lost(chdb_path, tmp_path):
     corpus: list[bytes] = []
 
     @settings(
