@@ -1,7 +1,7 @@
 """The verdict over a world: its tables against the independent reading of what was put there.
 
 Nothing of the project's SQL is shared: which object versions count is worked out from the rows
-of the ledger, and what they say by `tests/oracle.py`.
+of the ledger, and what they say by `tests/helpers/oracle.py`.
 """
 
 import gzip

@@ -145,7 +145,7 @@ def test_a_large_object_is_a_separate_piece():
     ]
 
 
-def test_a_load_is_bounded_whoever_asks_for_it():
+def test_every_kind_of_load_is_bounded():
     items = [S3Object("lake", str(number), size=200 * 1024 * 1024) for number in range(5)]
     assert [len(piece) for piece in pieces(items)] == [2, 2, 1]
 

@@ -101,7 +101,7 @@ def test_without_dbt_tables_it_works_on_raw_alone(chdb_path, capsys):
     assert found == {"loads": 0, "lines": 0, "starts": 0, "dry_run": False}
 
 
-def test_a_load_that_slept_until_gc_took_its_lines_does_not_commit(put, bucket, chdb_path):
+def test_a_load_whose_lines_gc_removed_does_not_commit(put, bucket, chdb_path):
     put("section/1/video/a.jsonl", b"x\ny")
     with Pipeline.from_env() as pipeline:
         pipeline.init()

@@ -237,7 +237,7 @@ def test_an_engine_that_is_too_old_is_refused(warehouse, version, refused):
     )
 
 
-def test_the_lambda_asks_once_at_its_start_and_refuses_until_the_profile_is_mended(
+def test_the_lambda_checks_once_at_its_start_and_refuses_until_the_profile_is_fixed(
     serve, put, bucket, capsys
 ):
     server = serve({"async_insert": "1"}, fixed("async_insert"))

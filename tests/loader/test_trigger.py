@@ -48,7 +48,7 @@ def test_each_route_brings_its_objects_into_raw(stage, put, bucket, name):
     assert answer.get("rows", expected) == expected
 
 
-def test_a_batch_is_one_insert_and_four_requests_and_the_first_asks_once_more(
+def test_a_batch_is_one_insert_and_four_requests_and_the_first_has_one_more(
     stage, lake_server, put, bucket
 ):
     keys = [f"section/{n}/video/{n}.jsonl" for n in range(20)]

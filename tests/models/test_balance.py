@@ -88,7 +88,7 @@ def test_rows_of_an_object_that_another_load_brought_are_seen_in_every_table(dat
     assert {row["table_name"] for row in database.data_test(VISIBILITY)} == tables
 
 
-def test_an_event_that_is_there_twice_is_seen(database):
+def test_a_doubled_event_is_seen(database):
     database.change(
         """
         insert into xapi.video_events
@@ -122,7 +122,7 @@ def test_a_lost_raw_line_is_missed(database):
     assert failing(database) == {RAW}
 
 
-def test_lines_that_lie_under_another_object_of_their_load_are_seen(database):
+def test_lines_stored_under_another_object_of_their_load_are_seen(database):
     """The load as a whole has as many lines as the ledger says."""
     of_a, of_b = (f"toUUID('00000000-0000-0000-0000-0000000003{end}')" for end in ("e9", "ea"))
     raw, store = "xapi_raw.statements", "xapi.int_xapi__statements"
