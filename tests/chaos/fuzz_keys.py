@@ -2,7 +2,7 @@
 
     XAPI_CHAOS=1 XAPI_CHAOS_SEED=7 python -m pytest tests/chaos/test_fuzz.py    # 10,000 keys
 
-Every object holds lines that nobody else holds, so a line that lands under another key is seen.
+Every object has lines that no other object has, so a line under another key is noticed.
 """
 
 import gzip

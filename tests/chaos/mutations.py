@@ -161,10 +161,8 @@ MUTATIONS = (
             ),
             (
                 "macros/ledger_incremental/lock.sql",
-                "    {% do run_query(\n"
-                "        'alter table ' ~ lock_of(relation) ~ cluster_clause() "
-                '~ " modify comment \'" ~ lock_holder() ~ "\'"\n    ) %}\n',
-                "",
+                '~ " modify comment \'" ~ lock_holder() ~ "\'"',
+                "~ \" modify comment ''\"",
             ),
         ),
     ),

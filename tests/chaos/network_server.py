@@ -94,7 +94,7 @@ def record(name: str, body: str) -> dict:
 
 
 def notification(world: World, key: str) -> str:
-    """What S3 says of an object as it is now."""
+    """What a notification of S3 says about an object as it is now."""
     etag = world.current.get((world.bucket, key), "0" * 32)
     item = {"key": quote_plus(key, safe="/"), "size": 1, "eTag": etag}
     named = {"bucket": {"name": world.bucket}, "object": item}

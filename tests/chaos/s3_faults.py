@@ -164,7 +164,7 @@ class S3Faults:
 
     @property
     def url(self) -> str:
-        """The address to ask."""
+        """The server's URL."""
         return f"http://127.0.0.1:{self._http.server_port}"
 
     @property
@@ -260,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.of.requests.append(self.request_with(status))
 
     def meet(self, fault: Fault | None, data: bytes) -> None:
-        """Answer as the fault says."""
+        """Send the fault's answer."""
         if isinstance(fault, Refuse):
             self.record(0)
             self.hang_up(reset=True)
@@ -280,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
     def pass_back(
         self, fault: Fault | None, status: int, headers: list[tuple[str, str]], body: bytes
     ) -> None:
-        """Send what the S3 behind answered, as the fault says."""
+        """Send the answer of the S3 behind, changed by the fault."""
         if isinstance(fault, Shorten):
             self.send(status, headers, body[: int(len(body) * fault.part)])
         elif isinstance(fault, Edit):

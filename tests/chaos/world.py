@@ -166,13 +166,13 @@ class World:
     # Objects in S3 -----------------------------------------------------------------------------
 
     def put(self, key: str, body: bytes) -> None:
-        """Write an object, and remember what it says."""
+        """Write an object, and remember its body."""
         self.remember(key, body)
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)
 
     def remember(self, key: str, body: bytes) -> None:
-        """Know an object's body that somebody else writes: it may be loaded, and must be in the
-        end."""
+        """Remember the body of an object that another process writes: it may be loaded, and must be
+        loaded in the end."""
         etag = md5(body).hexdigest()
         self.bodies.add(key, etag, body)
         self.current[self.bucket, key] = etag
@@ -206,7 +206,7 @@ class World:
         return process.output
 
     def start_dbt(self, verb: str, *options: str) -> Process:
-        """Start dbt as a person would from the root of the project."""
+        """Start dbt from the root of the project."""
         return self.start("dbt", verb, "--no-use-colors", *options)
 
     def dbt(self, verb: str, *options: str, code: int | None = 0) -> str:
@@ -243,7 +243,7 @@ class World:
         self.run("xapi-elt", "gc")
 
     def check(self, models: bool = True) -> Verdict:
-        """Compare everything with the oracle, and ask `xapi-elt reconcile`.
+        """Compare everything with the oracle and by `xapi-elt reconcile`.
 
         Args:
             models: whether dbt has run since the last load; else only raw and ledger count.

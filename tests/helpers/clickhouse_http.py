@@ -57,7 +57,7 @@ class ClickHouseHttp:
 
     @property
     def url(self) -> str:
-        """The address to ask."""
+        """The server's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "ClickHouseHttp":

@@ -57,7 +57,7 @@ class Stage:
         return [line for line in lines if not event or line.get("event") == event]
 
     def deliver(self, *messages, seconds: float = 20) -> list[str]:
-        """Hand out messages as a batch of a queue; the ids of those that failed."""
+        """Deliver messages as a batch of a queue; returns the ids of those that failed."""
         answer = self.trigger.answer(batch(*messages), seconds)
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 

@@ -20,7 +20,7 @@ LOADS = "select key, outcome, mode, load_id from {raw:Identifier}.loads order by
 
 
 def held(url: str) -> tuple[int, int]:
-    """Messages that wait, and messages that somebody works on."""
+    """Numbers of visible messages and of messages in flight."""
     answer = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     found = answer["Attributes"]
     waiting = int(found["ApproximateNumberOfMessages"])

@@ -28,7 +28,7 @@ def failing(database: SmallDatabase) -> set[str]:
 
 
 def fault(database: SmallDatabase, family: str) -> dict[str, int]:
-    """What the balance says of a family, without the zeros."""
+    """The balance's row for a family, without the zeros."""
     row = next(row for row in database.data_test(BALANCE) if row["family"] == family)
     return {name: row[name] for name in ("missing", "surplus", "doubled") if row[name]}
 

@@ -1,4 +1,4 @@
-"""`.env.example` lists every setting there is, and says the defaults."""
+"""`.env.example` lists every setting with its default."""
 
 import re
 from collections.abc import Iterator, Mapping
