@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from loader.pipeline import Pipeline
+
 XAPI_ELT = Path(sys.executable).with_name("xapi-elt")
 
 
@@ -27,8 +29,26 @@ def run(
     return done
 
 
-def test_init_twice_says_the_same_and_changes_nothing(chdb_path):
-    assert run("init").stdout == run("init").stdout
+def test_init_twice_says_the_same_and_changes_nothing(chdb_path, tmp_path):
+    def contents() -> list[list[dict]]:
+        """Every table as it was created, and the rows of both raw tables."""
+        tables = (
+            "select database, name, toString(uuid) as id, create_table_query from system.tables"
+        )
+        with Pipeline.from_env() as pipeline:
+            return [
+                pipeline.warehouse.query(f"{tables} where database like 'xapi%' order by all"),
+                pipeline.warehouse.query("select * from {raw:Identifier}.statements"),
+                pipeline.warehouse.query("select * from {raw:Identifier}.loads"),
+            ]
+
+    said = run("init").stdout
+    (tmp_path / "a.jsonl").write_text('{"a": 1}')
+    run("load", str(tmp_path / "a.jsonl"))
+    before = contents()
+    assert run("init").stdout == said
+    assert contents() == before
+    assert [len(rows) for rows in before] == [2, 1, 1]
 
 
 def test_load_status_and_load_again(chdb_path, tmp_path):
@@ -78,7 +98,7 @@ def test_before_init_status_says_what_to_do(chdb_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_database_in_use_is_said_clearly(warehouse, chdb_path, tmp_path):
+def test_a_database_in_use_is_reported_clearly(warehouse, chdb_path, tmp_path):
     # `warehouse` holds the database open in this process.
     done = run("doctor", code=1)
     assert f"{chdb_path} is in use by another process" in done.stdout

@@ -14,9 +14,9 @@ from tests.helpers.worker_queue import LINE, work
 # Stands for dbt: notes that the database is free, and in whose folder it runs.
 NOTE = """
 import os, pathlib, sys
-from loader.clickhouse.embedded import wait_until_free
+from loader.clickhouse.embedded import owner
 path = pathlib.Path(os.environ["XAPI_CHDB_PATH"])
-assert path.is_absolute() and not wait_until_free(path, 0)
+assert path.is_absolute() and owner(path) is None
 with open(sys.argv[1], "a") as file:
     print(pathlib.Path.cwd(), file=file)
 """
