@@ -6,11 +6,16 @@ READY := $(VENV)/.ready
 STAND_IN := .venv-ministack/.ready
 ENGINES := 25.8 26.1 26.3 26.5 26.7
 
-.PHONY: demo test install lint bench e2e engines chaos mutations clean
+.PHONY: demo quick test install lint bench e2e engines chaos mutations clean
 
 demo: $(READY)
 	$(BIN)/xapi-elt demo
 
+# The unit tests alone: no engine, no dbt, less than a minute.
+quick: $(READY)
+	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+# Unit tests, the loader, the models and a bounded part of the fault injection.
 # Two files at a time; each worker is a process with its own database and S3.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
@@ -38,7 +43,8 @@ bench: $(READY) $(STAND_IN)
 # may be lost or duplicated. Options: CHAOS_ARGS="--seed 7 --runs 100 --only load".
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos.run $(CHAOS_ARGS)
-	XAPI_CHAOS=1 $(BIN)/python -m pytest tests/chaos/test_kill_backfill.py tests/chaos/test_fuzz.py $(PYTEST_ARGS)
+	XAPI_CHAOS=1 $(BIN)/python -m pytest tests/chaos/test_kill_backfill.py \
+		tests/chaos/test_fuzz.py tests/models/test_families.py $(PYTEST_ARGS)
 
 # Removes one protection at a time from a copy of the project; the fault tests must notice.
 mutations: $(READY)

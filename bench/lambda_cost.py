@@ -32,7 +32,7 @@ def measure(site: Site) -> list[Row]:
     """Time the real zip with AWS's runtime client, on an engine behind HTTP."""
     batches = _batches(data.tiny(site))
     with tempfile.TemporaryDirectory() as folder:
-        package = _builder().build(output=Path(folder) / "function.zip")
+        package = builder().build(output=Path(folder) / "function.zip")
         size = package.stat().st_size
         with Function(bare(Path(folder)), {}, PYTHON) as nothing:
             bare_start = nothing.seconds_to_start
@@ -135,9 +135,9 @@ def _message(item: S3Object) -> dict[str, str]:
     }
 
 
-def _builder() -> ModuleType:
+def builder() -> ModuleType:
     """Import lambda/make_zip.py, whose folder's name is a keyword of Python."""
-    spec = importlib.util.spec_from_file_location("build_zip", ROOT / "lambda" / "build.py")
+    spec = importlib.util.spec_from_file_location("build_zip", ROOT / "lambda" / "make_zip.py")
     module = importlib.util.module_from_spec(spec)
     # Its dataclasses need their module in sys.modules.
     sys.modules["build_zip"] = module

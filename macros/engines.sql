@@ -1,14 +1,14 @@
-{#- A table engine for the target: on a cluster its replicated kind. -#}
+{#- The engine of a table: on a cluster its replicated variant. -#}
 {% macro engine_name(name) -%}
     {{ 'Replicated' if target.get('cluster') }}{{ name }}
 {%- endmacro %}
 
-{#- 'on cluster ...' where the target is one, else nothing. -#}
+{#- 'on cluster <name>' if the target is a cluster, else nothing. -#}
 {% macro cluster_clause() -%}
     {%- set cluster = adapter.get_clickhouse_cluster_name() -%}
     {{ ' on cluster ' ~ cluster ~ ' ' if cluster else '' }}
 {%- endmacro %}
 
-{#- How many young parts of like size ClickHouse waits for before it merges them; with its own 5,
-    merges took a tenth of the processor of a transform. Parts that grow older merge all the same. -#}
+{#- How many new parts of similar size there must be before ClickHouse merges them. With its
+    default, 5, merges took a tenth of the CPU time of a transform. Older ones are merged anyway. -#}
 {% macro young_parts_to_merge() %}{{ return(12) }}{% endmacro %}

@@ -1,24 +1,26 @@
-{#- How every event table is stored. A query for a section reads one granule per month at least,
-    and an increment finds the rows that it could double by its sections and times.
-    Replacing: a row that got in twice all the same disappears when parts merge. What an insert
-    writes is small for each month, and compact: a file for all columns, not two for each. -#}
+{#- What the event tables' configs have in common, besides engine, order and partition:
+
+    row_key, key_scope  an increment searches for existing rows by section and time, which the
+                        sorting key finds, and compares their event ids
+    settings            an insert writes little into each month: a compact part keeps all columns
+                        in one file, a wide one has two files for each column
+
+    The engine is a ReplacingMergeTree so that merges remove a row that was inserted twice after
+    all. -#}
 {% macro event_table_config() %}
-    {{ config(
-        engine = engine_name('ReplacingMergeTree'),
-        order_by = '(section_id, course_id, timestamp, event_id)',
-        partition_by = 'toYYYYMM(timestamp)',
-        row_key = 'event_id',
-        key_scope = ['section_id', 'timestamp'],
-        loads_from = 'int_xapi__statements',
-        settings = {
+    {{ return({
+        'row_key': 'event_id',
+        'key_scope': ['section_id', 'timestamp'],
+        'loads_from': 'int_xapi__statements',
+        'settings': {
             'min_bytes_for_wide_part': 67108864,
             'merge_selector_base': young_parts_to_merge(),
         },
-    ) }}
+    }) }}
 {% endmacro %}
 
-{#- What every event table says of an event: who, where, and which line it comes from. Grouping by
-    verb or course is three to five times as fast in LowCardinality. -#}
+{#- The first columns of every event table: which event, who, where. LowCardinality makes grouping
+    by verb or course three to five times as fast. -#}
 {% macro event_keys() %}
     event_id,
     assumeNotNull(timestamp) as timestamp,
@@ -34,6 +36,7 @@
     page_attempt_number
 {%- endmacro %}
 
+{#- The last columns of every event table: session, ids, and which line the event comes from. -#}
 {% macro event_lineage() %}
     session_id,
     registration,

@@ -1,10 +1,11 @@
-{#- The loads whose objects do not have as many lines as is said of them, as a select for a data
-    test, which then compares only their objects: a load has up to thousands. Each line weighs the
-    hash of its object, so that one too few here and one too many there show, too.
+{#- Select: the loads with objects whose number of lines is not the expected one. A data test then
+    compares only the objects of these loads, because a load has up to thousands of objects. Each
+    line counts with the hash of its object, so that a line too few in one object and a line too
+    many in another do not cancel out.
 
-    said    CTE with load_id, the columns of `object` and how many lines each object has: `lines`
-    found   CTE with load_id and the columns of `object`, one row for each line
-    object  columns that name an object -#}
+    said    CTE of the expected numbers: load_id, the columns of `object`, `lines`
+    found   CTE with one row for each line: load_id, the columns of `object`
+    object  columns that identify an object -#}
 {% macro loads_that_differ(said, found, object) %}
     select load_id
 

@@ -1,7 +1,7 @@
-{#- One JSONExtract reads all that the models need of a line (five times as fast as one call
-    per field). Every scalar is taken as text and typed afterwards: an id may be a number or a
-    string, and a boolean or 12.5 must not pass for a whole number. A missing or null member,
-    and one below something that is no object, is NULL. -#}
+{#- Parse a line: one JSONExtract reads everything that the models need (five times as fast as one
+    call for each field). It reads every scalar as text, and the models convert the text: an id may
+    be a number or a string, and a boolean or 12.5 must not count as a whole number. A member that
+    is missing or null, or whose parent is not an object, is NULL. -#}
 {% macro parse_statement(line) %}
     {%- set text = 'Nullable(String)' -%}
     {%- set type -%}
@@ -55,8 +55,8 @@
     {%- endfor -%}
 {%- endmacro %}
 
-{#- A member of the parsed statement, by the names on the way to it. Written `statement.verb.id`,
-    ClickHouse would look for that name among all members anew for each block of lines. -#}
+{#- A member of the parsed statement, by the names on its path. (For `statement.verb.id` ClickHouse
+    would search all members for that name again for each block of lines.) -#}
 {% macro member() -%}
     {%- set found = namespace(value='statement') -%}
     {%- for name in varargs -%}
@@ -70,7 +70,7 @@
     {{ member('context', 'extensions', xapi_extension(profile, name)) }}
 {%- endmacro %}
 
-{#- An extension in its result, as text. -#}
+{#- An extension in the result of the parsed statement, as text. -#}
 {% macro result_extension(profile, name) -%}
     {{ member('result', 'extensions', xapi_extension(profile, name)) }}
 {%- endmacro %}
@@ -86,18 +86,18 @@
     ]) }}
 {% endmacro %}
 
-{#- Text as a whole number, NULL if it is none. -#}
+{#- Text as a whole number, NULL if it is not one. -#}
 {% macro whole_number(text) %}toUInt64OrNull({{ text }}){% endmacro %}
 
-{#- Text as a finite number, NULL if it is none ('nan' and 'inf' would parse). -#}
+{#- Text as a finite number, NULL if it is not one ('nan' and 'inf' would parse). -#}
 {% macro finite_number(text) -%}
     if(isFinite(toFloat64OrNull({{ text }})), toFloat64OrNull({{ text }}), null)
 {%- endmacro %}
 
-{#- An ISO 8601 date and time as microseconds UTC (without an offset it is UTC), NULL if it is
-    none or lies outside 1970 to 2199. The pattern comes first because best effort parsing also
-    takes '2025', '1633046400' and 24:00, month 00 for January and year 0000 for the present
-    one. -#}
+{#- An ISO 8601 date and time in UTC, to the microsecond (without an offset it is UTC); NULL if the
+    text is not one. The pattern is checked first because best-effort parsing also accepts '2025',
+    '1633046400' and 24:00, and reads month 00 as January and year 0000 as the current year.
+    stg_xapi__statements rejects times outside 1970 to 2199. -#}
 {% macro statement_time(text) -%}
     if(
         match({{ text }}, '^(19|2\\d)\\d{2}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])[T ]([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d+)?)?(Z|[+-]([01]\\d|2[0-3])(:?[0-5]\\d)?)?$'),
@@ -106,8 +106,8 @@
     )
 {%- endmacro %}
 
-{#- The id of the first activity in a context's list (some producers write the single activity
-    without its list), NULL if there is none. -#}
+{#- The id of the first activity in a context's list, NULL if there is none. Some producers write a
+    single activity without a list. -#}
 {% macro first_activity_id(json) -%}
     nullIf(
         if(
@@ -119,21 +119,21 @@
     )
 {%- endmacro %}
 
-{#- Text as a truth value, NULL if it is neither. -#}
+{#- Text as a boolean, NULL if it is neither 'true' nor 'false'. -#}
 {% macro truth(text) -%}
     multiIf({{ text }} = 'true', true, {{ text }} = 'false', false, null)
 {%- endmacro %}
 
-{#- 128 bits of a value as a UUID: two unrelated 64-bit hashes, ten times as fast over a parsed
-    statement as a cryptographic one. NULL, '' and the order of members all count. -#}
+{#- A 128-bit hash of a value, as a UUID: two unrelated 64-bit hashes, for a parsed statement ten
+    times as fast as a cryptographic hash. NULL, '' and the order of members make a difference. -#}
 {% macro hash_id(value) -%}
     reinterpretAsUUID(
         bitShiftLeft(toUInt128(cityHash64({{ value }})), 64) + xxHash64({{ value }})
     )
 {%- endmacro %}
 
-{#- What makes an event the same event: all that the models read of it, in a form that does not
-    depend on the order of members, spacing, escapes or the spelling of numbers and times. -#}
+{#- What identifies an event: everything that the models read of it, in a form that does not depend
+    on the order of members, spacing, escapes or the spelling of numbers and times. -#}
 {% macro statement_content() -%}
     (
         {{ member('id') }},
@@ -160,8 +160,8 @@
     )
 {%- endmacro %}
 
-{#- JSON text as its members in a fixed order, for comparing; other text as it is. (All branches
-    are computed for all rows, so the splitting gets only JSON to split.) -#}
+{#- JSON text as its members in a fixed order, for comparison; other text unchanged. (ClickHouse
+    computes both branches for all rows, so the inner `if` gives the split nothing but JSON.) -#}
 {% macro unordered(text) -%}
     if(
         {{ is_json_list(text) }},
@@ -172,12 +172,12 @@
     )
 {%- endmacro %}
 
-{#- Whether text is a JSON object or array (JSONExtract writes them without spaces around). -#}
+{#- Condition: text is a JSON object or array (JSONExtract writes no spaces around them). -#}
 {% macro is_json_list(text) -%}
     (startsWith(coalesce({{ text }}, ''), '[') or startsWith(coalesce({{ text }}, ''), '{'))
 {%- endmacro %}
 
-{#- The last part of an IRI, which people call it by ('.../verbs/played' -> 'played'). -#}
+{#- The last part of an IRI, which people use as its name ('.../verbs/played' -> 'played'). -#}
 {% macro short_name(iri) -%}
     coalesce(nullIf(regexpExtract({{ iri }}, '([^/#]*)/*$', 1), ''), {{ iri }})
 {%- endmacro %}

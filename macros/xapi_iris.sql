@@ -1,4 +1,8 @@
-{#- Every IRI the models know, once. After staging, models speak the short names. -#}
+{#- Every IRI that the models know. After staging, models use the short names.
+
+    Models of another project, which installs this one as a package, may call xapi_verb,
+    xapi_verb_prefix, xapi_type and xapi_extension. dbt looks for a helper in the project of the
+    model that is rendered, so these macros name the package of theirs. -#}
 {% macro xapi_iris() %}
     {{ return({
         'verb': {
@@ -26,9 +30,9 @@
     }) }}
 {% endmacro %}
 
-{#- The IRI of that kind and name; an unknown one stops the parse and shows the known ones. -#}
+{#- The IRI of a kind and name; an unknown name stops the parse, with the known ones in the error. -#}
 {% macro xapi_iri(kind, name) %}
-    {%- set known = xapi_iris()[kind] -%}
+    {%- set known = xapi_elt.xapi_iris()[kind] -%}
     {%- if name not in known -%}
         {{ exceptions.raise_compiler_error(
             "unknown xAPI " ~ kind ~ " '" ~ name ~ "'; known: " ~ (known | join(', '))
@@ -38,13 +42,13 @@
 {% endmacro %}
 
 {#- A verb's IRI as a SQL string. -#}
-{% macro xapi_verb(name) %}'{{ xapi_iri('verb', name) }}'{% endmacro %}
+{% macro xapi_verb(name) %}'{{ xapi_elt.xapi_iri('verb', name) }}'{% endmacro %}
 
 {#- What the IRIs of a profile's verbs begin with, as a SQL string. -#}
-{% macro xapi_verb_prefix(profile) %}'{{ xapi_iri('verb_prefix', profile) }}'{% endmacro %}
+{% macro xapi_verb_prefix(profile) %}'{{ xapi_elt.xapi_iri('verb_prefix', profile) }}'{% endmacro %}
 
 {#- An activity type's IRI as a SQL string. -#}
-{% macro xapi_type(name) %}'{{ xapi_iri('activity_type', name) }}'{% endmacro %}
+{% macro xapi_type(name) %}'{{ xapi_elt.xapi_iri('activity_type', name) }}'{% endmacro %}
 
 {#- An extension's IRI. -#}
-{% macro xapi_extension(profile, name) %}{{ xapi_iri('extension_prefix', profile) }}{{ name }}{% endmacro %}
+{% macro xapi_extension(profile, name) %}{{ xapi_elt.xapi_iri('extension_prefix', profile) }}{{ name }}{% endmacro %}

@@ -1,4 +1,4 @@
-"""What the tests share: a real S3 protocol endpoint, buckets, and real embedded ClickHouse."""
+"""Fixtures for all tests: a local S3, buckets in it, and embedded databases."""
 
 import logging
 import os
@@ -14,29 +14,36 @@ from loader.clickhouse import schema
 from loader.clickhouse.connect import open_warehouse
 from loader.settings import Settings
 
-# The files that take longest, which go first: begun last, one worker would be alone with it.
+# The files that take longest, longest first. Started last, one of them would keep one worker busy
+# while the other has nothing left to do.
 LONG = (
-    "test_balance.py",
     "test_chaos.py",
-    "test_demo.py",
-    "test_exact_counts.py",
-    "test_families.py",
-    "test_network.py",
-    "test_policies.py",
     "test_rebuild.py",
+    "test_balance.py",
+    "test_exact_counts.py",
     "test_server_target.py",
+    "test_network.py",
     "test_video_events.py",
+    "test_demo.py",
+    "test_policies.py",
+    "test_families.py",
+    "test_dbt_unit_tests.py",
+    "test_safety.py",
+    "test_grants.py",
+    "test_judge.py",
+    "test_kill_backfill.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort tests; with --no-loadscope-reorder two workers keep to this order."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    """Sort tests by file, longest first; with --no-loadscope-reorder xdist keeps this order."""
+    rank = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> Iterator[None]:
-    """Settings of the person who runs the tests must not decide what they show."""
+    """Remove settings of the person who runs the tests, so that results do not depend on them."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("XAPI_", "CLICKHOUSE_", "AWS_", "S3_XAPI_")) and name not in (

@@ -1,9 +1,9 @@
 {#-
-    Harm: a rebuild of days replaces whole months. A row in another month's partition is doubled
-    by the rebuild of its own month and lost by the rebuild of the other; queries that prune by
-    month do not see it.
+    Harm: a rebuild of days replaces whole months. It doubles a row that is in the partition of
+    another month when it rebuilds the row's own month, and loses it when it rebuilds the other one.
+    Queries that prune by month do not see the row.
 
-    An error: only moving the rows repairs it. Not stored: one row per partition says enough.
+    An error: only moving the rows repairs it. Not stored: it returns one row per partition.
 -#}
 {{ config(severity = 'error', store_failures = false) }}
 

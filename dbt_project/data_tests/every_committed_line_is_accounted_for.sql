@@ -1,11 +1,10 @@
 {#-
-    Harm: statements that were committed are missing from the tables (marts undercount and nobody
-    notices), or tables hold events that no committed line tells of (marts overcount). The columns
-    missing, surplus and doubled of a row say which; docs/models.md has the query that names the
-    lines.
+    Harm: committed statements are missing from the tables (marts undercount without an error), or
+    tables hold events that come from no committed line (marts overcount). The columns missing,
+    surplus and doubled say which; docs/models.md has the query that lists the lines.
 
-    An error: no later run repairs it. Not stored: the rows are ops_statement_balance itself, there
-    to be read as long as the harm lasts, and stored failures would need a third database.
+    An error: no later run repairs it. Not stored: the rows are those of ops_statement_balance,
+    which shows them as long as the harm lasts, and stored failures would need a third database.
 -#}
 {{ config(severity = 'error', store_failures = false) }}
 
@@ -39,7 +38,7 @@ unbalanced as (
         or surplus != 0
         or doubled != 0
 
-        -- The lines of the families, counted one by one, are those that the ledger tells of.
+        -- The sum over the families must be the number of lines in the ledger.
         or (family = 'all' and lines != (select * from committed))
 
 )

@@ -1,10 +1,10 @@
 {#-
-    Harm: readers see rows of a load that failed, was never finished, repeats an object that an
-    earlier load brought, or was superseded by a later one and should have been given up. Such
-    rows are garbage to the loader: the next try of the object doubles them.
+    Harm: readers see rows of a load that failed, was never finished, repeats an object of an
+    earlier load, or was superseded by a later one, and whose rows should have been removed. The
+    loader ignores such rows: its next attempt at the object doubles them.
 
-    An error: no later run removes them. Not stored: few rows, one per table, load and object, and
-    they stay to be found until somebody removes them.
+    An error: no later run removes them. Not stored: it returns few rows, one per table, load and
+    object, and the test finds them again until someone removes them.
 -#}
 {{ config(severity = 'error', store_failures = false) }}
 
@@ -69,7 +69,7 @@ objects_in_tables as (
 
 ),
 
--- By hash, because objects are many: one that is wrong passes for right once in 10^12 times.
+-- By hash, because there are many objects: a wrong one passes with a probability of 1 in 10^12.
 visible as (
 
     select cityHash64(load_id, source_path)

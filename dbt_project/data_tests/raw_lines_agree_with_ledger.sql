@@ -1,10 +1,10 @@
 {#-
-    Harm: raw lines of a committed object are gone (a clean-up that took too much, a lost part), or
-    there are more than the loader counted. The tables still answer, but the next rebuild or full
-    refresh, which reads the raw lines, loses or doubles events.
+    Harm: raw lines of a committed object are missing (a clean-up deleted too much, a part was lost),
+    or there are more than the loader counted. The tables are still right, but the next rebuild or
+    full refresh, which reads the raw lines, loses or doubles events.
 
-    An error: load the object anew before anything is rebuilt. Not stored: the objects can be
-    listed again as long as the harm lasts.
+    An error: load the object again before you rebuild anything. Not stored: this query lists the
+    objects as long as the harm lasts.
 -#}
 {{ config(severity = 'error', store_failures = false) }}
 

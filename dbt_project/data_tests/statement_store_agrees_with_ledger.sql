@@ -1,10 +1,10 @@
 {#-
-    Harm: the statement store, which all tables are filled from, holds fewer lines of an object
-    than the loader counted when it committed it (they are lost to every table), or more (they are
-    doubled, or crept in after the commit).
+    Harm: the statement store, from which all tables are filled, holds fewer lines of an object than
+    the loader counted when it committed the object (no table has the missing ones), or more (they
+    are doubled, or were inserted after the commit).
 
-    An error: the store has marked the load as applied and will not read it again; rebuild it.
-    Not stored: the objects can be listed again as long as the harm lasts.
+    An error: the store has recorded the load as applied and does not read it again; rebuild it.
+    Not stored: this query lists the objects as long as the harm lasts.
 -#}
 {{ config(severity = 'error', store_failures = false) }}
 

@@ -1,9 +1,9 @@
 {#-
-    Harm: committed objects have been waiting for a table longer than they should; its readers
-    answer questions with old data.
+    Harm: committed objects have been waiting for a table longer than they should; its readers get
+    old data.
 
-    A warning: the next dbt run repairs it, and a run that has just failed says so itself. Not
-    stored: ops_freshness shows the same at any time.
+    A warning: the next dbt run repairs it, and a run that fails reports it itself. Not stored:
+    ops_freshness shows the same at any time.
 -#}
 {{ config(severity = 'warn', store_failures = false) }}
 

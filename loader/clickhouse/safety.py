@@ -3,7 +3,10 @@
 A user's settings profile may truncate a read without an error, filter rows, or change how NULL is
 handled. The loader sends its own values with every statement (`Warehouse.apply_settings`). If the
 profile forbids a change, the engine is refused before anything is written. dbt cannot send its own
-values everywhere, so its macro `check_engine` refuses these settings.
+values everywhere, so its macro `check_engine` refuses these settings. It reads them
+from macros/safe_settings.sql, which is generated from here:
+
+    python -m loader.clickhouse.safety > macros/safe_settings.sql
 """
 
 import re
@@ -202,6 +205,20 @@ def macro_rules() -> dict[str, str]:
     return {rule.name: rule.accepted for rule in RULES if not rule.loads_only}
 
 
+def macro() -> str:
+    """The text of macros/safe_settings.sql: the settings that dbt refuses, as a dbt macro."""
+    rules = "\n".join(f"        {name!r}: {value!r}," for name, value in macro_rules().items())
+    return f"""\
+{{#- What settings must be for dbt. Generated from loader/clickhouse/safety.py, which says why:
+    python -m loader.clickhouse.safety > macros/safe_settings.sql -#}}
+{{% macro safe_settings() %}}
+    {{{{ return({{
+{rules}
+    }}) }}}}
+{{% endmacro %}}
+"""
+
+
 def settings_to_send(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
     """The settings to send with every statement: those that the engine has and the profile allows.
 
@@ -230,3 +247,7 @@ def _changeable(row: dict[str, Any], value: str) -> bool:
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2])
+
+
+if __name__ == "__main__":
+    print(macro(), end="")

@@ -1,5 +1,5 @@
-{#- No value exceeds the bound, a constant or an expression over the row. What is NULL or has no
-    bound passes. -#}
+{#- No value exceeds the bound, a constant or an expression over the row. NULL passes, and so does a
+    value whose bound is NULL. -#}
 {% test at_most(model, column_name, highest) %}
 
 select *

@@ -1,5 +1,5 @@
-{#- No value lies outside the bounds, which are constants or expressions over the row. What is NULL
-    or has no bound passes. -#}
+{#- No value is outside the bounds, which are constants or expressions over the row. NULL passes,
+    and so does a value whose bound is NULL. -#}
 {% test between(model, column_name, lowest, highest) %}
 
 select *

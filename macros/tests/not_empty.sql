@@ -1,5 +1,5 @@
-{#- No text is '' and no UUID is all zeros: what a missing value becomes in a column that cannot
-    hold NULL, where not_null would never fail. -#}
+{#- No text is '' and no UUID is all zeros. A column that cannot hold NULL stores a missing value
+    so, and not_null would never fail there. -#}
 {% test not_empty(model, column_name) %}
 
 select *

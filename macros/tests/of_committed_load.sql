@@ -1,5 +1,5 @@
-{#- Every load in the table is committed by the ledger. `relationships` would join each row with
-    each object of its load. -#}
+{#- The ledger has committed every load in the table. (`relationships` would join each row with each
+    object of its load.) -#}
 {% test of_committed_load(model, column_name) %}
 
 select distinct {{ column_name }}

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 
-from tests.chaos.harness import Process, Unfit, World, scenario
+from tests.chaos.harness import Unfit, World, scenario
 from tests.chaos.kills import BY_MONTH, OLD_LOGIC, fill, load_in_pieces, table
+from tests.helpers.processes import Process
 
 MEGABYTES = 256
 
@@ -18,7 +19,7 @@ ROOM = 64 << 20
 
 
 def small_disk(world: World) -> None:
-    """Put the database of a world on a disk of its own, unless an earlier round has.
+    """Put the database of a world on a separate disk, unless an earlier round has.
 
     Raises:
         Unfit: nothing may be mounted here.

@@ -2,7 +2,7 @@
 
     XAPI_CHAOS=1 XAPI_CHAOS_SEED=7 python -m pytest tests/chaos/test_fuzz.py    # 10,000 keys
 
-Every object holds lines that nobody else holds, so a line that lands under another key is seen.
+Every object has lines that no other object has, so a line under another key is noticed.
 """
 
 import gzip
@@ -281,8 +281,8 @@ def _check(
         else:
             # By name: as it is, or written so that it fits on a line.
             named = repr(f"s3://{bucket}/{key}")[1:-1]
-            told = named in row["error"] and "cannot be read" in row["error"]
-            right = not readable(key) and key not in visible and told and refused.get(key)
+            named_in_error = named in row["error"] and "cannot be read" in row["error"]
+            right = not readable(key) and key not in visible and named_in_error and refused.get(key)
         if not right:
             report.faults.append(
                 f"{route}: {key!r}: {row}, {len(visible.get(key, []))} of {len(expected)} lines "

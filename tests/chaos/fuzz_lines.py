@@ -1,4 +1,4 @@
-"""Lines that nobody should write: each is accounted for, and every table is as the oracle reads it.
+"""Malformed and odd lines: each is accounted for, and every table is as the oracle reads it.
 
     XAPI_CHAOS=1 XAPI_CHAOS_SEED=7 python -m pytest tests/chaos/test_fuzz.py    # 100,000 lines
 
@@ -168,11 +168,11 @@ class Twice(str):
     """A member's name beside the same name."""
 
     def __hash__(self) -> int:
-        """Each is a name of its own."""
+        """Each has a different name."""
         return id(self)
 
     def __eq__(self, other: object) -> bool:
-        """Each is a name of its own."""
+        """Each has a different name."""
         return self is other
 
 

@@ -18,19 +18,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from tests.chaos.world import World, Yard
-from tests.helpers.processes import Process
-
-__all__ = [
-    "SCENARIOS",
-    "Process",
-    "Record",
-    "Scenario",
-    "Unfit",
-    "World",
-    "Yard",
-    "run_scenario",
-    "scenario",
-]
 
 
 @dataclass(frozen=True)
@@ -45,7 +32,7 @@ class Scenario:
 
     @property
     def name(self) -> str:
-        """How it is asked for."""
+        """The name that the command line takes."""
         return f"{self.place}/{self.fault}"
 
 

@@ -1,7 +1,7 @@
 """The verdict over a world: its tables against the independent reading of what was put there.
 
 Nothing of the project's SQL is shared: which object versions count is worked out from the rows
-of the ledger, and what they say by `tests/oracle.py`.
+of the ledger, and what they say by `tests/helpers/oracle.py`.
 """
 
 import gzip
@@ -123,7 +123,7 @@ def lines_of(body: bytes, key: str = "") -> list[bytes]:
 
 
 def visible_versions(commits: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str, str]]:
-    """Which load shows which version of each object: the rule of the ledger, told anew.
+    """Which load shows which version of each object: the rule of the ledger, written independently.
 
     Args:
         commits: rows of COMMITS, by time.
@@ -179,7 +179,7 @@ def judge(
     verdict.add(
         "lost", len(held - known), f"commits that were reported: {sorted(held - known)[:3]}"
     )
-    verdict.add("wrong", sum(version not in bodies for version in known), "versions nobody put")
+    verdict.add("wrong", sum(version not in bodies for version in known), "versions never put")
     if not commits_twice:
         often = Counter((commit["bucket"], commit["key"], commit["etag"]) for commit in commits)
         again = [version for version, count in often.items() if count > 1]
@@ -207,7 +207,7 @@ def judge(
 
 
 def _judge_raw(warehouse: Warehouse, bodies: Bodies, commits: list[dict], verdict: Verdict) -> None:
-    """Every committed object lies in raw whole and once, line by line."""
+    """Every committed object is in raw whole and once, line by line."""
     raw = {(row["load_id"], row["bucket"], row["key"]): row for row in warehouse.query(RAW_OBJECTS)}
     for commit in commits:
         key, etag = commit["key"], commit["etag"]

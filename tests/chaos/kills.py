@@ -6,8 +6,10 @@ import random
 import time
 from pathlib import Path
 
-from tests.chaos.harness import Process, World, scenario
+from tests.chaos.harness import scenario
 from tests.chaos.lakes import huge, lake
+from tests.chaos.world import World
+from tests.helpers.processes import Process
 
 
 def table(world: World, name: str) -> Path:
@@ -142,7 +144,7 @@ def backfill_killed(world: World, dice: random.Random) -> None:
 
 @scenario("load", "ClickHouse killed", target="server")
 def server_killed(world: World, dice: random.Random) -> None:
-    """The server dies under a load; it comes back, and the load is asked for again."""
+    """The server dies under a load; it comes back, and the load is started again."""
     fill(world, dice, lines=2000)
     process = world.start("xapi-elt", "backfill", world.prefix, "--batch-objects", "20")
     time.sleep(dice.uniform(0.3, 2))
@@ -278,7 +280,7 @@ def rebuild_killed(world: World, dice: random.Random) -> None:
 
 @scenario("withdraw", "killed", filled=True)
 def withdraw_killed(world: World, dice: random.Random) -> None:
-    """Objects replaced or forced; dbt dies while it gives up the rows of the old ones."""
+    """Objects replaced or forced; dbt dies while it removes the rows of the old ones."""
     policy = dice.choice(("replace", "force"))
     chosen = dice.sample(sorted(world.current), min(3, len(world.current)))
     if policy == "replace":

@@ -1,4 +1,4 @@
-"""What lies in the worlds: lakes of many shapes, cut from one realistic sample."""
+"""Objects for the worlds: lakes of many shapes, cut from one realistic sample."""
 
 import functools
 import gzip

@@ -1,4 +1,4 @@
-"""The Lambda's handler in a process of its own: python lambda_process.py EVENT.json SECONDS.
+"""The Lambda's handler in a separate process: python lambda_process.py EVENT.json SECONDS.
 
 Prints the handler's answer as its last line; the log is on the lines before.
 """

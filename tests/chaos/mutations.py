@@ -161,10 +161,8 @@ MUTATIONS = (
             ),
             (
                 "macros/ledger_incremental/lock.sql",
-                "    {% do run_query(\n"
-                "        'alter table ' ~ lock_of(relation) ~ cluster_clause() "
-                '~ " modify comment \'" ~ lock_holder() ~ "\'"\n    ) %}\n',
-                "",
+                '~ " modify comment \'" ~ lock_holder() ~ "\'"',
+                "~ \" modify comment ''\"",
             ),
         ),
     ),
@@ -279,20 +277,20 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=12, help="runs of each at most")
     parser.add_argument("--folder", type=Path, default=Path("build/mutations"))
     parser.add_argument("--report", type=Path, default=Path("build/mutations.json"))
-    asked = parser.parse_args()
+    options = parser.parse_args()
     end_orderly()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     findings = []
     for number, mutation in enumerate(MUTATIONS):
-        if mutation.name.startswith(asked.only):
+        if mutation.name.startswith(options.only):
             started = time.monotonic()
-            folder = asked.folder.resolve() / str(number)
+            folder = options.folder.resolve() / str(number)
             shutil.rmtree(folder, ignore_errors=True)
-            findings.append(finding := try_out(mutation, folder, asked.runs))
+            findings.append(finding := try_out(mutation, folder, options.runs))
             print(f"{asdict(finding)} {time.monotonic() - started:.0f} s", flush=True)
-    asked.report.parent.mkdir(parents=True, exist_ok=True)
-    asked.report.write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
-    asked.report.with_suffix(".md").write_text(table(findings))
+    options.report.parent.mkdir(parents=True, exist_ok=True)
+    options.report.write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
+    options.report.with_suffix(".md").write_text(table(findings))
     print(table(findings))
     return 0 if findings and all(finding.scenario for finding in findings) else 1
 

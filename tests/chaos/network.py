@@ -88,7 +88,7 @@ def failing(world: World, dice: random.Random) -> None:
 
 @scenario("S3", "503 without end")
 def dead(world: World, dice: random.Random) -> None:
-    """One object cannot be asked for during the whole load; the others load."""
+    """One object cannot be requested during the whole load; the others load."""
     keys = fill(world, dice)
     with through(world) as proxy:
         proxy.rule("HEAD", dice.choice(keys), Status(503), times=float("inf"))

@@ -51,7 +51,7 @@ class Mail:
         return answer.get("Messages", [])
 
     def waiting(self) -> int:
-        """Messages that nobody has acknowledged."""
+        """Number of messages that are not acknowledged."""
         found = self._attributes(self.url)
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         return sum(int(found[name]) for name in names)
@@ -89,7 +89,7 @@ class Mail:
 
 
 def post(world: World, dice: random.Random, mail: Mail, deletes: float = 0.3) -> None:
-    """A lake of which S3 tells in any order, some of it twice or more; some objects are
+    """A lake whose notifications arrive in any order, some of them twice or more; some objects are
     overwritten or deleted (a share of them) meanwhile, and told of late."""
     keys = fill(world, dice, "mixed")
     bodies = [notification(world, key) for key in keys for _ in range(dice.choice((1, 1, 2, 3)))]
@@ -183,7 +183,7 @@ def dead_letters(world: World, dice: random.Random) -> None:
     bodies = [notification(world, key) for key in keys]
     keys = [key for key in keys if key.endswith(".jsonl")]
     late = dice.sample(keys, min(len(keys), 3))
-    for key in late:  # told of before it can be read
+    for key in late:  # notified before it can be read
         world.s3.delete_object(Bucket=world.bucket, Key=key)
     dice.shuffle(bodies)
     mail.send(bodies)

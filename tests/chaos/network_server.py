@@ -78,7 +78,7 @@ def _write(world: World, text: str) -> None:
 
 
 def event_of(world: World, keys: list[str]) -> dict:
-    """An event of the queue, a message for each key, as S3 tells of them."""
+    """An event of the queue with a notification of S3 for each key."""
     return {"Records": [record(f"m{n}", notification(world, key)) for n, key in enumerate(keys)]}
 
 
@@ -94,7 +94,7 @@ def record(name: str, body: str) -> dict:
 
 
 def notification(world: World, key: str) -> str:
-    """What S3 says of an object as it is now."""
+    """What a notification of S3 says about an object as it is now."""
     etag = world.current.get((world.bucket, key), "0" * 32)
     item = {"key": quote_plus(key, safe="/"), "size": 1, "eTag": etag}
     named = {"bucket": {"name": world.bucket}, "object": item}
@@ -239,7 +239,7 @@ def increment(world: World, dice: random.Random) -> None:
 
 @scenario("dbt over HTTP", "a full refresh's statement fails", "server")
 def refresh(world: World, dice: random.Random) -> None:
-    """Tables are built anew and exchanged, and a statement fails."""
+    """Tables are rebuilt and exchanged, and a statement fails."""
     fill(world, dice)
     world.load()
     world.dbt("run", "--select", "+marts.events")

@@ -1,4 +1,4 @@
-"""Values that nobody should write where a statement has a member."""
+"""Odd values for the members of a statement."""
 
 from typing import Any
 

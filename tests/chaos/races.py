@@ -1,4 +1,4 @@
-"""Several commands at once on one server, none of which knows of the others."""
+"""Several commands at once on one server, without coordination."""
 
 import random
 import time

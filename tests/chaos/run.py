@@ -126,28 +126,28 @@ def main() -> int:
     parser.add_argument("--report", type=Path, default=report, help="JSON; a table beside it")
     parser.add_argument("--folder", type=Path, default=folder, help="where worlds are made")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     end_orderly()
-    chosen = scenarios(asked.only)
-    if asked.list or not chosen:
+    chosen = scenarios(options.only)
+    if options.list or not chosen:
         print("\n".join(one.name for one in scenarios()))
-        return 0 if asked.list else 2
-    if asked.runs == 1:
-        jobs = [(chosen[0].name, asked.seed)]
+        return 0 if options.list else 2
+    if options.runs == 1:
+        jobs = [(chosen[0].name, options.seed)]
     else:
         jobs = [
-            (chosen[n % len(chosen)].name, f"{asked.seed}.{n // len(chosen)}")
-            for n in range(asked.runs)
+            (chosen[n % len(chosen)].name, f"{options.seed}.{n // len(chosen)}")
+            for n in range(options.runs)
         ]
     started = time.monotonic()
-    workers = min(asked.workers, len(jobs))
-    asked.report.parent.mkdir(parents=True, exist_ok=True)
+    workers = min(options.workers, len(jobs))
+    options.report.parent.mkdir(parents=True, exist_ok=True)
     records: list[Record] = []
-    folder = asked.folder.resolve()
-    for record in play(jobs, folder, workers, rounds=asked.rounds, minutes=asked.minutes):
+    folder = options.folder.resolve()
+    for record in play(jobs, folder, workers, rounds=options.rounds, minutes=options.minutes):
         records.append(record)
         # After each: what was played is known, whatever ends the run.
-        table = write(asked.report, asked.seed, time.monotonic() - started, records)
+        table = write(options.report, options.seed, time.monotonic() - started, records)
     print(table)
     return 0 if all(record.ok for record in records) else 1
 

@@ -1,4 +1,4 @@
-"""A proxy in front of a local S3 that fails as it is told: slow, refusing, cut short, changed.
+"""A proxy in front of a local S3 that fails by rules: slow, refusing, cut short, changed.
 
 with S3Faults(endpoint) as proxy:
     proxy.rule("GET", "video/a.jsonl", Status(503), times=2)
@@ -127,7 +127,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was seen: what it asked for, the status of the answer (0: none), the fault."""
+    """A request that the proxy received, the answer's status (0: none) and the fault."""
 
     method: str
     path: str
@@ -164,7 +164,7 @@ class S3Faults:
 
     @property
     def url(self) -> str:
-        """The address to ask."""
+        """The server's URL."""
         return f"http://127.0.0.1:{self._http.server_port}"
 
     @property
@@ -260,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.of.requests.append(self.request_with(status))
 
     def meet(self, fault: Fault | None, data: bytes) -> None:
-        """Answer as the fault says."""
+        """Send the fault's answer."""
         if isinstance(fault, Refuse):
             self.record(0)
             self.hang_up(reset=True)
@@ -280,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
     def pass_back(
         self, fault: Fault | None, status: int, headers: list[tuple[str, str]], body: bytes
     ) -> None:
-        """Send what the S3 behind answered, as the fault says."""
+        """Send the answer of the S3 behind, changed by the fault."""
         if isinstance(fault, Shorten):
             self.send(status, headers, body[: int(len(body) * fault.part)])
         elif isinstance(fault, Edit):

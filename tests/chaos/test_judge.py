@@ -2,16 +2,9 @@
 
 import pytest
 
-from tests.chaos.harness import World, Yard
+from tests.chaos.harness import World
 
 FIRST = "(select min(event_id) from {database:Identifier}.video_events)"
-
-
-@pytest.fixture(scope="module")
-def yard(tmp_path_factory, _clean_environment):
-    yard = Yard(tmp_path_factory.mktemp("worlds"))
-    yield yard
-    yard.close()
 
 
 @pytest.fixture

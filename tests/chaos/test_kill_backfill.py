@@ -80,8 +80,8 @@ def visible() -> Counter:
 
 
 def objects_in(requests: list[tuple[str, str]], method: str = "GET") -> Counter:
-    """How often each object was asked for."""
-    return Counter(key for asked, key in requests if asked == method and key.startswith("section/"))
+    """How often each object was requested."""
+    return Counter(key for verb, key in requests if verb == method and key.startswith("section/"))
 
 
 def loading(requests: list[tuple[str, str]]) -> int:
@@ -105,7 +105,7 @@ def test_a_backfill_killed_at_any_moment_is_completed_by_the_next(
     # By requests rather than by time, so that no run ends before its kill on any machine: at most
     # six tenths of its share of the objects, each of which takes a HEAD and a GET.
     most = int(0.6 * 2 * OBJECTS / KILLS)
-    asked: Counter = Counter()
+    requested: Counter = Counter()
     killed_at = []
     held: set[str] = set()
     while len(killed_at) < KILLS:
@@ -120,8 +120,8 @@ def test_a_backfill_killed_at_any_moment_is_completed_by_the_next(
             process.kill()
             process.communicate()
         again = held & (objects_in(requests).keys() | objects_in(requests, "HEAD").keys())
-        assert not again, "what was committed is asked for again"
-        asked += objects_in(requests)
+        assert not again, "what was committed is requested again"
+        requested += objects_in(requests)
         try:
             held = set(committed())
         except Exception as error:  # killed before the tables were made
@@ -131,7 +131,7 @@ def test_a_backfill_killed_at_any_moment_is_completed_by_the_next(
 
     with counting_requests() as requests:
         report = finish(start(bucket))
-    asked += objects_in(requests)
+    requested += objects_in(requests)
     assert not held & objects_in(requests).keys()
     assert report["failed"] == [] and report["not_tried"] == 0
     assert report["plan"]["held"] == len(held)
@@ -141,7 +141,7 @@ def test_a_backfill_killed_at_any_moment_is_completed_by_the_next(
     assert visible() == expected
     assert set(committed().values()) == {1}
     # An object without lines takes a HEAD alone. Each kill cost at most the batch under way.
-    assert asked.total() <= OBJECTS + KILLS * BATCH
+    assert requested.total() <= OBJECTS + KILLS * BATCH
 
     with Pipeline.from_env() as pipeline:
         leftover = pipeline.reconcile(f"s3://{bucket}/section/").leftover_lines

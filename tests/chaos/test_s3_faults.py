@@ -1,4 +1,4 @@
-"""Reads of S3 that go wrong: what is committed is the object as it lies there, or nothing."""
+"""Reads of S3 that fail: either the object is committed as it is stored, or nothing is."""
 
 import gzip
 
@@ -102,7 +102,7 @@ def test_a_compressed_body_that_is_shorter_is_not_committed(attempt, proxy, put)
     assert attempt(KEY + ".gz")[KEY + ".gz"].rows == 1000
 
 
-def test_a_connection_that_keeps_breaking_is_worth_another_attempt(attempt, proxy, put):
+def test_a_connection_that_keeps_breaking_fails_as_retryable(attempt, proxy, put):
     put(KEY, BODY)
     proxy.rule("GET", KEY, Cut(0.5), times=float("inf"))
     done = attempt(KEY)[KEY]
@@ -111,7 +111,7 @@ def test_a_connection_that_keeps_breaking_is_worth_another_attempt(attempt, prox
     assert attempt(KEY)[KEY].outcome == "committed"
 
 
-def test_an_object_that_is_replaced_between_head_and_get_is_worth_another_attempt(
+def test_an_object_replaced_between_head_and_get_is_read_again_or_fails_as_retryable(
     attempt, proxy, put, bucket
 ):
     # Not through the proxy, which waits meanwhile.
@@ -125,7 +125,7 @@ def test_an_object_that_is_replaced_between_head_and_get_is_worth_another_attemp
     proxy.rule("GET", KEY, Meanwhile(lambda: replace(OTHER)))
     done = attempt(KEY, "section/1/video/b.jsonl")
     assert done["section/1/video/b.jsonl"].outcome == "committed"
-    # Its half of the batch was read anew, as it is now.
+    # Its half of the batch was read again, as it is now.
     assert (done[KEY].outcome, done[KEY].rows) == ("committed", 1000)
 
     proxy.rule("GET", KEY, Meanwhile(lambda: replace(BODY)))

@@ -23,7 +23,8 @@ from loader.settings import Settings
 from tests.chaos.judge import Bodies, Verdict, judge
 from tests.chaos.lakes import lake
 from tests.helpers.clickhouse_process import PYTHON, SERVER
-from tests.helpers.processes import ROOT, Forks, Process
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import Forks, Process
 
 AWS = {
     "AWS_ACCESS_KEY_ID": "test-key",
@@ -87,7 +88,7 @@ class Yard:
         return place
 
     def filled_lake(self) -> dict[str, bytes]:
-        """What lies in the bucket of the filled template."""
+        """The objects in the bucket of the filled template."""
         return lake(random.Random("filled"), "few", 3000)
 
     @contextmanager
@@ -156,22 +157,22 @@ class World:
 
     def _same_path(self) -> Path:
         """One path for the worlds of a yard, which are there one after the other: with another
-        one in its profile, dbt would parse the whole project anew."""
+        one in its profile, dbt would parse the whole project again."""
         current = self.yard.folder / "current"
         current.unlink(missing_ok=True)
         current.symlink_to(self.folder.name)
         return current
 
-    # What lies in S3 --------------------------------------------------------------------------
+    # Objects in S3 -----------------------------------------------------------------------------
 
     def put(self, key: str, body: bytes) -> None:
-        """Write an object, and remember what it says."""
+        """Write an object, and remember its body."""
         self.remember(key, body)
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)
 
     def remember(self, key: str, body: bytes) -> None:
-        """Know an object's body that somebody else writes: it may be loaded, and must be in the
-        end."""
+        """Remember the body of an object that another process writes: it may be loaded, and must be
+        loaded in the end."""
         etag = md5(body).hexdigest()
         self.bodies.add(key, etag, body)
         self.current[self.bucket, key] = etag
@@ -184,7 +185,7 @@ class World:
     # Commands ---------------------------------------------------------------------------------
 
     def start(self, *command: str) -> Process:
-        """Start `xapi-elt …` or `dbt …` as a process group of its own."""
+        """Start `xapi-elt …` or `dbt …` in a new process group."""
         process = self.yard.forks.start(list(command), self.env, self.folder)
         self._started.append(process)
         return process
@@ -205,7 +206,7 @@ class World:
         return process.output
 
     def start_dbt(self, verb: str, *options: str) -> Process:
-        """Start dbt as a person would from the root of the project."""
+        """Start dbt from the root of the project."""
         return self.start("dbt", verb, "--no-use-colors", *options)
 
     def dbt(self, verb: str, *options: str, code: int | None = 0) -> str:
@@ -229,7 +230,7 @@ class World:
     # Recovery and verdict ---------------------------------------------------------------------
 
     def load(self) -> None:
-        """The ordinary load of all that lies there; must succeed."""
+        """The ordinary load of all objects; must succeed."""
         self.run("xapi-elt", "backfill", self.prefix, "--policy", self.policy)
         self.held |= {(key, etag) for (_, key), etag in self.current.items()}
         if self.policy == "ignore":
@@ -242,7 +243,7 @@ class World:
         self.run("xapi-elt", "gc")
 
     def check(self, models: bool = True) -> Verdict:
-        """Compare everything with the oracle, and ask `xapi-elt reconcile`.
+        """Compare everything with the oracle and by `xapi-elt reconcile`.
 
         Args:
             models: whether dbt has run since the last load; else only raw and ledger count.

@@ -52,7 +52,7 @@ def strict_stack(tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def until() -> Callable:
-    """Wait for something; a question that cannot be answered yet is asked again."""
+    """Wait for a condition; a check that fails with an error is repeated."""
 
     def wait(probe: Callable[[], Any], seconds: float = 60) -> Any:
         def patient() -> Any:

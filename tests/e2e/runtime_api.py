@@ -19,7 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.helpers.paths import ROOT
+
 PYTHON = ROOT / ".venv-ministack" / "bin" / "python"
 VERSION = "/2018-06-01/runtime"
 
@@ -39,7 +40,7 @@ class Answer:
 
 
 class Function:
-    """A zip in a process of its own, run by awslambdaric as Lambda runs it.
+    """A zip in a separate process, run by awslambdaric as Lambda runs it.
 
     Attributes:
         seconds_to_start: from starting the process to its asking for the first event: interpreter,
@@ -55,7 +56,7 @@ class Function:
         self._asked = threading.Event()
 
     def __enter__(self) -> "Function":
-        """Unpack and start it, and wait until it asks for an event."""
+        """Unpack and start it, and wait until it requests an event."""
         handler = type("Handler", (_Handler,), {"of": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
@@ -85,7 +86,7 @@ class Function:
         )
         if not self._asked.wait(30):
             self._process.kill()
-            raise RuntimeError(f"it never asked for an event: {self.log.read_text()}")
+            raise RuntimeError(f"it never requested an event: {self.log.read_text()}")
         self.seconds_to_start = time.perf_counter() - started
         return self
 
@@ -178,13 +179,13 @@ def main() -> None:
     parser.add_argument("event", type=Path)
     parser.add_argument("--python", type=Path, default=PYTHON)
     parser.add_argument("--times", type=int, default=9)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     names = ("XAPI_", "CLICKHOUSE_", "S3_XAPI_", "AWS_")
     environment = {k: v for k, v in os.environ.items() if k.startswith(names)}
-    event = json.loads(asked.event.read_text())
+    event = json.loads(options.event.read_text())
     with TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
-        for package in (bare(Path(folder)), asked.package):
-            found = measure(package, environment, event, asked.python, asked.times)
+        for package in (bare(Path(folder)), options.package):
+            found = measure(package, environment, event, options.python, options.times)
             print(f"{package.stat().st_size:>9,} bytes  {found}  {package.name}", file=sys.stderr)
 
 

@@ -56,7 +56,7 @@ group by key
 
 
 class ClickHouse:
-    """A ClickHouse server as a process of its own, which can be killed and started again."""
+    """A ClickHouse server as a separate process, which can be killed and started again."""
 
     def __init__(self, folder: Path, s3_endpoint: str):
         self.port = free_port()
@@ -81,14 +81,14 @@ class ClickHouse:
         )
 
     def kill(self) -> None:
-        """End it at once, whatever it is doing."""
+        """Kill it at once."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def fault(self, match: str = "", fault: Any = None, times: int = 1) -> None:
         """Do this to the next statements that match; nothing any more without arguments."""
         wanted = {"match": match, "fault": fault, "times": times} if fault else {}
-        # A new name takes the place of the old one: half a file is never read.
+        # The new file replaces the old one in one step: half a file is never read.
         new = self._faults.with_suffix(".new")
         new.write_text(json.dumps(wanted))
         new.replace(self._faults)

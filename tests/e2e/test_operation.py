@@ -14,10 +14,9 @@ import pytest
 
 from loader.clickhouse.connect import open_warehouse
 from loader.settings import Settings
-from tests.helpers.ministack import ROOT
+from tests.helpers.paths import ROOT, SHARED
 
 LINE = b'{"verb":{"id":"x"}}\n'
-SHAPES = Path(os.environ.get("XAPI_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 
 def pause(stack, enabled: bool) -> None:
@@ -111,7 +110,7 @@ def test_dead_letters_are_redriven_after_the_repair(stack):
 
 
 @pytest.mark.skipif(
-    not SHAPES.is_dir(), reason=f"no shared data in {SHAPES} (set XAPI_SHARED_DATA)"
+    not SHARED.is_dir(), reason=f"no shared data in {SHARED} (set XAPI_SHARED_DATA)"
 )
 def test_a_new_object_is_in_video_events_within_a_minute(stack, tmp_path, until):
     """By the worker alone, on an embedded database; the function is paused."""
@@ -131,7 +130,7 @@ def test_a_new_object_is_in_video_events_within_a_minute(stack, tmp_path, until)
         # The first run builds the empty tables; afterwards it only waits for messages.
         until(lambda: '"transformed"' in log.read_text(), 240)
         started = time.monotonic()
-        body = (SHAPES / "torus_shapes.jsonl").read_bytes()
+        body = (SHARED / "torus_shapes.jsonl").read_bytes()
         stack.put("section/2161/video/2025-10-01T00-00-15.123456Z_AB.jsonl", body)
         until(lambda: log.read_text().count('"transformed"') > 1, 120)
         seconds = time.monotonic() - started

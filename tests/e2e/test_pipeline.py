@@ -99,7 +99,7 @@ def test_clickhouse_fails_and_redelivery_loads_exactly_once(stack, place, fault)
 
 
 def test_clickhouse_answers_too_late_and_redelivery_loads_exactly_once(stack):
-    """The INSERT runs although nobody waits for it any more."""
+    """The INSERT continues although the client no longer waits for it."""
     stack.deploy("FunctionTimeout=30")
     stack.clickhouse.fault(r"insert into \S+\.statements", ["delay", 25], times=1)
     stack.put("section/1/video/a.jsonl", LINE * 50)
@@ -125,7 +125,7 @@ where load_id not in (select load_id from xapi_raw.loads where outcome = 'commit
 
 @pytest.mark.parametrize("moment", [RUNNING, WRITTEN], ids=["running", "written"])
 def test_clickhouse_is_killed_in_the_middle_of_an_insert(stack, until, moment):
-    """What it had written of the first attempt is there, and nobody sees it."""
+    """The lines of the first attempt are stored, and readers do not see them."""
     stack.deploy()
     keys = [f"section/{n}/video/large.jsonl.gz" for n in range(2)]
     block = b'{"verb":{"id":"x"},"text":"%s"}\n' % (b"0123456789" * 20) * 10_000
@@ -195,7 +195,7 @@ def test_duplicates_out_of_order_and_at_once_leave_one_winner(stack):
     assert stack.waiting("DeadLetterQueueUrl") == 0
 
 
-def test_a_message_nobody_understands_is_a_dead_letter_and_logged_whole(stack):
+def test_an_unknown_message_becomes_a_dead_letter_and_is_logged_whole(stack):
     """It may be the only trace of an object."""
     stack.deploy("MaxReceiveCount=1")
     stack.sqs.send_message(QueueUrl=stack.outputs["QueueUrl"], MessageBody='{"hello": "world"}')

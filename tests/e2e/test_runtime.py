@@ -49,7 +49,7 @@ def clickhouse(tmp_path, s3_endpoint):
 
 
 def environment(clickhouse: ClickHouse, bucket: str) -> dict[str, str]:
-    """What the function is told."""
+    """The function's environment."""
     return {
         "XAPI_TARGET": "server",
         "CLICKHOUSE_HOST": "127.0.0.1",
@@ -136,10 +136,10 @@ def test_the_start_is_not_much_slower_than_that_of_a_bare_handler(
 ):
     """The figures are printed; the limit is generous, for slow machines."""
     put("section/1/video/a.jsonl", LINE)
-    told = environment(clickhouse, bucket)
+    variables = environment(clickhouse, bucket)
     event = batch(bucket, "section/1/video/a.jsonl")
     nothing = measure(bare(tmp_path), {}, {}, PYTHON, 3)
-    ours = measure(package, told, event, PYTHON, 3)
+    ours = measure(package, variables, event, PYTHON, 3)
     print(f"bare {nothing}\nours {ours}\n{package.stat().st_size:,} bytes")
     assert package.stat().st_size <= 1_000_000
     assert ours["start"] - nothing["start"] < 500

@@ -79,7 +79,7 @@ def test_an_older_server_makes_the_same_events(
     lake[ODD] = next(iter(lake.values())).replace(b"T", b"t")
     fill(bucket, lake)
     run_cli(capsys, "init")
-    # Some of it through the handler of the Lambda, which has a client of its own.
+    # Some of it through the handler of the Lambda, which has another client.
     event = tmp_path / "event.json"
     event.write_text(json.dumps({"mode": "bulk", "end_date": "2025-09-07"}))
     by_handler = json.loads(run_cli(capsys, "invoke", str(event)))["objects"]["committed"]
@@ -89,7 +89,7 @@ def test_an_older_server_makes_the_same_events(
     with closing(open_warehouse(server)) as warehouse:
         older = ids(warehouse)
     run_cli(capsys, "reconcile", f"s3://{bucket}/section/")
-    # Again: nothing changes; days made anew from raw are the same days.
+    # Again: nothing changes; days rebuilt from raw are the same.
     run_cli(capsys, "backfill", f"s3://{bucket}/section/")
     build(tmp_path)
     run_dbt("run", "--select", "marts.events", "--vars", RANGE, folder=tmp_path)

@@ -1,4 +1,4 @@
-"""What the tests of bulk loads share: a lake, the command line in this process, S3's requests."""
+"""Lakes, the command line in this process and S3's requests, for the tests of bulk loads."""
 
 import sys
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def run_cli(capsys, *arguments: str, code: int = 0) -> str:
 
 
 def rows(sql: str, **values) -> list[dict]:
-    """Ask the database of the environment, and close it again."""
+    """Query the database of the environment, then close it."""
     with Pipeline.from_env() as pipeline:
         return pipeline.warehouse.query(sql, **values)
 
@@ -67,7 +67,7 @@ def committed() -> dict[str, int]:
 
 @contextmanager
 def counting_requests() -> Iterator[list[tuple[str, str]]]:
-    """The requests that S3 gets, as (method, path without bucket; '?' for a listing)."""
+    """Record the requests to S3, as (method, path without bucket; '?' for a listing)."""
     seen: list[tuple[str, str]] = []
 
     def note(handler, *_):

@@ -1,4 +1,4 @@
-"""The stand-in for a ClickHouse server in the process of its tests, and the clients that ask it."""
+"""Clients of the stand-in for a ClickHouse server: clickhouse-connect and plain HTTP."""
 
 import http.client
 from typing import Any

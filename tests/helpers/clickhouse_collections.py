@@ -31,7 +31,7 @@ def read(config_file: str | Path) -> dict[str, dict[str, str]]:
 def write_out(
     sql: bytes, parameters: dict[str, str], collections: dict[str, dict[str, str]]
 ) -> bytes:
-    """The statement with the members of a collection in the place of its name."""
+    """The statement, with a collection's members instead of its name."""
 
     def replace(call: re.Match[bytes]) -> bytes:
         members = collections.get(parameters.get(call["name"].decode(), ""))

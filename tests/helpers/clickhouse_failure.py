@@ -14,7 +14,7 @@ class Failure(Exception):
     """An error that ClickHouse answers with a code."""
 
     def __init__(self, code: int, message: str, text: bytes = b"") -> None:
-        """Take the message of our own, or chDB's whole text."""
+        """Take our message, or chDB's whole text."""
         super().__init__(code, message)
         self.code = code
         self.text = text or f"Code: {code}. DB::Exception: {message}".encode()

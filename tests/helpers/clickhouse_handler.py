@@ -40,7 +40,7 @@ DECOMPRESS = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers the requests of one connection to the server that it is of."""
+    """Answers the requests of one connection."""
 
     of: "ClickHouseHttp"
     protocol_version = "HTTP/1.1"
@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
             self.respond()
 
     def respond(self) -> None:
-        """Read one request, and answer it or do what the fault says."""
+        """Read one request, and send the answer or the fault."""
         url, body = urlsplit(self.path), self.body()
         if url.path not in ("", "/"):
             known = url.path == "/ping"
@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             if fault == "lose_answer":  # with the session free again: clients retry at once
                 self.hang_up()
-        counts = {  # an older chDB tells neither of the first
+        counts = {  # an older chDB reports neither of the first two
             "read_rows": getattr(result, "storage_rows_read", int)(),
             "written_rows": getattr(result, "rows_written", int)(),
             "result_rows": result.rows_read() if statement.reads else 0,
@@ -176,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, result.bytes(), headers, cut=fault == "cut_answer")
 
     def authenticate(self, fields: dict[str, str]) -> None:
-        """Ask for user and password: in headers, by basic authentication, or in the URL."""
+        """Check user and password: in headers, by basic authentication, or in the URL."""
         user, password = fields.get("user"), fields.get("password")
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic":
@@ -191,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
             )
 
     def hang_up(self) -> None:
-        """Close the socket at once, without a word; the client sees a reset."""
+        """Close the socket at once, without an answer; the client sees a reset."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         socket.close(self.connection.detach())

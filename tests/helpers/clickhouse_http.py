@@ -32,7 +32,7 @@ Fault = str | tuple[str, float] | None
 
 
 class ClickHouseHttp:
-    """The server, on 127.0.0.1; `fault` is asked about each query, `queries` has their SQL."""
+    """The server, on 127.0.0.1; `fault` is called with each query, `queries` has their SQL."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ClickHouseHttp:
         user: str = "default",
         password: str = "",
     ) -> None:
-        """Say where the data lies and who may ask; the port is taken on entering."""
+        """Set the data's folder and the password; the port is opened on entering."""
         self.location = f"{path}?config-file={config_file}" if config_file else str(path)
         self.config_file = config_file
         self.port, self.user, self.password = port, user, password
@@ -57,13 +57,13 @@ class ClickHouseHttp:
 
     @property
     def url(self) -> str:
-        """The address to ask."""
+        """The server's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "ClickHouseHttp":
         """Open the engine and listen."""
         self._engine = chdb.connect(self.location)  # open as long as the server
-        # Whatever a user's profile does to answers.
+        # Independent of what a user's profile does to answers.
         hidden = "offset = 0, additional_result_filter = '', query_cache_nondeterministic_function"
         about = f"SELECT version(), timezone() SETTINGS {hidden}_handling = 'ignore'"
         about = self._engine.query(about, "TSV").bytes().decode()
@@ -122,10 +122,10 @@ class _Server(ThreadingHTTPServer):
 
 
 class FaultFile:
-    """The fault that a file asks for: {"match": "regex", "fault": "reset", "times": 2}."""
+    """The fault that a file describes: {"match": "regex", "fault": "reset", "times": 2}."""
 
     def __init__(self, path: str) -> None:
-        """The file may come later; a change of it starts the count anew."""
+        """The file may come later; a change of it restarts the count."""
         self.path, self.seen, self.left = Path(path), None, 0.0
 
     def __call__(self, sql: str) -> Fault:
@@ -149,10 +149,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--password", default="")
     parser.add_argument("--fault-file", help="JSON, see FaultFile")
-    asked = parser.parse_args()
-    where = (asked.path, asked.config_file, asked.port)
-    with ClickHouseHttp(*where, password=asked.password) as server:
-        server.fault = FaultFile(asked.fault_file) if asked.fault_file else None
+    options = parser.parse_args()
+    where = (options.path, options.config_file, options.port)
+    with ClickHouseHttp(*where, password=options.password) as server:
+        server.fault = FaultFile(options.fault_file) if options.fault_file else None
         print(f"listening on {server.port}", flush=True)
         threading.Event().wait()
 

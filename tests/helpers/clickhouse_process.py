@@ -1,4 +1,4 @@
-"""ClickHouse's stand-in (clickhouse_http.py) as a process of its own, which can be killed."""
+"""ClickHouse's stand-in (clickhouse_http.py) as a separate process, which can be killed."""
 
 import os
 import subprocess

@@ -27,7 +27,7 @@ class Session:
     busy: Any = field(default_factory=threading.Lock)
 
     def run(self, sql: str | bytes, output: str = "TSV", **parameters: str) -> Any:
-        """Run one statement; after an error, take away what it left for the next one."""
+        """Run one statement; after an error, remove what would disturb the next one."""
         try:
             return self.connection.query(sql, output, params=parameters)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What a request asks of the stand-in for a ClickHouse server: its SQL, parted from its data."""
+"""Parses a request to the stand-in for a ClickHouse server: its SQL and its data."""
 
 import re
 

@@ -29,8 +29,8 @@ def readings(objects: dict[str, bytes]) -> dict[Place, Reading]:
 
 
 def differences(warehouse: Warehouse, expected: dict[Place, Reading], family: str) -> list[str]:
-    """What is wrong with the table of a family: each event is there once, from one of its lines,
-    and each column is what the line says. Empty if nothing is."""
+    """Differences between a family's table and the lines: each event must be there once, from one
+    of its lines, and each column must have the line's value."""
     events: dict[Any, list[Place]] = {}
     for place, reading in expected.items():
         if reading.family == family:

@@ -1,4 +1,4 @@
-"""Run dbt as a person would: its command line, from the root of the project."""
+"""Runs dbt by its command line, from the root of the project."""
 
 import atexit
 import functools
@@ -71,8 +71,8 @@ def _forks() -> Forks:
 
 
 def _with_a_path_that_stays() -> dict[str, str]:
-    """The environment with a link in the place of the database's path: dbt parses the whole
-    project anew when its profile names another one."""
+    """The environment with a link instead of the database's path: dbt parses the whole project
+    again when its profile names another path."""
     env = dict(os.environ)
     if path := env.get("XAPI_CHDB_PATH"):
         Path(path).mkdir(parents=True, exist_ok=True)

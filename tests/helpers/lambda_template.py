@@ -1,10 +1,9 @@
 """lambda/template.yaml for the tests of it: parsed, its short forms written out."""
 
-from pathlib import Path
-
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.paths import ROOT
+
 TEMPLATE = ROOT / "lambda" / "template.yaml"
 
 

@@ -1,4 +1,4 @@
-"""A local AWS for end-to-end tests: MiniStack as a process of its own, on 127.0.0.1 only.
+"""A local AWS for end-to-end tests: MiniStack as a separate process, on 127.0.0.1 only.
 
     with MiniStack() as aws:
         outputs = aws.deploy("ClickHouseHost=127.0.0.1", "ClickHousePassword=secret")
@@ -24,7 +24,8 @@ from typing import Any
 
 import boto3
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.paths import ROOT
+
 COMMAND = ROOT / ".venv-ministack" / "bin" / "ministack"
 # ClickHouse signs for us-east-1 when the endpoint names no region, and from a bucket elsewhere
 # it is sent on to amazonaws.com, by MiniStack as by AWS.
@@ -42,7 +43,7 @@ def wait_until(probe: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 nobody listens on right now."""
+    """A port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

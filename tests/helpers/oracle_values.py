@@ -1,4 +1,4 @@
-"""What the oracle makes of a single value: text, a number, true or false, a moment."""
+"""How the oracle reads a single value: text, a number, true or false, a time."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone

@@ -149,7 +149,7 @@ class Process:
 
 
 def serve(root: Path) -> None:
-    """Fork a child for each request on standard input, and tell of each that ends, until standard
+    """Fork a child for each request on standard input and report each that ends, until standard
     input is closed."""
     sys.path.insert(0, str(root))
     os.chdir(root)
@@ -190,7 +190,7 @@ def serve(root: Path) -> None:
 
 
 def _warm_up(runner) -> None:
-    """Have dbt parse the project. (Whether that fails is for the commands to say.) The static
+    """Have dbt parse the project. (If that fails, the commands report it.) The static
     parser stays untouched: it has threads, which no fork takes along."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -204,7 +204,7 @@ def _warm_up(runner) -> None:
 def _fork(request: dict, commands: dict, pipes: tuple[int, int]) -> int:
     pid = os.fork()
     if pid:
-        # Also here, so that the group is there when the caller hears of the child.
+        # Also here, so that the group exists when the caller learns of the child.
         with contextlib.suppress(PermissionError):
             os.setpgid(pid, pid)
         _tell(started=pid)

@@ -53,7 +53,7 @@ class SmallDatabase:
         self._warehouse().command(statement)
 
     def load(self, *attempts: "Attempt") -> None:
-        """Leave behind what attempts of the loader do: lines, and rows of the ledger."""
+        """Write what attempts of the loader leave: lines, and rows of the ledger."""
         schema.init(self._warehouse(), self._settings)
         for table, rows in (
             ("statements", [row for attempt in attempts for row in attempt.lines_in_raw()]),
@@ -64,25 +64,25 @@ class SmallDatabase:
             self._warehouse().command(insert, data=data)
 
     def dbt(self, *arguments: str, **how: bool) -> str:
-        """Run dbt on it, as a person would (see `run_dbt`)."""
+        """Run dbt on the database (see `run_dbt`)."""
         self.close()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XAPI_CHDB_PATH", self._settings.chdb_path)
             return run_dbt(*arguments, folder=self.folder, **how)
 
     def data_test(self, name: str) -> list[dict[str, Any]]:
-        """The rows that a data test finds fault with; `dbt test` has compiled it."""
+        """The failing rows of a data test, which `dbt test` has compiled."""
         compiled = self.folder / "target" / "compiled" / "xapi_elt" / "dbt_project" / "data_tests"
         return self.query((compiled / f"{name}.sql").read_text())
 
     def copy(self, folder: Path) -> "SmallDatabase":
-        """The same in another place."""
+        """A copy in another folder."""
         self.close()
         shutil.copytree(self.folder, folder, symlinks=True)
         return SmallDatabase(folder)
 
     def close(self) -> None:
-        """Let others have it."""
+        """Close it, so that another process can open it."""
         if self._open:
             self._open.close()
             self._open = None
@@ -138,7 +138,7 @@ class Attempt:
 
 
 def statement(family: str = "video", minute: int = 0, **changes: Any) -> str:
-    """A line that tells of an event of that family, with some members changed."""
+    """A line with an event of that family, with some members changed."""
     verb, kind = VERBS_AND_TYPES[family]
     whole = {
         "actor": {"account": {"homePage": "https://lms.example.org", "name": 7}},

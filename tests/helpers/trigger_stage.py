@@ -1,4 +1,4 @@
-"""What the tests of the trigger share: a ClickHouse server, a trigger on it, and its messages."""
+"""A trigger on a ClickHouse server, and its messages, for the tests of the trigger."""
 
 import io
 import json
@@ -37,7 +37,7 @@ order by committed_at, key
 
 
 class Stage:
-    """A trigger, what it logs, and what it tells its queue."""
+    """A trigger with its log and the delays that it sets in its queue."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
@@ -57,7 +57,7 @@ class Stage:
         return [line for line in lines if not event or line.get("event") == event]
 
     def deliver(self, *messages, seconds: float = 20) -> list[str]:
-        """Hand out messages as a batch of a queue; the ids of those that failed."""
+        """Deliver messages as a batch of a queue; returns the ids of those that failed."""
         answer = self.trigger.answer(batch(*messages), seconds)
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 

@@ -1,4 +1,4 @@
-"""What the tests of worker, dbt's runs and producers share: a queue, a worker on it, its loads."""
+"""A worker on a queue, and queries on its loads, for tests of worker, dbt runs and producers."""
 
 import io
 import json
@@ -20,7 +20,7 @@ LOADS = "select key, outcome, mode, load_id from {raw:Identifier}.loads order by
 
 
 def held(url: str) -> tuple[int, int]:
-    """Messages that wait, and messages that somebody works on."""
+    """Numbers of visible messages and of messages in flight."""
     answer = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     found = answer["Attributes"]
     waiting = int(found["ApproximateNumberOfMessages"])
@@ -38,6 +38,6 @@ def work(queue: str, **options):
 
 
 def ask(sql: str) -> list[dict]:
-    """Ask the embedded database, which nobody else may have open."""
+    """Query the embedded database, which no other process may have open."""
     with closing(open_warehouse(Settings.from_env(), wait=1)) as warehouse:
         return warehouse.query(sql)

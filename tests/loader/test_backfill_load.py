@@ -42,7 +42,7 @@ def server(chdb_path, s3_endpoint, monkeypatch):
 # What is loaded
 
 
-def test_what_the_ledger_holds_is_neither_asked_for_nor_loaded(lake, capsys, bucket):
+def test_objects_in_the_ledger_are_neither_requested_nor_loaded(lake, capsys, bucket):
     run_cli(capsys, "backfill", lake, "--section-id", "1", "--end-date", "2025-08-31")
     with counting_requests() as requests:
         run_cli(capsys, "backfill", lake)
@@ -79,7 +79,7 @@ def test_with_policy_replace_an_older_version_that_comes_back_is_new(lake, capsy
     assert committed()[key] == 3
 
 
-def test_force_loads_anew_and_commits_once_more(lake, capsys):
+def test_force_loads_again_and_commits_once_more(lake, capsys):
     run_cli(capsys, "backfill", lake)
     report = json.loads(run_cli(capsys, "backfill", lake, "--force", "--json"))
     assert report["plan"]["held"] == report["objects"]["committed"] == 6
@@ -137,7 +137,7 @@ def test_a_thousand_keys_as_torus_writes_them_are_one_piece():
     assert [len(piece) for piece in pieces(items)] == [1000, 1000]
 
 
-def test_a_large_object_is_a_piece_of_its_own():
+def test_a_large_object_is_a_separate_piece():
     items = [S3Object("lake", str(size), size=size) for size in (5, 4, 30, 1, 9)]
     assert [[item.size for item in piece] for piece in pieces(items, most_bytes=10)] == [
         [5, 4],
@@ -146,7 +146,7 @@ def test_a_large_object_is_a_piece_of_its_own():
     ]
 
 
-def test_a_load_is_bounded_whoever_asks_for_it():
+def test_every_kind_of_load_is_bounded():
     items = [S3Object("lake", str(number), size=200 * 1024 * 1024) for number in range(5)]
     assert [len(piece) for piece in pieces(items)] == [2, 2, 1]
 
@@ -204,7 +204,7 @@ def test_long_names_and_many_refusals_fit_a_server(server, bucket, monkeypatch):
     assert Counter(one.outcome for one in outcomes) == {"committed": 150, "failed": 600}
 
 
-def test_a_server_that_goes_away_stops_the_load_and_the_next_one_goes_on(server, lake, capsys):
+def test_a_lost_server_stops_the_load_and_the_next_load_continues(server, lake, capsys):
     inserts = []
 
     def after_two(sql):

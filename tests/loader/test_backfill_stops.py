@@ -34,7 +34,7 @@ class DeadSource:
 
 
 @pytest.mark.parametrize("etag", ["", "x"])
-def test_a_dead_endpoint_is_asked_twice_not_twice_for_each_object(warehouse, etag):
+def test_a_dead_endpoint_gets_two_requests_not_two_for_each_object(warehouse, etag):
     source = DeadSource()
     items = [S3Object("lake", f"{number}.jsonl", etag=etag) for number in range(1000)]
     outcomes = [one for done in load(warehouse, Settings(), items, source=source) for one in done]
@@ -63,13 +63,21 @@ def test_a_dead_endpoint_stops_the_backfill_after_one_batch(warehouse, monkeypat
     assert not summary.complete
 
 
-def test_a_server_that_is_down_stops_the_backfill(monkeypatch):
-    def down(*_, **__):
+class DownWarehouse:
+    """A warehouse whose server is down."""
+
+    version = (26, 9)
+
+    def query(self, *_, **__):
+        """Fail."""
         raise UnavailableError("ClickHouse at localhost:9 does not answer")
 
-    monkeypatch.setattr("loader.bulk.backfill.load", down)
+    command = query
+
+
+def test_a_server_that_is_down_stops_the_backfill():
     plan = Plan(Selection("lake"), in_flight=4)
     plan.add(S3Object("lake", "a.jsonl", etag="x"))
-    summary = backfill.run(None, Settings(), plan)
-    assert (summary.done, summary.asked) == (0, 1)
+    summary = backfill.run(DownWarehouse(), Settings(), plan)
+    assert (summary.done, summary.requested) == (0, 1)
     assert "does not answer" in summary.stopped

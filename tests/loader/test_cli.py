@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.paths import ROOT
+from loader.pipeline import Pipeline
 
 XAPI_ELT = Path(sys.executable).with_name("xapi-elt")
 
@@ -29,8 +29,26 @@ def run(
     return done
 
 
-def test_init_twice_says_the_same_and_changes_nothing(chdb_path):
-    assert run("init").stdout == run("init").stdout
+def test_init_twice_says_the_same_and_changes_nothing(chdb_path, tmp_path):
+    def contents() -> list[list[dict]]:
+        """Every table as it was created, and the rows of both raw tables."""
+        tables = (
+            "select database, name, toString(uuid) as id, create_table_query from system.tables"
+        )
+        with Pipeline.from_env() as pipeline:
+            return [
+                pipeline.warehouse.query(f"{tables} where database like 'xapi%' order by all"),
+                pipeline.warehouse.query("select * from {raw:Identifier}.statements"),
+                pipeline.warehouse.query("select * from {raw:Identifier}.loads"),
+            ]
+
+    said = run("init").stdout
+    (tmp_path / "a.jsonl").write_text('{"a": 1}')
+    run("load", str(tmp_path / "a.jsonl"))
+    before = contents()
+    assert run("init").stdout == said
+    assert contents() == before
+    assert [len(rows) for rows in before] == [2, 1, 1]
 
 
 def test_load_status_and_load_again(chdb_path, tmp_path):
@@ -80,7 +98,7 @@ def test_before_init_status_says_what_to_do(chdb_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_database_in_use_is_said_clearly(warehouse, chdb_path, tmp_path):
+def test_a_database_in_use_is_reported_clearly(warehouse, chdb_path, tmp_path):
     # `warehouse` holds the database open in this process.
     done = run("doctor", code=1)
     assert f"{chdb_path} is in use by another process" in done.stdout
@@ -113,7 +131,8 @@ def test_relative_paths_are_below_home_in_whichever_folder_a_command_runs(tmp_pa
 def test_doctor_shows_which_project_and_profile_dbt_uses(chdb_path, tmp_path):
     run("init", folder=tmp_path)
     found = run("doctor", folder=tmp_path).stdout
-    assert f"project {ROOT}, profile {ROOT}/profiles.yml" in found
+    root = Path(__file__).resolve().parents[2]
+    assert f"project {root}, profile {root}/profiles.yml" in found
 
 
 def test_an_error_is_json_where_json_was_requested(chdb_path):

@@ -1,4 +1,4 @@
-"""The stand-in for a ClickHouse server: what clickhouse-connect, and dbt over it, need of it."""
+"""The stand-in for a ClickHouse server: what clickhouse-connect and dbt need from it."""
 
 import json
 import os

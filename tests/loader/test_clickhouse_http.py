@@ -1,4 +1,4 @@
-"""The stand-in for a ClickHouse server: plain HTTP, refusals, faults, a process of its own."""
+"""The stand-in for a ClickHouse server: plain HTTP, refusals, faults, a separate process."""
 
 import http.client
 import json
@@ -106,7 +106,7 @@ def test_an_insert_of_rows_is_sent_again_after_a_lost_answer(server: ClickHouseH
     assert client.command(SQL_COUNT) == 2
 
 
-# A process of its own -----------------------------------------------------------------------
+# A separate process -------------------------------------------------------------------------
 
 
 def start(path: Path, *options: str) -> tuple[subprocess.Popen, ClickHouseHttp]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import chdb
 import make_zip
 import pytest
 
-from bench import history, section_queries, storage
+from bench import history, lambda_cost, section_queries, storage
 from bench.engine import Database, load_objects
 from bench.increments import rows_read
 from bench.run import MEASUREMENTS
@@ -71,7 +72,7 @@ def load_lines(database: Database, path: Path, lines: Lines) -> None:
 
 
 @pytest.fixture
-def told(bucket: str) -> list[S3Object]:
+def notified(bucket: str) -> list[S3Object]:
     """Objects in S3, as its notifications name them."""
     client = boto3.client("s3")
     objects = []
@@ -82,23 +83,23 @@ def told(bucket: str) -> list[S3Object]:
     return objects
 
 
-def test_an_object_costs_one_head_and_one_get_and_no_listing(warehouse, told):
+def test_an_object_costs_one_head_and_one_get_and_no_listing(warehouse, notified):
     with counting_requests() as requests:
-        load_objects(warehouse, Settings.from_env(), told)
+        load_objects(warehouse, Settings.from_env(), notified)
     assert Counter(method for method, _ in requests) == {"HEAD": OBJECTS, "GET": OBJECTS}
     assert "?" not in {key for _, key in requests}
 
 
-def test_a_load_sends_four_statements_whatever_the_number_of_objects(warehouse, told):
+def test_a_load_sends_four_statements_for_any_number_of_objects(warehouse, notified):
     counting = Counting(warehouse)
-    for objects in (told[:1], told[1:]):
+    for objects in (notified[:1], notified[1:]):
         counting.sent.clear()
         load_objects(counting, Settings.from_env(), objects)
         assert len(counting.sent) == 4, counting.sent
 
 
-def test_an_insert_writes_one_part(warehouse, told):
-    load_objects(warehouse, Settings.from_env(), told)
+def test_an_insert_writes_one_part(warehouse, notified):
+    load_objects(warehouse, Settings.from_env(), notified)
     parts = warehouse.query(
         "select sum(max_block_number - min_block_number + 1) as inserted, sum(rows) as lines "
         "from system.parts where active and database = 'xapi_raw' and table = 'statements'"
@@ -125,8 +126,8 @@ def test_an_increment_reads_its_own_loads_and_neither_the_history_nor_the_ledger
     past.dbt("run", *VIDEO)
     load_lines(past, tmp_path / "new.jsonl", Lines(90_000_000, NEW))
     # Lines are read twice, the second time their objects' names only; those that were merged with
-    # others lie in two granules at most. Three times the ledger is asked for their object, which
-    # lies in a granule or two of it.
+    # others are in two granules at most. The ledger is queried three times for their object,
+    # which is in a granule or two of it.
     most = 2 * (NEW + 2 * RAW_GRANULE) + 3 * 2 * GRANULE
     assert 2 * NEW <= rows_read(past, *VIDEO)["raw"] <= most < min(HISTORY, others)
 
@@ -193,5 +194,10 @@ def test_the_zip_of_the_function_is_small(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(set(MEASUREMENTS) - WITH_MORE_PACKAGES))
-def test_the_measurements_still_fit_the_code_that_they_measure(name):
-    assert callable(import_module(f"bench.{name}").measure)
+def test_every_measurement_imports_what_it_measures_and_takes_a_site(name):
+    assert list(signature(import_module(f"bench.{name}").measure).parameters) == ["site"]
+
+
+def test_the_measurement_of_the_function_builds_the_zip_that_is_deployed(tmp_path):
+    made = lambda_cost.builder().build(output=tmp_path / "measured.zip")
+    assert made.read_bytes() == make_zip.build(output=tmp_path / "deployed.zip").read_bytes()

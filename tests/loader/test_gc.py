@@ -62,7 +62,7 @@ def leftovers(chdb_path):
             run(LEAVE_STARTS, state=state, age=age * HOUR)
 
 
-def test_old_leftovers_go_and_nothing_else(leftovers, capsys):
+def test_old_leftovers_are_removed_and_nothing_else(leftovers, capsys):
     found = json.loads(run_cli(capsys, "gc", "--json"))
     assert found == {"loads": 2, "lines": 5, "starts": 1, "dry_run": False}
     # A load whose last line is young may be under way, however old its first one is.
@@ -83,14 +83,14 @@ def test_a_dry_run_counts_the_same_and_removes_nothing(leftovers, capsys):
     assert rows(LINES) == before
 
 
-def test_the_age_is_what_is_asked_for(leftovers, capsys):
+def test_the_age_is_the_given_one(leftovers, capsys):
     found = json.loads(run_cli(capsys, "gc", "--older-than", "0", "--json"))
     assert (found["loads"], found["lines"], found["starts"]) == (4, 19, 2)
-    # What is committed stays, whatever its age.
+    # What is committed stays, however old it is.
     assert rows(LINES) == [{"key": "committed.jsonl", "n": 1}]
 
 
-def test_many_loads_go_in_several_statements(leftovers, capsys, monkeypatch):
+def test_many_loads_are_removed_in_several_statements(leftovers, capsys, monkeypatch):
     monkeypatch.setattr("loader.gc.MOST_IDS", 1)
     assert json.loads(run_cli(capsys, "gc", "--json"))["loads"] == 2
 
@@ -101,7 +101,7 @@ def test_without_dbt_tables_it_works_on_raw_alone(chdb_path, capsys):
     assert found == {"loads": 0, "lines": 0, "starts": 0, "dry_run": False}
 
 
-def test_a_load_that_slept_until_gc_took_its_lines_does_not_commit(put, bucket, chdb_path):
+def test_a_load_whose_lines_gc_removed_does_not_commit(put, bucket, chdb_path):
     put("section/1/video/a.jsonl", b"x\ny")
     with Pipeline.from_env() as pipeline:
         pipeline.init()

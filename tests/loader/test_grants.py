@@ -52,7 +52,7 @@ def granted(user: str) -> list[str]:
 
 @pytest.fixture
 def server_of(bucket, tmp_path, monkeypatch) -> Callable:
-    """ClickHouse over HTTP, in a process of its own, whose user has these rights."""
+    """ClickHouse over HTTP, in a separate process, whose user has these rights."""
     database = tmp_path / "clickhouse"
     with closing(open_warehouse(Settings(chdb_path=str(database)))) as warehouse:
         schema.init(warehouse, Settings.from_env())

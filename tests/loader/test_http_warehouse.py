@@ -135,14 +135,14 @@ FAILING = [
 @pytest.mark.parametrize(("sql", "kind", "words"), FAILING)
 def test_both_clients_turn_an_error_into_the_same_one(server, settings, sql, kind, words):
     options = " settings allow_custom_error_code_in_throwif = 1" if "throwIf" in sql else ""
-    told = []
+    raised = []
     for opened in (HttpWarehouse(settings), open_warehouse(settings)):
         with closing(opened), pytest.raises(kind) as error:
             opened.query(sql + options)
-        told.append((type(error.value), str(error.value).partition("DB::")[2][:40]))
+        raised.append((type(error.value), str(error.value).partition("DB::")[2][:40]))
         assert words in str(error.value)
         assert "\n" not in str(error.value)
-    assert told[0] == told[1]
+    assert raised[0] == raised[1]
     assert isinstance(opened, ConnectedWarehouse)
 
 
@@ -172,9 +172,9 @@ def test_a_fault_has_its_name_and_is_not_repeated_in_secret(warehouse, server, f
 
 def test_no_server_is_named_with_host_and_port(settings):
     port = free_port()
-    nobody = HttpWarehouse(Settings(target="server", host="127.0.0.1", port=port))
+    closed_port = HttpWarehouse(Settings(target="server", host="127.0.0.1", port=port))
     with pytest.raises(UnavailableError, match=f"127.0.0.1:{port} does not answer"):
-        nobody.query("select 1")
+        closed_port.query("select 1")
     unknown = HttpWarehouse(Settings(target="server", host="no.such.host.invalid"))
     with pytest.raises(UnavailableError, match=r"no\.such\.host\.invalid"):
         unknown.query("select 1")
@@ -183,7 +183,7 @@ def test_no_server_is_named_with_host_and_port(settings):
         HttpWarehouse(plain).query("select 1")
 
 
-def test_a_slow_answer_is_unknown_and_comes_within_the_deadline(warehouse, server):
+def test_a_slow_answer_is_an_unknown_outcome_within_the_deadline(warehouse, server):
     server.fault = lambda sql: ("delay", 30)
     warehouse.deadline = time.monotonic() + 2
     with pytest.raises(UnknownOutcomeError, match="in time"):
@@ -199,7 +199,7 @@ def test_a_statement_without_time_is_not_sent(warehouse, server):
     assert server.queries == []
 
 
-def test_the_server_is_told_how_long_it_may_take(warehouse):
+def test_the_server_receives_the_time_limit(warehouse):
     sql = "select getSetting('max_execution_time') as seconds"
     warehouse.deadline = time.monotonic() + 100
     [row] = warehouse.query(sql)
@@ -208,7 +208,7 @@ def test_the_server_is_told_how_long_it_may_take(warehouse):
     assert float(warehouse.query(sql)[0]["seconds"]) == 0
 
 
-def test_the_connection_is_kept_and_made_anew_when_idle(server, settings, monkeypatch):
+def test_the_connection_is_kept_and_opened_again_after_idling(server, settings, monkeypatch):
     connects = []
     connect = http.client.HTTPConnection.connect
     monkeypatch.setattr(
@@ -226,7 +226,7 @@ def test_the_connection_is_kept_and_made_anew_when_idle(server, settings, monkey
         assert len(connects) == 2
 
 
-def test_a_rotated_password_is_read_anew_once(server, settings):
+def test_a_rotated_password_is_read_again_once(server, settings):
     passwords = ["old", "secret"]
     reads = []
 
@@ -245,7 +245,7 @@ def test_a_rotated_password_is_read_anew_once(server, settings):
     assert "wrong" not in str(refused.value)
 
 
-def test_a_failing_secret_is_told_as_it_is(settings):
+def test_a_failing_secret_is_reported_with_its_own_error(settings):
     def read() -> str:
         raise SettingsError("no such secret")
 

@@ -179,7 +179,7 @@ def test_objects_of_unknown_size_are_bounded_too(warehouse, put, bucket):
 @pytest.mark.parametrize(
     ("megabytes", "at_a_time"), [(0, 16), (0.02, 16), (16, 16), (32, 8), (48, 5), (5000, 4)]
 )
-def test_of_large_objects_fewer_are_read_at_a_time(megabytes, at_a_time):
+def test_fewer_large_objects_are_read_at_a_time(megabytes, at_a_time):
     size = int(megabytes * 1024 * 1024)
     assert threads([S3Object("b", "k", "v", 0), S3Object("b", "l", "v", 2 * size)]) == at_a_time
 
@@ -218,7 +218,7 @@ def test_a_server_that_is_down_is_one_clear_error(monkeypatch):
         open_warehouse(Settings.from_env())
 
 
-def test_a_batch_asks_s3_for_each_object_and_lists_nothing(
+def test_a_batch_requests_each_object_and_lists_nothing(
     warehouse, put, bucket, s3_endpoint, monkeypatch
 ):
     import werkzeug.serving

@@ -67,7 +67,7 @@ def test_lines_have_their_number_also_where_many_blocks_of_many_objects_are_read
     assert rows == {key: (count, count) for key, count in lines.items()}
 
 
-def test_what_is_not_there_keeps_nothing_else_from_loading(older, bucket, put):
+def test_missing_objects_do_not_keep_others_from_loading(older, bucket, put):
     put("section/1/video/a.jsonl", numbered(2))
     put("section/1/video/empty.jsonl", b"")
     put("section/1/video/{a,b} 1.jsonl", numbered(3))
@@ -83,7 +83,7 @@ def test_what_is_not_there_keeps_nothing_else_from_loading(older, bucket, put):
     ]
 
 
-def test_a_key_that_vanishes_after_it_was_asked_for_fails_alone(older, bucket, put, monkeypatch):
+def test_a_key_that_vanishes_after_its_head_request_fails_alone(older, bucket, put, monkeypatch):
     for name in ("a", "b", "c"):
         put(f"section/1/video/{name}.jsonl", numbered(2))
     insert = S3Source.insert
@@ -102,7 +102,7 @@ def test_a_key_that_vanishes_after_it_was_asked_for_fails_alone(older, bucket, p
     ]
 
 
-def test_plain_keys_are_asked_for_one_by_one_and_nothing_is_listed(warehouse, bucket):
+def test_plain_keys_are_requested_one_by_one_and_nothing_is_listed(warehouse, bucket):
     warehouse.version = OLDEST_ENGINE
     keys = [f"section/{name}/video/2025-10-01T00-00-{name:02}.1Z_0CC1.jsonl" for name in range(20)]
     fill(bucket, {key: numbered(2) for key in keys} | {"section/1/video/other.jsonl": b"{}"})
@@ -129,5 +129,5 @@ def test_one_odd_key_makes_the_whole_batch_a_glob(key):
         ("std::bad_function_call", PermanentError),
     ],
 )
-def test_a_connection_to_s3_that_broke_is_worth_another_attempt(cause, kind):
+def test_a_broken_connection_to_s3_is_retryable(cause, kind):
     assert type(from_answer(f"Code: 1001. DB::Exception: {cause}. (STD_EXCEPTION)")) is kind

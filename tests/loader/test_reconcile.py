@@ -46,7 +46,7 @@ def leave_lines(key: str, bucket: str) -> None:
         )
 
 
-def test_what_agrees_is_said_to_agree(lake, capsys):
+def test_a_complete_load_is_reported_as_complete(lake, capsys):
     report = compare(capsys, lake)
     assert (report["agrees"], report["listed"], report["equal"], report["lines"]) == (
         True,
@@ -84,7 +84,7 @@ def test_each_difference_is_named_and_what_can_be_loaded_is(lake, capsys, bucket
     assert report["loaded"] == {"committed": 4}
     # What S3 no longer has cannot be loaded.
     assert kinds(report) == {"extra": [gone]}
-    # Killed lines stay for gc; nobody sees them, so they are no difference.
+    # Lines of a killed load stay for gc; readers do not see them, so they are no difference.
     assert report["leftover_lines"] == 3
     assert committed()[begun] == 1
 

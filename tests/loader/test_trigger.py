@@ -48,7 +48,7 @@ def test_each_route_brings_its_objects_into_raw(stage, put, bucket, name):
     assert answer.get("rows", expected) == expected
 
 
-def test_a_batch_is_one_insert_and_four_requests_and_the_first_asks_once_more(
+def test_a_batch_is_one_insert_and_four_requests_and_the_first_has_one_more(
     stage, lake_server, put, bucket
 ):
     keys = [f"section/{n}/video/{n}.jsonl" for n in range(20)]
@@ -166,7 +166,7 @@ def test_each_object_is_logged_and_the_batch_is_measured(stage, put, bucket):
 # Health, handler -----------------------------------------------------------------------------
 
 
-def test_health_is_told_with_what_to_do(stage, lake_server):
+def test_the_health_answer_names_the_fault_and_the_remedy(stage, lake_server):
     answer = stage.trigger.answer({"health_check": True}, 20)
     assert answer["status"] == "ok"
     assert [check["name"] for check in answer["checks"]] == ["engine", "tables"]

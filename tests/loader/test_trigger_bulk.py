@@ -1,11 +1,11 @@
-"""Bulk loads that an event asks for: which objects, in how many goes, and what stops them."""
+"""Bulk loads that an event requests: which objects, in how many steps, and what stops them."""
 
 from functools import partial
 
 import pytest
 
-from loader.batches import pieces
 from loader.errors import PermanentError, RetryableError, SettingsError
+from loader.load import pieces
 from loader.settings import Settings
 from tests.helpers.trigger_stage import INSERT, LINE, Stage, named
 
@@ -26,7 +26,7 @@ def lake(put) -> list[str]:
     return keys
 
 
-def test_a_dry_run_of_bulk_tells_what_it_would_do(stage, lake, bucket):
+def test_a_dry_run_of_bulk_reports_what_it_would_do(stage, lake, bucket):
     stage.deliver(named(bucket, lake[0]))
     answer = stage.trigger.answer({"mode": "bulk", "dry_run": True}, 20)
     assert (answer["objects"], answer["held"], answer["to_load"]) == (14, 1, 13)
@@ -50,7 +50,7 @@ def test_a_dry_run_of_bulk_tells_what_it_would_do(stage, lake, bucket):
         ({"section": 9}, 0),
     ],
 )
-def test_bulk_loads_what_it_is_asked_for_once(stage, lake, fields, count):
+def test_bulk_loads_the_selected_objects_once(stage, lake, fields, count):
     event = {"mode": "bulk"} | fields
     answer = stage.trigger.answer(event, 20)
     assert answer["objects"] == ({"committed": count} if count else {})
@@ -59,7 +59,7 @@ def test_bulk_loads_what_it_is_asked_for_once(stage, lake, fields, count):
     assert stage.trigger.answer(event, 20)["objects"] == {}
 
 
-def test_bulk_stops_in_time_and_goes_on_where_it_stopped(stage, lake, lake_server, monkeypatch):
+def test_bulk_stops_in_time_and_continues_where_it_stopped(stage, lake, lake_server, monkeypatch):
     monkeypatch.setattr("loader.bulk.resumable.pieces", partial(pieces, most_bytes=3 * len(LINE)))
     lake_server.fault = lambda sql: ("delay", 0.8) if INSERT.match(sql) else None
     event, answers = {"mode": "bulk", "section_ids": [1, 2]}, []

@@ -115,7 +115,7 @@ def test_a_fault_of_ours_acknowledges_nothing(settings):
     assert "a bug" in output.getvalue()
 
 
-def test_what_may_pass_comes_again_later_each_time_and_what_will_not_soon():
+def test_retryable_failures_wait_longer_each_time_and_permanent_ones_shortly():
     def waits(retryable: bool) -> list[int]:
         messages = [Message(receives=number) for number in (1, 2, 3, 4, 1000)]
         return [Verdict(message, ["x"], retryable).wait(60) for message in messages]

@@ -1,4 +1,4 @@
-"""The worker: Lambda's event source mapping on a queue of one's own; and the commands around it."""
+"""The worker, which does what Lambda's event source mapping does; and the commands around it."""
 
 import io
 import json
@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from loader.aws.sqs import Queue
-from loader.errors import RetryableError
+from loader.errors import LoaderError, RetryableError
 from loader.events.worker import Worker
 from loader.log import Log
 from tests.helpers.ministack import wait_until
@@ -64,7 +64,7 @@ def test_only_what_failed_comes_again_and_ends_in_the_dead_letter_queue(
 
 
 class FakeTrigger:
-    """Answers what it is told to, after a while."""
+    """Returns a given answer after a while."""
 
     def __init__(self, answer, seconds=0.0):
         self.committed = 0
@@ -92,7 +92,7 @@ def broken(event):
     [
         broken,
         {},
-        {"batchItemFailures": [{"itemIdentifier": "nobody knows it"}]},
+        {"batchItemFailures": [{"itemIdentifier": "an unknown id"}]},
         {"batchItemFailures": [{"itemIdentifier": ""}]},
         {"batchItemFailures": [{}]},
     ],
@@ -120,8 +120,8 @@ def test_a_long_load_keeps_its_messages_hidden(queue, notify):
     assert held(queue) == (0, 0)
 
 
-def test_a_queue_that_is_not_there_is_said_at_once(s3_endpoint, monkeypatch):
-    with pytest.raises(RetryableError, match=r"NonExistentQueue|does not exist"):
+def test_a_missing_queue_is_reported_at_once(s3_endpoint, monkeypatch):
+    with pytest.raises(LoaderError, match=r"NonExistentQueue|does not exist"):
         work(f"{s3_endpoint}/123456789012/no-such-queue")
 
 
@@ -143,7 +143,7 @@ def test_a_queue_that_is_silent_for_a_while_is_waited_for(monkeypatch):
 
 
 def start_worker(*options: str) -> subprocess.Popen:
-    """The command, as a process of its own; its log is JSON on standard output."""
+    """The command in a separate process; its log is JSON on standard output."""
     return subprocess.Popen(
         [COMMAND, "worker", "--json", *options], stdout=subprocess.PIPE, text=True
     )

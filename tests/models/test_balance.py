@@ -28,7 +28,7 @@ def failing(database: SmallDatabase) -> set[str]:
 
 
 def fault(database: SmallDatabase, family: str) -> dict[str, int]:
-    """What the balance says of a family, without the zeros."""
+    """The balance's row for a family, without the zeros."""
     row = next(row for row in database.data_test(BALANCE) if row["family"] == family)
     return {name: row[name] for name in ("missing", "surplus", "doubled") if row[name]}
 
@@ -88,7 +88,7 @@ def test_rows_of_an_object_that_another_load_brought_are_seen_in_every_table(dat
     assert {row["table_name"] for row in database.data_test(VISIBILITY)} == tables
 
 
-def test_an_event_that_is_there_twice_is_seen(database):
+def test_a_doubled_event_is_seen(database):
     database.change(
         """
         insert into xapi.video_events
@@ -122,7 +122,7 @@ def test_a_lost_raw_line_is_missed(database):
     assert failing(database) == {RAW}
 
 
-def test_lines_that_lie_under_another_object_of_their_load_are_seen(database):
+def test_lines_stored_under_another_object_of_their_load_are_seen(database):
     """The load as a whole has as many lines as the ledger says."""
     of_a, of_b = (f"toUUID('00000000-0000-0000-0000-0000000003{end}')" for end in ("e9", "ea"))
     raw, store = "xapi_raw.statements", "xapi.int_xapi__statements"
@@ -171,8 +171,8 @@ def test_a_load_that_waits_is_not_lost(database):
 
 
 def test_rows_of_a_replaced_object_are_outdated_until_the_next_run(database):
-    anew = [statement(minute=9), "still no JSON"]
-    database.load(Attempt(8, "section/2161/video/b.jsonl", anew, etag="2", policy="replace"))
+    changed = [statement(minute=9), "still no JSON"]
+    database.load(Attempt(8, "section/2161/video/b.jsonl", changed, etag="2", policy="replace"))
     assert failing(database) == {IN_TIME}
     outdated = (
         "select family, outdated from xapi.ops_statement_balance where outdated > 0 order by 1"
@@ -180,7 +180,7 @@ def test_rows_of_a_replaced_object_are_outdated_until_the_next_run(database):
     assert database.query(outdated) == [
         {"family": "all", "outdated": 3},
         {"family": "rejected", "outdated": 1},
-        {"family": "video", "outdated": 2},  # one more is told by an object that stays
+        {"family": "video", "outdated": 2},  # one more is also in an object that stays
     ]
     database.dbt("run", "--select", "+marts.events")
     assert failing(database) == set()

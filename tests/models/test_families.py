@@ -1,6 +1,7 @@
-"""Every table against the independent reading: a realistic mixture, and lines nobody expects."""
+"""Every table against the independent reading: a realistic mixture, and unexpected lines."""
 
 import json
+import os
 from collections import Counter
 from contextlib import closing
 from datetime import datetime
@@ -17,6 +18,9 @@ from loader.load import load
 from loader.settings import Settings
 from tests.helpers.compare import TABLES, differences, readings
 from tests.helpers.dbt_runs import run_dbt
+
+# All of the mixture with XAPI_CHAOS=1.
+LEARNERS, LINES = (45, 100_000) if os.environ.get("XAPI_CHAOS") == "1" else (7, 20_000)
 
 REJECTED = """
 select reason, count() as lines from {database:Identifier}.rejected_statements group by reason
@@ -62,9 +66,14 @@ def check_all(written: dict[str, bytes]) -> Counter:
     return families
 
 
-def test_a_mixture_of_100_000_statements_is_read_right_in_every_column(chdb_path, tmp_path):
+def test_a_realistic_mixture_is_read_right_in_every_column(chdb_path, tmp_path):
     plan = SamplePlan(
-        sections=12, months=6, learners=45, bad_lines=400, duplicates=900, foreign_sessions=40
+        sections=12,
+        months=6,
+        learners=LEARNERS,
+        bad_lines=400,
+        duplicates=900,
+        foreign_sessions=40,
     )
     bodies: dict[str, bytearray] = {}
     for number, item in enumerate(objects(plan)):
@@ -73,8 +82,8 @@ def test_a_mixture_of_100_000_statements_is_read_right_in_every_column(chdb_path
                 item.body if item.body.endswith(b"\n") else item.body + b"\n"
             )
     families = check_all(build(tmp_path, {name: bytes(body) for name, body in bodies.items()}))
-    assert families.total() > 100_000
-    assert all(families[family] > 100 for family in [*TABLES, "other", "rejected"])
+    assert families.total() > LINES
+    assert all(families[family] > LINES / 1000 for family in [*TABLES, "other", "rejected"])
 
 
 # What a member may hold instead of what it should.
@@ -199,7 +208,7 @@ NO_LIST = (
 )
 
 
-def test_lines_nobody_expects_neither_stop_dbt_nor_get_lost(chdb_path, tmp_path):
+def test_unexpected_lines_neither_stop_dbt_nor_get_lost(chdb_path, tmp_path):
     corpus: list[bytes] = []
 
     @settings(

@@ -1,4 +1,4 @@
-"""Two loads of one object version, and the commit with the earlier time comes into sight later: a
+"""Two loads of one object version, and the commit with the earlier time becomes visible later: a
 server's clock that is behind, or an insert that took long. The earlier one counts, everywhere."""
 
 from contextlib import closing

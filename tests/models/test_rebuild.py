@@ -77,7 +77,7 @@ def test_a_rebuild_with_the_same_logic_changes_nothing(copy):
         assert before["video_events"][0] == LOADS * LINES * 2 // 3 + 267
 
 
-def test_a_rebuilt_table_holds_the_loads_of_the_one_that_it_took_the_place_of(copy):
+def test_a_rebuilt_table_has_the_same_applied_loads_as_before(copy):
     applied = "select table_name, load_id from {database:Identifier}.ops_applied_loads order by all"
     with Pipeline.from_env() as pipeline:
         before = pipeline.warehouse.query(applied)
@@ -218,7 +218,7 @@ def test_a_forced_reload_doubles_nothing(copy, built):
         assert pipeline.warehouse.query(what + "{database:Identifier}.video_events") == before
 
 
-def test_of_raw_only_the_loads_of_the_range_are_read(copy):
+def test_only_the_loads_of_the_range_are_read_from_raw(copy):
     with Pipeline.from_env() as pipeline:
         # One part, as after months of merges: order, not luck, must keep the loads together.
         pipeline.warehouse.command("optimize table {raw:Identifier}.statements final")
@@ -307,7 +307,7 @@ def test_a_reader_sees_all_of_a_rebuild_or_nothing_of_it(copy, monkeypatch):
     assert order == sorted(order)
 
 
-def test_a_rebuild_that_the_server_got_twice_is_no_success(copy, monkeypatch):
+def test_a_rebuild_that_the_server_received_twice_fails(copy, monkeypatch):
     # As when a client that got no answer sends its statement again: exchanged twice is as before.
     with Pipeline.from_env() as pipeline:
         intact = pipeline.warehouse.query(BY_MONTH)

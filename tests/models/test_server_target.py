@@ -54,7 +54,7 @@ def test_objects_and_uploaded_files_become_events_on_a_server(server, put, bucke
         assert differences(warehouse, expected, "video") == []
 
 
-def test_no_secret_and_no_value_stands_in_sql(server, put, bucket, tmp_path):
+def test_no_secret_and_no_value_is_in_the_sql(server, put, bucket, tmp_path):
     put(KEY, BODY)
     settings = Settings.from_env()
     with closing(open_warehouse(settings)) as warehouse:

@@ -1,4 +1,4 @@
-"""From lines to video_events: every value right, every event once, whatever repeats."""
+"""From lines to video_events: every value right, every event once, for all kinds of repeats."""
 
 import gzip
 import shutil
@@ -109,7 +109,7 @@ def test_repeats_of_any_kind_change_nothing(put, bucket, chdb_path, tmp_path):
         assert query(COUNTS) == [{"rows": 12, "events": 12}]
     after = query("select * from {database:Identifier}.video_events order by event_id")
     assert after == before
-    # Loaded anew on request, the object has another load; the events are the same.
+    # After a forced load the object has another load; the events are the same.
     load_and_build([first], tmp_path, force=True)
     assert query(COUNTS) == [{"rows": 12, "events": 12}]
     assert query(IDS) == sorted(

@@ -1,4 +1,4 @@
-"""`.env.example` lists every setting there is, and says the defaults."""
+"""`.env.example` lists every setting with its default."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,14 +11,14 @@ BY_BOTO3 = {"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SE
 
 
 class Recorder(Mapping[str, str]):
-    """An environment that notes what it is asked for."""
+    """An environment that records which variables are read."""
 
     def __init__(self, values: dict[str, str] | None = None):
         self.values = values or {}
-        self.asked: set[str] = set()
+        self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> str:
-        self.asked.add(name)
+        self.read.add(name)
         return self.values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -33,14 +33,14 @@ def example() -> dict[str, str]:
     found = re.findall(
         r"^(?:# )?([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M
     )
-    assert len(found) == len(dict(found)), "a variable stands there twice"
+    assert len(found) == len(dict(found)), "a variable is listed twice"
     return dict(found)
 
 
 def test_it_lists_what_the_settings_read_and_nothing_else():
-    asked = Recorder()
-    Settings.from_env(asked)
-    assert set(example()) == asked.asked | BY_BOTO3
+    recorder = Recorder()
+    Settings.from_env(recorder)
+    assert set(example()) == recorder.read | BY_BOTO3
 
 
 def test_its_values_are_the_defaults():

@@ -6,7 +6,7 @@ from console import DeployError
 from stack import check_deployable, stack_parameters
 
 
-def test_update_keeps_the_parameters_nobody_names():
+def test_update_keeps_the_parameters_that_are_not_given():
     """Those the template no longer has are dropped."""
     stack = {"Parameters": [{"ParameterKey": "ClickHouseHost"}, {"ParameterKey": "Gone"}]}
     known = {"ClickHouseHost", "BatchSize"}

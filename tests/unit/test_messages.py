@@ -1,4 +1,4 @@
-"""Events: one saved event for each route, and what nobody knows."""
+"""Events: one saved event for each route, and unknown messages."""
 
 import json
 from datetime import UTC, date, datetime

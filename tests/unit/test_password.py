@@ -1,4 +1,4 @@
-"""The password of ClickHouse in Secrets Manager: found, refused, unreadable; never told."""
+"""The password of ClickHouse in Secrets Manager: found, refused, unreadable; never shown."""
 
 import uuid
 
@@ -38,7 +38,7 @@ def test_a_secret_is_the_password_or_holds_it(secret, text, password):
 
 
 @pytest.mark.parametrize("text", ['{"pass": "hush"}', '{"password": 7}', '{"password": ""}'])
-def test_a_secret_without_a_password_is_named_and_not_told(secret, text):
+def test_a_secret_without_a_password_is_named_and_its_value_not_shown(secret, text):
     arn = secret(text)
     with pytest.raises(PermanentError) as error:
         clickhouse_password(Settings(secret_arn=arn))

@@ -38,7 +38,7 @@ def lines_of(sample: SampleObject) -> list[bytes]:
 
 
 def moment(text: str) -> datetime:
-    """An instant out of a timestamp, whatever its offset."""
+    """The instant of a timestamp with any offset."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 

@@ -75,7 +75,7 @@ def test_dead_letters_outlive_the_queue(resources):
 
 
 def test_queues_are_encrypted(resources):
-    """By SQS, or by the key of one's own."""
+    """By SQS, or by a customer's key."""
     for queue in of_type(resources, "AWS::SQS::Queue").values():
         assert branches(queue["SqsManagedSseEnabled"]) == [True]
         assert branches(queue["KmsMasterKeyId"]) == [{"Ref": "KmsKeyArn"}]
@@ -91,7 +91,7 @@ def test_only_the_bucket_or_the_rule_may_send(resources):
 
 
 def test_environment_names_are_known(resources):
-    """A misspelt name would be a setting nobody reads."""
+    """A misspelt name would be a setting that is never read."""
     variables = resources["Function"]["Properties"]["Environment"]["Variables"]
     assert set(variables) == KNOWN_ENVIRONMENT
 

@@ -1,4 +1,4 @@
-{#- Within a load by family: each event model reads one of them. -#}
+{#- Sorted by family within a load, because each event model reads one family. -#}
 {{ config(
     engine = engine_name('MergeTree'),
     order_by = '(load_id, family)',

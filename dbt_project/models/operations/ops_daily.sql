@@ -28,7 +28,7 @@ events as (
 
 ),
 
--- Of the objects that S3 told of; an object of a bulk load may be years old.
+-- Only objects that S3 sent a notification of; an object of a bulk load may be years old.
 timed_objects as (
 
     select
@@ -90,7 +90,7 @@ events_by_day as (
         countIf(family = '{{ family }}') as {{ family }}_events,
         {% endfor %}
         count() as event_count,
-        -- Rows whose load is not on record yet: of a run that goes on, or was ended half-way.
+        -- Rows whose load is not recorded yet: the run is still going on, or it died.
         countIf(
             (concat(family, '_events'), load_id) not in (select * from applied_loads)
         ) as events_ahead

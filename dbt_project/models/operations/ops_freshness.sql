@@ -99,7 +99,7 @@ timestamps as (
 
 ),
 
--- A learner's clock may be wrong: one event of next year must not make a table look fresh.
+-- A learner's clock may be wrong: an event dated next year must not make a table look fresh.
 newest_events as (
 
     select

@@ -22,7 +22,7 @@ events as (
 
 ),
 
--- A rejected line may not say its section, the key of its object does.
+-- A rejected line may not name its section; the key of its object does.
 placed_lines as (
 
     select
@@ -70,7 +70,7 @@ events_by_section as (
         section_id as section,
         if(section_id = 0, course_id, '') as course,
         count() as event_count,
-        -- Rows whose load is not on record yet: of a run that goes on, or was ended half-way.
+        -- Rows whose load is not recorded yet: the run is still going on, or it died.
         countIf(
             (concat(family, '_events'), load_id) not in (select * from applied_loads)
         ) as events_ahead,

@@ -1,6 +1,5 @@
-{#- Every committed line is found again by counting: what the ledger says was loaded, what the
-    statement store holds, and what the tables hold, each line and row known by what makes it
-    one (an event by its id, a rejected line by its place). -#}
+{#- Compares three counts of every committed line: in the ledger, in the statement store and in the
+    tables. An event is identified by its id, a rejected line by its object and line number. -#}
 with
 
 objects as (
@@ -9,7 +8,7 @@ objects as (
 
 ),
 
--- Objects loaded anew: their lines no longer count, the next run removes what is left of them.
+-- Objects that were loaded again: their old lines no longer count; the next run removes the rest.
 superseded as (
 
     select
@@ -64,7 +63,7 @@ events as (
 
 ),
 
--- Lines that are to be rows of a table, and the rows that are there.
+-- Lines that should be rows of a table, and the rows of the tables.
 lines_and_rows as (
 
     select

@@ -1,8 +1,8 @@
 {{ config(post_hook = "{{ record_parse() }}") }}
 
-{#- A view: it holds nothing, and a filter on load_id reaches both raw tables' keys. It names its
-    sources by render(), because `--empty` would otherwise leave an empty view behind, from which
-    the next run of a table would read. -#}
+{#- A view: it stores nothing, and ClickHouse pushes a filter on load_id down to the keys of both
+    raw tables. It names its sources with render(), because `--empty` would otherwise leave a view
+    behind that is always empty, and the next run of a table would read from it. -#}
 with
 
 committed as (
@@ -36,7 +36,7 @@ lines as (
 
     from {{ source('xapi_raw', 'statements').render() }} as statements
 
-    -- Semi: a row of the ledger that arrived twice doubles no line.
+    -- Semi: a ledger row that was inserted twice must not double lines.
     left semi join committed
         on statements.load_id = committed.load_id
         and statements.bucket = committed.bucket
@@ -80,7 +80,7 @@ classified as (
     select
         *,
 
-        -- JSONExtract reads an array by position, so a line must be seen to be an object.
+        -- JSONExtract reads an array by position, so check that the line is an object.
         startsWith(line, '{')
         or match(if(startsWith(line, '{'), '', line), '^\\x{FEFF}?\\s*\\{') as is_object,
         isValidUTF8(line) as is_text,
@@ -92,8 +92,8 @@ classified as (
         and verb_iri != ''
         and isNotNull(actor) as is_usable,
 
-        -- All branches are computed for all lines: the costly test gets nothing to do for those
-        -- that passed the cheap ones.
+        -- ClickHouse computes all branches for all lines. The inner `if` keeps the expensive check
+        -- from the lines that passed the cheap ones.
         multiIf(
             is_usable, '',
             not isValidJSON(if(is_usable, '', line)) or not is_text, 'not JSON',
@@ -166,7 +166,7 @@ select
     ) as session_id,
     coalesce({{ member('registration') }}, {{ member('context', 'registration') }}) as registration,
 
-    -- text; what takes few values is stored as a number of a dictionary
+    -- text; columns with few different values are dictionary-encoded
     toLowCardinality(family) as family,
     toLowCardinality(reject_reason) as reject_reason,
     toLowCardinality({{ short_name('verb_iri') }}) as verb,

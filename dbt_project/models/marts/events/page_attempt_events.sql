@@ -1,4 +1,9 @@
-{{ event_table_config() }}
+{{ config(
+    engine = engine_name('ReplacingMergeTree'),
+    order_by = '(section_id, course_id, timestamp, event_id)',
+    partition_by = 'toYYYYMM(timestamp)',
+    **event_table_config()
+) }}
 
 with
 

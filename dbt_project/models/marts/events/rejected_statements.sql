@@ -16,7 +16,7 @@ statements as (
 
 ),
 
--- Of all loads, also in a rebuild: the first one may lie outside it.
+-- All loads, also in a rebuild: the first load of a line may be outside its range.
 stored as (
 
     select * from {{ ref('int_xapi__statements') }}
