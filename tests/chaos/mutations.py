@@ -66,15 +66,10 @@ MUTATIONS = (
         (
             (
                 "macros/ledger_incremental/materialization.sql",
-                "        {% do record_loads(place, table, uuid, slice.number) %}\n"
-                "    {%- endfor -%}",
-                "    {%- endfor -%}",
-            ),
-            (
-                "macros/ledger_incremental/materialization.sql",
-                "        {% call statement('insert_slice') %}",
-                "        {% do record_loads(place, table, uuid, slice.number) %}\n"
-                "        {% call statement('insert_slice') %}",
+                "                {% do insert_slices(table, table.relation, [slice]) %}\n"
+                "                {% do record_loads(table, table.relation, [slice]) %}\n",
+                "                {% do record_loads(table, table.relation, [slice]) %}\n"
+                "                {% do insert_slices(table, table.relation, [slice]) %}\n",
             ),
         ),
     ),
@@ -83,12 +78,12 @@ MUTATIONS = (
         ("transform/killed",),
         (
             (
-                "macros/ledger_incremental/materialization.sql",
-                "                and ({{ row_key }}) not in (\n"
-                "                    select {{ row_key }}\n"
-                "                    from {{ table }}\n"
-                "                    where {{ same_scope(rows, key_scope, loads) }}\n"
-                "                )\n",
+                "macros/ledger_incremental/insert.sql",
+                "            and ({{ table.row_key }}) not in (\n"
+                "                select {{ table.row_key }}\n"
+                "                from {{ relation }}\n"
+                "                where {{ same_scope(table, rows, loads) }}\n"
+                "            )\n",
                 "",
             ),
         ),
@@ -134,9 +129,10 @@ MUTATIONS = (
         ("load/two at once",),
         (
             (
-                "macros/committed_objects.sql",
-                "(first_at, load_id) > first_of_version as is_repeated",
-                "false as is_repeated",
+                "loader/clickhouse/sql/committed_objects.sql",
+                "place > min(place) over (partition by bucket, key, etag, is_superseded) "
+                "as is_repeated",
+                "0 as is_repeated",
             ),
         ),
     ),
@@ -145,26 +141,81 @@ MUTATIONS = (
         ("transform/two at once",),
         (
             (
-                "macros/ledger_incremental/lock.sql",
-                "{%- if not lock.holder -%}",
+                "macros/ledger_incremental/claim.sql",
+                "{%- if latest.is_free or latest.is_stale -%}",
                 "{%- if true -%}",
             ),
             (
-                "macros/ledger_incremental/lock.sql",
-                "{%- set state.mine = read_lock(relation).holder == lock_holder() -%}",
-                "{%- set state.mine = true -%}",
+                "macros/ledger_incremental/claim.sql",
+                "{% do fence_off_former_holder(table, latest) %}",
+                "",
             ),
             (
-                "macros/ledger_incremental/lock.sql",
-                "{%- if read_lock(relation).holder != lock_holder() -%}",
+                "macros/ledger_incremental/claim.sql",
+                "{%- if read_claim(table).number != table.claim -%}",
                 "{%- if false -%}",
             ),
+        ),
+    ),
+    Mutation(
+        "what a former holder sends late has no effect",
+        (),
+        (
             (
-                "macros/ledger_incremental/lock.sql",
-                '~ " modify comment \'" ~ lock_holder() ~ "\'"',
-                "~ \" modify comment ''\"",
+                "macros/ledger_incremental/claim.sql",
+                "{% do fence_off_former_holder(table, latest) %}",
+                "",
             ),
         ),
+        tests=("tests/models/test_fence.py",),
+    ),
+    Mutation(
+        "superseded rows leave a table with the load that supersedes them",
+        (),
+        (
+            (
+                "macros/ledger_incremental/materialization.sql",
+                "        {%- if partitions -%}",
+                "        {%- if false -%}",
+            ),
+        ),
+        tests=("tests/models/test_policies.py",),
+    ),
+    Mutation(
+        "the later commit wins, whatever the clocks say",
+        (),
+        (
+            (
+                "loader/ledger.py",
+                "if(object.6 = 'committed', earlier.commits + 1, 0)",
+                "0",
+            ),
+        ),
+        tests=("tests/loader/test_versions.py",),
+    ),
+    Mutation(
+        "rows of different rules do not meet in one table",
+        (),
+        (
+            (
+                "macros/ledger_incremental/rules.sql",
+                "(made_by.parse != parse or made_by.identity_rule != identity_rule())",
+                "false",
+            ),
+        ),
+        tests=("tests/models/test_rules.py",),
+    ),
+    Mutation(
+        "a load that becomes visible late is applied",
+        (),
+        (
+            (
+                "macros/ledger_incremental/applied.sql",
+                ".rows[0][0] | int == table.loads_until_horizon -%}",
+                ".rows[0][0] | int >= 0 -%}",
+            ),
+        ),
+        tests=("tests/models/test_late_commit.py",),
     ),
     Mutation(
         "gc keeps what is young",
