@@ -7,7 +7,9 @@ then the scenarios must fail, and without any fault the copy must still be right
 import argparse
 import json
 import logging
+import re
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -17,7 +19,10 @@ from tests.chaos.harness import Record, Yard, run_scenario
 from tests.chaos.run import end_orderly, scenarios
 from tests.helpers.paths import ROOT
 
-COPIED = ("loader", "macros", "dbt_project", "dbt_project.yml", "dbt", "lambda", "profiles.yml")
+COPIED = (
+    *("loader", "macros", "dbt_project", "dbt_project.yml", "dbt", "lambda", "profiles.yml"),
+    *("tests", "pyproject.toml"),
+)
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,15 @@ class Mutation:
 
     Attributes:
         name: the protection.
-        scenarios: what has to notice its absence.
-        edits: file, its text, what takes its place; the text must be there once.
+        scenarios: scenarios that must notice its absence.
+        edits: file, its text, what replaces it; the text must occur once.
+        tests: test files of which one must fail, where no scenario is about the protection.
     """
 
     name: str
     scenarios: tuple[str, ...]
     edits: tuple[tuple[str, str, str], ...]
+    tests: tuple[str, ...] = ()
 
 
 MUTATIONS = (
@@ -282,8 +289,11 @@ def try_out(mutation: Mutation, folder: Path, runs: int) -> Finding:
     Args:
         runs: how many at most.
     """
+    project = mutate(mutation, folder / "project")
+    if mutation.tests:
+        return _run_tests(mutation, project)
     known = {one.name: one for one in scenarios()}
-    yard = Yard(folder / "worlds", mutate(mutation, folder / "project"))
+    yard = Yard(folder / "worlds", project)
     try:
         calm = run_scenario(yard, known["nothing/no fault"], "1")
         finding = Finding(mutation.name, calm.ok)
@@ -297,6 +307,17 @@ def try_out(mutation: Mutation, folder: Path, runs: int) -> Finding:
         return finding
     finally:
         yard.close()
+
+
+def _run_tests(mutation: Mutation, project: Path) -> Finding:
+    """Run the mutation's tests in the mutated copy until one fails."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, *mutation.tests], cwd=project, capture_output=True, text=True)
+    finding = Finding(mutation.name, undisturbed=True, runs=1)
+    failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+    if failed:
+        finding.scenario, finding.found = failed[0], done.stdout[-200:]
+    return finding
 
 
 def _note(finding: Finding, record: Record, name: str) -> None:

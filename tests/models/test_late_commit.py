@@ -37,9 +37,7 @@ DAYS = 86400
 
 
 # Loads of more than two days ago are compared only if their number has changed.
-@pytest.mark.parametrize(
-    ("seconds", "applied_before"), [(1, True), (1, False), (10 * DAYS, True)]
-)
+@pytest.mark.parametrize(("seconds", "applied_before"), [(1, True), (1, False), (10 * DAYS, True)])
 def test_a_commit_that_is_seen_late_counts_once(
     chdb_path, put, bucket, tmp_path, seconds, applied_before
 ):
