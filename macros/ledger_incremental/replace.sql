@@ -93,28 +93,46 @@
     {%- endif -%}
 {% endmacro %}
 
-{#- Superseded rows: those of object versions that the ledger no longer shows, among loads that the
-    table holds or is about to hold, and only of keys that the claimed slices bring. -#}
+{#- Superseded rows: those of object versions that the ledger no longer shows, among the loads that
+    the table holds or is about to hold, and only of keys that the claimed slices bring. A key with a
+    commit that the table does not hold yet waits for it: its old rows leave with the load that
+    replaces them, so that readers always see one version. -#}
 
 {#- Objects (load_id, source_path) whose rows must leave the table because of these slices. -#}
 {% macro superseded_objects(table, slices) %}
+    {%- set held -%}
+        load_id in ({{ applied_loads(table.name, table.applied_under) }})
+        or load_id in (select load_id from {{ claim_of(table) }})
+    {%- endset -%}
     select load_id, source_path
     from ({{ invisible_objects(table, slices) }})
-    where load_id in ({{ applied_loads(table.name, table.applied_under) }})
-        or load_id in (select load_id from {{ claim_of(table) }})
+    where ({{ held }})
+        and source_path not in (
+            select {{ source_path() }}
+            from {{ source('xapi_raw', 'loads') }}
+            where outcome = 'committed'
+                and {{ of_keys(table, slices) }}
+                and not ({{ held }})
+        )
 {% endmacro %}
 
 {#- Objects that readers do not see, of the keys that the slices bring. -#}
 {% macro invisible_objects(table, slices) %}
+    select load_id, {{ source_path() }} as source_path
+    from {{ source('xapi_raw', 'committed_objects') }}
+    where {{ of_keys(table, slices) }} and status != 'visible'
+{% endmacro %}
+
+{#- Condition on the ledger: the key is one that the slices bring. -#}
+{% macro of_keys(table, slices) -%}
     {%- set keys -%}
         from {{ source('xapi_raw', 'loads') }} where load_id in ({{ claimed_loads(table, slices) }})
     {%- endset -%}
-    select load_id, if(bucket = '', key, concat(bucket, '/', key)) as source_path
-    from {{ source('xapi_raw', 'committed_objects') }}
-    where bucket in (select bucket {{ keys }})
-        and key in (select key {{ keys }})
-        and status != 'visible'
-{% endmacro %}
+    bucket in (select bucket {{ keys }}) and key in (select key {{ keys }})
+{%- endmacro %}
+
+{#- The path of an object of the ledger, as the tables call it. -#}
+{% macro source_path() -%}if(bucket = '', key, concat(bucket, '/', key)){%- endmacro %}
 
 {#- The partitions that hold superseded rows. -#}
 {% macro superseded_partitions(table, slices) %}
@@ -160,29 +178,18 @@
     {% do record_loads(table, table.relation, slices) %}
 {% endmacro %}
 
-{#- Delete superseded lines of a table that keeps lines. The mutation names load ids and the ledger,
-    no table of the run: ClickHouse would retry a mutation for ever that reads a table which is gone. -#}
+{#- Delete superseded lines of a table that keeps lines. The mutation names load ids and hashes, no
+    table of the run: ClickHouse would retry a mutation for ever that reads a table which is gone. -#}
 {% macro delete_superseded(table, slices) %}
-    {%- set load_ids = run_statement(
-        'select distinct load_id from (' ~ superseded_objects(table, slices) ~ ')'
-    ).rows | map(attribute=0) | list -%}
-    {%- for part in load_ids | batch(1000) -%}
+    {%- set objects = run_statement(
+        'select load_id, cityHash64(load_id, source_path) from (' ~ superseded_objects(table, slices) ~ ')'
+    ).rows -%}
+    {%- for part in objects | batch(1000) -%}
         {% do beat_claim(table) %}
-        {%- set of_loads = "load_id in ('" ~ part | join("', '") ~ "')" -%}
-        {%- set keys -%}
-            from {{ source('xapi_raw', 'loads') }} where {{ of_loads }}
-        {%- endset -%}
-        {%- set sql -%}
-            delete from {{ table.relation }}
-            where {{ of_loads }} and (load_id, source_path) in (
-                select load_id, if(bucket = '', key, concat(bucket, '/', key))
-                from {{ source('xapi_raw', 'committed_objects') }}
-                where bucket in (select bucket {{ keys }})
-                    and key in (select key {{ keys }})
-                    and {{ of_loads }}
-                    and status != 'visible'
-            )
-        {%- endset -%}
-        {% do run_statement(sql) %}
+        {% do run_statement(
+            'delete from ' ~ table.relation
+            ~ " where load_id in ('" ~ part | map(attribute=0) | unique | join("', '") ~ "')"
+            ~ ' and cityHash64(load_id, source_path) in (' ~ part | map(attribute=1) | join(', ') ~ ')'
+        ) %}
     {%- endfor -%}
 {% endmacro %}

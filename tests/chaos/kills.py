@@ -207,7 +207,7 @@ def load_in_pieces(world: World, dice: random.Random, lines: int) -> None:
 
 def built(world: World) -> list[Path]:
     """Folders that change while dbt builds."""
-    tables = ("load_applications", "int_xapi__statements", "video_events", "part_attempt_events")
+    tables = ("elt_applied_loads", "int_xapi__statements", "video_events", "part_attempt_events")
     return [table(world, f"xapi.{name}") for name in tables] + [names(world)]
 
 
@@ -312,11 +312,11 @@ def gc_killed(world: World, dice: random.Random) -> None:
     process = world.start("xapi-elt", "backfill", world.prefix, "--batch-objects", "30")
     raw = table(world, "xapi_raw.statements")
     kill_when(world, process, raw, dice.randint(2, 4), dice.uniform(0, 0.01))
-    process = world.start("xapi-elt", "gc", "--older-than", "0")
+    process = world.start("xapi-elt", "gc", "--older-than", "0", "--even-running")
     strike(world, dice, process, 0.8, raw)
     world.look(models=True)
     world.recover()
-    world.run("xapi-elt", "gc", "--older-than", "0")
+    world.run("xapi-elt", "gc", "--older-than", "0", "--even-running")
     with world.warehouse() as warehouse:
         sql = "select count() as n from {raw:Identifier}.statements"
         left = warehouse.query(sql)[0]["n"]

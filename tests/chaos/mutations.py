@@ -7,7 +7,9 @@ then the scenarios must fail, and without any fault the copy must still be right
 import argparse
 import json
 import logging
+import re
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -17,7 +19,10 @@ from tests.chaos.harness import Record, Yard, run_scenario
 from tests.chaos.run import end_orderly, scenarios
 from tests.helpers.paths import ROOT
 
-COPIED = ("loader", "macros", "dbt_project", "dbt_project.yml", "dbt", "lambda", "profiles.yml")
+COPIED = (
+    *("loader", "macros", "dbt_project", "dbt_project.yml", "dbt", "lambda", "profiles.yml"),
+    *("tests", "pyproject.toml"),
+)
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,15 @@ class Mutation:
 
     Attributes:
         name: the protection.
-        scenarios: what has to notice its absence.
-        edits: file, its text, what takes its place; the text must be there once.
+        scenarios: scenarios that must notice its absence.
+        edits: file, its text, what replaces it; the text must occur once.
+        tests: test files of which one must fail, where no scenario is about the protection.
     """
 
     name: str
     scenarios: tuple[str, ...]
     edits: tuple[tuple[str, str, str], ...]
+    tests: tuple[str, ...] = ()
 
 
 MUTATIONS = (
@@ -66,15 +73,10 @@ MUTATIONS = (
         (
             (
                 "macros/ledger_incremental/materialization.sql",
-                "        {% do record_loads(place, table, uuid, slice.number) %}\n"
-                "    {%- endfor -%}",
-                "    {%- endfor -%}",
-            ),
-            (
-                "macros/ledger_incremental/materialization.sql",
-                "        {% call statement('insert_slice') %}",
-                "        {% do record_loads(place, table, uuid, slice.number) %}\n"
-                "        {% call statement('insert_slice') %}",
+                "                {% do insert_slices(table, table.relation, [slice]) %}\n"
+                "                {% do record_loads(table, table.relation, [slice]) %}\n",
+                "                {% do record_loads(table, table.relation, [slice]) %}\n"
+                "                {% do insert_slices(table, table.relation, [slice]) %}\n",
             ),
         ),
     ),
@@ -83,12 +85,12 @@ MUTATIONS = (
         ("transform/killed",),
         (
             (
-                "macros/ledger_incremental/materialization.sql",
-                "                and ({{ row_key }}) not in (\n"
-                "                    select {{ row_key }}\n"
-                "                    from {{ table }}\n"
-                "                    where {{ same_scope(rows, key_scope, loads) }}\n"
-                "                )\n",
+                "macros/ledger_incremental/insert.sql",
+                "            and ({{ table.row_key }}) not in (\n"
+                "                select {{ table.row_key }}\n"
+                "                from {{ relation }}\n"
+                "                where {{ same_scope(table, rows, loads) }}\n"
+                "            )\n",
                 "",
             ),
         ),
@@ -134,9 +136,10 @@ MUTATIONS = (
         ("load/two at once",),
         (
             (
-                "macros/committed_objects.sql",
-                "(first_at, load_id) > first_of_version as is_repeated",
-                "false as is_repeated",
+                "loader/clickhouse/sql/committed_objects.sql",
+                "place > min(place) over (partition by bucket, key, etag, is_superseded) "
+                "as is_repeated",
+                "0 as is_repeated",
             ),
         ),
     ),
@@ -145,26 +148,81 @@ MUTATIONS = (
         ("transform/two at once",),
         (
             (
-                "macros/ledger_incremental/lock.sql",
-                "{%- if not lock.holder -%}",
+                "macros/ledger_incremental/claim.sql",
+                "{%- if latest.is_free or latest.is_stale -%}",
                 "{%- if true -%}",
             ),
             (
-                "macros/ledger_incremental/lock.sql",
-                "{%- set state.mine = read_lock(relation).holder == lock_holder() -%}",
-                "{%- set state.mine = true -%}",
+                "macros/ledger_incremental/claim.sql",
+                "{% do fence_off_former_holder(table, latest) %}",
+                "",
             ),
             (
-                "macros/ledger_incremental/lock.sql",
-                "{%- if read_lock(relation).holder != lock_holder() -%}",
+                "macros/ledger_incremental/claim.sql",
+                "{%- if read_claim(table).number != table.claim -%}",
                 "{%- if false -%}",
             ),
+        ),
+    ),
+    Mutation(
+        "what a former holder sends late has no effect",
+        (),
+        (
             (
-                "macros/ledger_incremental/lock.sql",
-                '~ " modify comment \'" ~ lock_holder() ~ "\'"',
-                "~ \" modify comment ''\"",
+                "macros/ledger_incremental/claim.sql",
+                "{% do fence_off_former_holder(table, latest) %}",
+                "",
             ),
         ),
+        tests=("tests/models/test_fence.py",),
+    ),
+    Mutation(
+        "superseded rows leave a table with the load that supersedes them",
+        (),
+        (
+            (
+                "macros/ledger_incremental/materialization.sql",
+                "        {%- if partitions -%}",
+                "        {%- if false -%}",
+            ),
+        ),
+        tests=("tests/models/test_policies.py",),
+    ),
+    Mutation(
+        "the later commit wins, whatever the clocks say",
+        (),
+        (
+            (
+                "loader/ledger.py",
+                "if(object.6 = 'committed', earlier.commits + 1, 0)",
+                "0",
+            ),
+        ),
+        tests=("tests/loader/test_versions.py",),
+    ),
+    Mutation(
+        "rows of different rules do not meet in one table",
+        (),
+        (
+            (
+                "macros/ledger_incremental/rules.sql",
+                "(made_by.parse != parse or made_by.identity_rule != identity_rule())",
+                "false",
+            ),
+        ),
+        tests=("tests/models/test_rules.py",),
+    ),
+    Mutation(
+        "a load that becomes visible late is applied",
+        (),
+        (
+            (
+                "macros/ledger_incremental/applied.sql",
+                ".rows[0][0] | int == table.loads_until_horizon -%}",
+                ".rows[0][0] | int >= 0 -%}",
+            ),
+        ),
+        tests=("tests/models/test_late_commit.py",),
     ),
     Mutation(
         "gc keeps what is young",
@@ -231,8 +289,11 @@ def try_out(mutation: Mutation, folder: Path, runs: int) -> Finding:
     Args:
         runs: how many at most.
     """
+    project = mutate(mutation, folder / "project")
+    if mutation.tests:
+        return _run_tests(mutation, project)
     known = {one.name: one for one in scenarios()}
-    yard = Yard(folder / "worlds", mutate(mutation, folder / "project"))
+    yard = Yard(folder / "worlds", project)
     try:
         calm = run_scenario(yard, known["nothing/no fault"], "1")
         finding = Finding(mutation.name, calm.ok)
@@ -246,6 +307,17 @@ def try_out(mutation: Mutation, folder: Path, runs: int) -> Finding:
         return finding
     finally:
         yard.close()
+
+
+def _run_tests(mutation: Mutation, project: Path) -> Finding:
+    """Run the mutation's tests in the mutated copy until one fails."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, *mutation.tests], cwd=project, capture_output=True, text=True)
+    finding = Finding(mutation.name, undisturbed=True, runs=1)
+    failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+    if failed:
+        finding.scenario, finding.found = failed[0], done.stdout[-200:]
+    return finding
 
 
 def _note(finding: Finding, record: Record, name: str) -> None:

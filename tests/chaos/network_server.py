@@ -18,7 +18,7 @@ HANDLER = Path(__file__).with_name("lambda_process.py")
 # The statements of a load, by what only they say.
 STATEMENTS = {
     "stat": "format = 'One'",
-    "ledger": r"select bucket, key, etag\s+from",
+    "ledger": r"committed_objects\s+where bucket",
     "insert": r"insert into \{raw:Identifier\}\.statements",
     "verify": r"uniqExact\(source_line\)",
     "commit": r"insert into \{raw:Identifier\}\.loads",
@@ -29,31 +29,31 @@ SHORT = 4
 
 # Statements of dbt whose effect must not depend on their answer.
 TRANSFORM = {
-    "lock": "create table if not exists .*__lock_",
+    "claim": "create table if not exists .*elt_claim__",
     "heartbeat": "modify comment",
-    "started": r"insert into \S+load_applications[\s\S]*'started', '",
+    "claimed": r"insert into \S+elt_claim__",
     "slice": r"insert into \S*(video_events|int_xapi__statements|part_attempt_events)",
-    "applied": r"insert into \S+load_applications[\s\S]*'applied', '",
-    "settled": r"insert into \S+load_applications[\s\S]*'settled', ",
-    "unlock": "drop table if exists .*__lock_",
+    "applied": r"insert into \S+elt_applied_loads",
+    "recorded": r"insert into \S+elt_tables",
+    "release": "modify comment 'free'",
+    "clean-up": "drop table if exists .*elt_claim__",
 }
-REFRESH = TRANSFORM | {"exchange": "exchange tables", "drop": "drop table .*__dbt"}
+REFRESH = TRANSFORM | {"exchange": "exchange tables", "drop": "drop table .*elt_new__"}
 REBUILD = {
-    "rebuilt": r"insert into \S+__rebuild",
+    "rebuilt": r"insert into \S+elt_new__",
     "attach": "attach partition",
-    "continue": r"insert into \S+continued_tables",
+    "recorded": r"insert into \S+elt_tables",
     "exchange": "exchange tables",
-    "drop": "drop table .*__rebuild",
+    "drop": "drop table .*elt_new__",
     "heartbeat": "modify comment",
-    "unlock": "drop table if exists .*__lock_",
+    "release": "modify comment 'free'",
 }
 WITHDRAW = {
-    "withdrawing": r"insert into \S+load_applications[\s\S]*'withdrawing', '",
-    "withdrawn": r"insert into \S+load_applications[\s\S]*'withdrawn', '",
     "delete": r"delete from \S+",
-    "rebuilt": r"insert into \S+__rebuild",
+    "kept": r"insert into \S+elt_new__",
     "exchange": "exchange tables",
-    "settled": TRANSFORM["settled"],
+    "applied": TRANSFORM["applied"],
+    "recorded": TRANSFORM["recorded"],
 }
 
 # What may be left of a dbt run that ended in an error is taken over after this.

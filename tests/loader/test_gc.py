@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from loader.errors import SettingsError
 from loader.load import load
 from loader.objects import S3Object
 from loader.pipeline import Pipeline
@@ -23,20 +24,6 @@ insert into {raw:Identifier}.loads (load_id, bucket, outcome)
 select {load_id:UUID}, 'lake', {outcome:String}
 """
 
-LEAVE_STARTS = """
-insert into {database:Identifier}.load_applications (state, load_id, recorded_at)
-select {state:String}, generateUUIDv4(), now64(3) - {age:UInt32}
-"""
-
-APPLICATIONS = """
-create table {database:Identifier}.load_applications
-(
-    model LowCardinality(String), state LowCardinality(String), load_id UUID,
-    recorded_at DateTime64(3, 'UTC')
-)
-engine = MergeTree order by (model, state, load_id)
-"""
-
 LINES = "select key, count() as n from {raw:Identifier}.statements group by key order by key"
 
 COMMITTED, OLD, MIXED, YOUNG, UNKNOWN = (f"00000000-0000-0000-0000-{n:012}" for n in range(5))
@@ -45,7 +32,7 @@ COMMITTED, OLD, MIXED, YOUNG, UNKNOWN = (f"00000000-0000-0000-0000-{n:012}" for 
 @pytest.fixture
 def leftovers(chdb_path):
     """Lines of a committed load; leftovers of 30 hours, of 1 hour, of both, and of an attempt
-    that timed out; notes of dbt runs."""
+    that timed out."""
     with Pipeline.from_env() as pipeline:
         pipeline.init()
         run = pipeline.warehouse.command
@@ -57,23 +44,15 @@ def leftovers(chdb_path):
         run(LEAVE_LINES, load_id=UNKNOWN, key="a.jsonl", age=25 * HOUR, lines=2)
         run(LEDGER, load_id=COMMITTED, outcome="committed")
         run(LEDGER, load_id=UNKNOWN, outcome="unknown")
-        run(APPLICATIONS)
-        for state, age in (("started", 30), ("started", 1), ("applied", 30)):
-            run(LEAVE_STARTS, state=state, age=age * HOUR)
 
 
 def test_old_leftovers_are_removed_and_nothing_else(leftovers, capsys):
     found = json.loads(run_cli(capsys, "gc", "--json"))
-    assert found == {"loads": 2, "lines": 5, "starts": 1, "dry_run": False}
+    assert found == {"loads": 2, "lines": 5, "dry_run": False}
     # A load whose last line is young may be under way, however old its first one is.
     assert rows(LINES) == [{"key": "a.jsonl", "n": 14}, {"key": "committed.jsonl", "n": 1}]
-    states = rows(
-        "select state, count() as n from {database:Identifier}.load_applications "
-        "group by state order by state"
-    )
-    assert states == [{"state": "applied", "n": 1}, {"state": "started", "n": 1}]
     again = json.loads(run_cli(capsys, "gc", "--json"))
-    assert (again["loads"], again["lines"], again["starts"]) == (0, 0, 0)
+    assert (again["loads"], again["lines"]) == (0, 0)
 
 
 def test_a_dry_run_counts_the_same_and_removes_nothing(leftovers, capsys):
@@ -84,10 +63,18 @@ def test_a_dry_run_counts_the_same_and_removes_nothing(leftovers, capsys):
 
 
 def test_the_age_is_the_given_one(leftovers, capsys):
-    found = json.loads(run_cli(capsys, "gc", "--older-than", "0", "--json"))
-    assert (found["loads"], found["lines"], found["starts"]) == (4, 19, 2)
+    found = json.loads(run_cli(capsys, "gc", "--older-than", "0", "--even-running", "--json"))
+    assert (found["loads"], found["lines"]) == (4, 19)
     # What is committed stays, however old it is.
     assert rows(LINES) == [{"key": "committed.jsonl", "n": 1}]
+
+
+def test_an_age_at_which_a_load_may_be_running_needs_a_second_flag(leftovers, capsys):
+    before = rows(LINES)
+    with pytest.raises(SettingsError, match="--even-running"):
+        run_cli(capsys, "gc", "--older-than", "1")
+    assert rows(LINES) == before
+    assert run_cli(capsys, "gc", "--older-than", "1", "--dry-run").startswith("would remove")
 
 
 def test_many_loads_are_removed_in_several_statements(leftovers, capsys, monkeypatch):
@@ -98,7 +85,7 @@ def test_many_loads_are_removed_in_several_statements(leftovers, capsys, monkeyp
 def test_without_dbt_tables_it_works_on_raw_alone(chdb_path, capsys):
     run_cli(capsys, "init")
     found = json.loads(run_cli(capsys, "gc", "--json"))
-    assert found == {"loads": 0, "lines": 0, "starts": 0, "dry_run": False}
+    assert found == {"loads": 0, "lines": 0, "dry_run": False}
 
 
 def test_a_load_whose_lines_gc_removed_does_not_commit(put, bucket, chdb_path):

@@ -148,9 +148,9 @@ def move(database: SmallDatabase, table: str, changed: str, where: str) -> None:
 def test_a_load_that_two_runs_applied_is_seen(database):
     database.change(
         """
-        insert into xapi.load_applications
-        select * replace(toUUID('00000000-0000-0000-0000-000000000001') as run_id)
-        from xapi.load_applications where model = 'video_events'
+        insert into xapi.elt_applied_loads
+        select * replace('another run' as run_id)
+        from xapi.elt_applied_loads where model = 'video_events'
         """
     )
     assert failing(database) == {ONCE}
@@ -186,7 +186,7 @@ def test_rows_of_a_replaced_object_are_outdated_until_the_next_run(database):
     assert failing(database) == set()
     assert database.query(outdated) == []
 
-    # The withdrawal is on record, so rows that come back would stay.
+    # The load is applied, so no run would remove rows that come back.
     database.change(
         """
         insert into xapi.video_events
@@ -205,7 +205,7 @@ def test_a_view_of_an_earlier_version_stops_the_run_of_one_table(database, model
         "select * from xapi.int_xapi__statements"
     )
     output = database.dbt("run", "--select", model, fails=True)
-    assert "earlier version" in output and "--select stg_xapi__statements" in output
+    assert "earlier version" in output and "build it: dbt run" in output
     database.dbt("run", "--select", f"+{model}")
     assert database.query("select count() as n from xapi.int_xapi__statements") == [{"n": 16}]
 

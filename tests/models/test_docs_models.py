@@ -97,7 +97,7 @@ def test_views_keep_their_rows_in_a_build_with_empty(built_database):
 
 def test_the_page_of_the_bookkeeping_says_what_its_ddl_says(built_database):
     sources = manifest(built_database)["sources"]
-    for table in ("load_applications", "continued_tables"):
+    for table in ("elt_applied_loads", "elt_tables"):
         page = sources[f"source.xapi_elt.bookkeeping.{table}"]["columns"]
         rows = built_database.query(f"describe table xapi.{table}")
         assert {row["name"]: row["comment"] for row in rows} == {

@@ -20,21 +20,27 @@ LINE = (
 KEY = "section/1/video/a.jsonl"
 OTHER = "00000000-0000-4000-8000-000000000001"
 
-# What another loader would have written, a second before.
+# What another loader would have written some seconds before.
 ITS_LINES = """
 insert into {raw:Identifier}.statements
 select * replace ({other:UUID} as load_id) from {raw:Identifier}.statements where key = {key:String}
 """
 ITS_COMMIT = """
 insert into {raw:Identifier}.loads
-select * replace ({other:UUID} as load_id, committed_at - toIntervalSecond(1) as committed_at)
+select * replace ({other:UUID} as load_id, committed_at - {seconds:UInt32} as committed_at)
 from {raw:Identifier}.loads
 where key = {key:String}
 """
 
 
-@pytest.mark.parametrize("applied_before", [True, False])
-def test_a_commit_that_is_seen_late_counts_once(chdb_path, put, bucket, tmp_path, applied_before):
+DAYS = 86400
+
+
+# Loads of more than two days ago are compared only if their number has changed.
+@pytest.mark.parametrize(("seconds", "applied_before"), [(1, True), (1, False), (10 * DAYS, True)])
+def test_a_commit_that_is_seen_late_counts_once(
+    chdb_path, put, bucket, tmp_path, seconds, applied_before
+):
     put(KEY, LINE + b'{"verb":{"id":"x"}}\nnot json\n')
     put("section/1/video/b.jsonl", LINE)
     settings = Settings.from_env()
@@ -43,7 +49,7 @@ def test_a_commit_that_is_seen_late_counts_once(chdb_path, put, bucket, tmp_path
         with closing(open_warehouse(settings)) as warehouse:
             schema.init(warehouse, settings)
             for sql in statements:
-                warehouse.command(sql, other=OTHER, key=KEY)
+                warehouse.command(sql, other=OTHER, key=KEY, seconds=seconds)
 
     with closing(open_warehouse(settings)) as warehouse:
         schema.init(warehouse, settings)

@@ -66,8 +66,8 @@ def test_models_of_one_name_do_not_mix(consumer):
 
 def test_the_consumer_sets_a_variable_of_the_package(consumer):
     slices = consumer.database.query(
-        "select uniqExact(slice) as n from xapi.load_applications "
-        "where model = 'int_xapi__statements' and state = 'applied'"
+        "select uniqExact(_part) as n from xapi.elt_applied_loads "
+        "where model = 'int_xapi__statements'"
     )
     assert slices[0]["n"] > 1
 

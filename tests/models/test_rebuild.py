@@ -273,7 +273,7 @@ def rebuilding_select(folder: Path) -> str:
     """The select of the statement with which dbt read raw, from its log."""
     log = (folder / "logs" / "dbt.log").read_text()
     found = re.findall(
-        r"insert into [^\n]*__rebuild[^\n]*\n(\s*select.*?)\n\s*settings ", log, re.DOTALL
+        r"insert into [^\n]*elt_new__[^\n]*\n(\s*select.*?)\n\s*settings ", log, re.DOTALL
     )
     return next(text for text in found if "JSONExtract" in text or "stg_xapi" in text)
 
@@ -316,7 +316,7 @@ def test_a_rebuild_that_the_server_received_twice_fails(copy, monkeypatch):
     twice = []
 
     def exchange_before(sql: str) -> None:
-        if re.search("exchange tables .*__rebuild", sql) and not twice:
+        if re.search("exchange tables .*elt_new__", sql) and not twice:
             twice.append(sql)
             with Pipeline.from_env() as other:
                 other.warehouse.command(sql)

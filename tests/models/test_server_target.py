@@ -81,8 +81,10 @@ def test_a_second_run_waits_for_the_lock_and_takes_over_a_stale_one(server, put,
         schema.init(warehouse, settings)
         list(load(warehouse, settings, [S3Object(bucket, KEY)]))
         run_dbt("run", "--select", "+video_events", folder=tmp_path)
+        put("section/7/video/more.jsonl", BODY.replace(b'"v"', b'"more"'))
+        list(load(warehouse, settings, [S3Object(bucket, "section/7/video/more.jsonl")]))
         lock = (
-            "create table {database:Identifier}.__lock_video_events (nothing UInt8) "
+            "create table {database:Identifier}.elt_claim__video_events__99 (load_id UUID) "
             "engine = Memory comment 'another-run video_events'"
         )
 
@@ -95,7 +97,7 @@ def test_a_second_run_waits_for_the_lock_and_takes_over_a_stale_one(server, put,
 
         expired = {"lock_wait_seconds": 10, "lock_expires_seconds": 0}
         output = run_dbt("run", "--select", "video_events", "--vars", str(expired), folder=tmp_path)
-        assert "taking over the lock" in output
+        assert "taking over" in output
 
 
 def test_old_lines_stay_until_those_that_replace_them_are_in_the_table(
@@ -121,7 +123,7 @@ def test_old_lines_stay_until_those_that_replace_them_are_in_the_table(
 
     def replace_before(sql: str) -> None:
         # Which loads are applied is fixed by now; what is given up is about to be.
-        if "count() > uniqExact(etag)" in sql and not replaced:
+        if "status != 'visible'" in sql and not replaced:
             replaced.append(sql)
             put(KEY, line.replace(b'"v"', b'"new"'))
             load_it("replace")
@@ -134,5 +136,5 @@ def test_old_lines_stay_until_those_that_replace_them_are_in_the_table(
     put(KEY, line.replace(b'"v"', b'"later"'))
     load_it("append")
     server.fault = replace_before
-    assert stored() == ["later", "v"] and replaced
+    assert stored() == ["v"] and replaced
     assert stored() == ["new"]

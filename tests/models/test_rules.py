@@ -1,0 +1,76 @@
+"""Rows that were made by other rules (the parse, the event ids) do not meet in one table."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.paths import ROOT
+from tests.helpers.small_database import Attempt, SmallDatabase, statement
+
+COPIED = ("dbt_project.yml", "profiles.yml", "dbt_project", "macros")
+
+# Changes of the project: file, text, what replaces it. Each gives the same events other ids.
+CHANGES = {
+    "a member of the parse without a column": (
+        "macros/parse_statement.sql",
+        "        {{ member('actor') }},\n",
+        "        {{ member('actor') }},\n        'another member',\n",
+    ),
+    "another rule for event ids": (
+        "macros/ledger_incremental/tables.sql",
+        "{% macro identity_rule() %}{{ return(1) }}",
+        "{% macro identity_rule() %}{{ return(2) }}",
+    ),
+}
+STATE = """
+select
+    (select count() from xapi.int_xapi__statements) as statements,
+    (select groupBitXor(cityHash64(event_id)) from xapi.video_events) as ids,
+    (select count() from xapi.video_events) as events,
+    (select count() from xapi.elt_applied_loads) as applied
+"""
+
+
+@pytest.fixture(scope="module")
+def waiting(built_database, tmp_path_factory) -> SmallDatabase:
+    """A built database with a load that waits."""
+    database = built_database.copy(tmp_path_factory.mktemp("rules") / "database")
+    database.load(Attempt(8, "section/2161/video/new.jsonl", [statement(minute=8)]))
+    return database
+
+
+def changed_project(folder: Path, file: str, old: str, new: str) -> tuple[str, ...]:
+    """Options with which dbt runs a copy of the project with one change."""
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    text = (folder / file).read_text()
+    assert text.count(old) == 1
+    (folder / file).write_text(text.replace(old, new))
+    return ("--no-partial-parse", "--project-dir", str(folder), "--profiles-dir", str(folder))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_rules_stop_every_run_but_a_full_refresh(waiting, tmp_path, change):
+    database = waiting.copy(tmp_path / "database")
+    before = database.query(STATE)
+    (tmp_path / "project").mkdir()
+    options = changed_project(tmp_path / "project", *CHANGES[change])
+    days = ("--vars", "{start_date: 2025-10-01, end_date: 2025-10-31}")
+    for how in ((), ("--select", "+video_events"), ("--select", "+video_events", *days)):
+        said = database.dbt("run", *how, *options, fails=True)
+        assert "made by other rules" in said and "dbt run --full-refresh" in said
+        assert database.query(STATE) == before
+    database.dbt("run", "--full-refresh", *options)
+    after = database.query(STATE)
+    assert after[0]["events"] == before[0]["events"] + 1
+    assert "nothing new" in database.dbt("run", "--select", "video_events", *options)
+
+
+def test_a_comment_in_the_parse_changes_no_rule(waiting, tmp_path):
+    database = waiting.copy(tmp_path / "database")
+    (tmp_path / "project").mkdir()
+    model = "dbt_project/models/staging/stg_xapi__statements.sql"
+    options = changed_project(tmp_path / "project", model, "    -- ids\n", "    --  The ids\n\n")
+    database.dbt("run", "--select", "+video_events", *options)
