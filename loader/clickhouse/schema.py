@@ -8,7 +8,7 @@ from loader.settings import Settings
 
 SQL = Path(__file__).with_name("sql")
 
-TABLES = ("statements", "loads")
+TABLES = ("statements", "loads", "expired_loads")
 
 
 def init(warehouse: Warehouse, settings: Settings) -> list[str]:

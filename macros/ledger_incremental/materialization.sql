@@ -130,12 +130,16 @@
         {% do record_loads(table, new.relation, [slice]) %}
     {%- endfor -%}
     {% do table.update(horizon) %}
+    {%- if existing is not none and not existing.is_view and table.loads_from == 'ledger' -%}
+        {% do keep_expired_rows(table, new) %}
+    {%- endif -%}
     {%- if existing is none -%}
         {% do record_table(table, new.relation, new.id, parse) %}
         {% do beat_claim(table) %}
         {% do run_statement('rename table ' ~ new.relation ~ ' to ' ~ table.relation ~ cluster_clause()) %}
     {%- else -%}
         {% do put_in_place(table, new, parse) %}
+        {% do forget_other_tables(table) %}
     {%- endif -%}
     {% do release_claim(table) %}
     {{ return(words_of(slices)) }}
