@@ -17,17 +17,15 @@
     {%- else -%}
         select load_id, committed_at, lines
         from {{ elt_applied_loads() }}
-        where model = '{{ table.loads_from }}' and table_id = '{{ table.source_id }}' and step != 'rebuild'
+        where model = '{{ table.loads_from }}' and table_id = '{{ table.upstream.applied_under }}'
+            and step != 'rebuild'
     {%- endif -%}
 {% endmacro %}
 
 {#- Loads that a table does not hold. Only those committed after its horizon are compared, unless the
     source of its loads has more rows before it than it had: then a load became visible late. -#}
-{% macro new_loads(table) %}
-    {%- set horizon = "toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
-    {%- set known = run_statement(
-        'select count() from (' ~ source_of_loads(table) ~ ') where committed_at <= ' ~ horizon
-    ).rows[0][0] | int == table.loads_until_horizon -%}
+{% macro new_loads(table, all) %}
+    {%- set after_horizon = "committed_at > toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
     select
         available.load_id as load_id,
         min(available.committed_at) as committed_at,
@@ -35,12 +33,27 @@
     from ({{ source_of_loads(table) }}) as available
     where available.load_id not in (
             {{ applied_loads(table.name, table.applied_under) }}
-            {%- if known %} and committed_at > {{ horizon }}{% endif %}
+            {%- if not all %} and {{ after_horizon }}{% endif %}
         )
-        {%- if known %}
-        and available.committed_at > {{ horizon }}
+        {%- if not all %}
+        and available.{{ after_horizon }}
         {%- endif %}
     group by available.load_id
+{% endmacro %}
+
+{#- What waits for a table, in one query: loads (after its horizon), and whether all have to be
+    compared because some became visible late. -#}
+{% macro waiting_loads(table) %}
+    {%- set sql -%}
+        select
+            (select count() from ({{ new_loads(table, false) }})),
+            (
+                select count() from ({{ source_of_loads(table) }})
+                where committed_at <= toDateTime64('{{ table.horizon }}', 3, 'UTC')
+            )
+    {%- endset -%}
+    {%- set row = run_statement(sql).rows[0] -%}
+    {{ return({'loads': row[0] | int, 'all': row[1] | int != table.loads_until_horizon}) }}
 {% endmacro %}
 
 {#- The next horizon: two days ago, so that it moves once a day, with the rows of the source until
@@ -56,18 +69,18 @@
 
 {#- Whether a table has to be claimed: it has no id yet, or new loads wait. -#}
 {% macro has_new_loads(table) %}
-    {%- set state = table_state(table) -%}
-    {%- if not state.id -%}
+    {%- if not table.id -%}
         {{ return(true) }}
     {%- endif -%}
-    {% do table.update(state) %}
-    {{ return(run_statement('select count() from (' ~ new_loads(table) ~ ')').rows[0][0] | int > 0) }}
+    {%- set waiting = waiting_loads(table) -%}
+    {{ return(waiting.loads > 0 or waiting.all) }}
 {% endmacro %}
 
 {#- Fix which loads this run applies: they go into the claim, in slices of var slice_lines lines (a
     larger load is a slice of its own). Loads committed later are left to the next run.
     Returns the slices: number, loads, lines. -#}
 {% macro claim_new_loads(table) %}
+    {%- set all = waiting_loads(table).all -%}
     {%- set sql -%}
         insert into {{ claim_of(table) }} (slice, load_id, committed_at, lines)
         select
@@ -76,7 +89,7 @@
                 {{ var('slice_lines') | int }}
             ),
             load_id, committed_at, lines
-        from ({{ new_loads(table) }})
+        from ({{ new_loads(table, all) }})
     {%- endset -%}
     {% do run_statement(sql) %}
     {%- set slices = [] -%}

@@ -119,7 +119,7 @@
 
 {#- Rebuild what the days yield: the days themselves, or with config rebuild_by 'load' all lines
     of the loads that hold events of them. Returns what was done, in words. -#}
-{% macro rebuild(table, days, parse) %}
+{% macro rebuild(table, days) %}
     {%- set loads = loads_of_days(days) -%}
     {%- set in_loads = 'load_id in (' ~ loads ~ ')' -%}
     {#- What came from expired loads stays: their lines cannot be read again. -#}
@@ -138,7 +138,7 @@
     {%- endset -%}
     {% do insert_wanted(table, new, table.rows, wanted) %}
     {% do keep_other_rows(table, new, scope, partitions) %}
-    {% do put_in_place(table, new, parse) %}
+    {% do put_in_place(table, new) %}
     {%- if table.keeps_lines -%}
         {% do record_rebuilt(table, table.relation, loads) %}
     {%- endif -%}

@@ -53,8 +53,8 @@
 {% endmacro %}
 
 {#- Record the new table and exchange it with the old one. -#}
-{% macro put_in_place(table, new, parse) %}
-    {% do record_table(table, new.relation, new.id, parse) %}
+{% macro put_in_place(table, new) %}
+    {% do record_table(table, new.relation, new.id) %}
     {% do sync_replicas(new.relation) %}
     {% do beat_claim(table) %}
     {% do run_statement('exchange tables ' ~ new.relation ~ ' and ' ~ table.relation ~ cluster_clause()) %}
@@ -175,13 +175,13 @@
 
 {#- Apply slices that supersede rows of the table. An event that another visible line reports stays,
     with that line as its source. -#}
-{% macro apply_and_supersede(table, slices, partitions, parse) %}
+{% macro apply_and_supersede(table, slices, partitions) %}
     {%- set superseded -%}
         (load_id, source_path) in ({{ superseded_objects(table, slices) }})
     {%- endset -%}
     {%- if table.keeps_lines -%}
         {%- for slice in slices -%}{% do insert_slices(table, table.relation, [slice]) %}{%- endfor -%}
-        {% do record_table(table, table.relation, table.id, parse, count=false) %}
+        {% do record_table(table, table.relation, table.id, count=false) %}
         {#- What it deletes is superseded whenever the statement arrives. -#}
         {% do delete_superseded(table, slices) %}
     {%- else -%}
@@ -200,7 +200,7 @@
         {%- endset -%}
         {% do insert_wanted(table, new, table.rows, wanted) %}
         {%- for slice in slices -%}{% do insert_slices(table, new.relation, [slice]) %}{%- endfor -%}
-        {% do put_in_place(table, new, parse) %}
+        {% do put_in_place(table, new) %}
     {%- endif -%}
     {% do record_loads(table, table.relation, slices) %}
 {% endmacro %}

@@ -7,6 +7,8 @@
     loads_from       'ledger', or the model whose applied loads are the ones to apply
     keeps_lines      whether a row is a line of an object, so that its key never occurs twice
     rows             select with the candidate rows
+    upstream         the same of the model in loads_from, once it is up to date; none for the ledger
+    parse, made_by   set by check_rules: the parse of the rows to come, and the recorded state
     claim, step      set by acquire_claim: number of the claim, bookkeeping rows written under it
     id               set by open_table: the id in the comment of the table
     applied_under    set by open_table: the id under which its applied loads are recorded
@@ -25,6 +27,7 @@
         'loads_from': node.config.loads_from,
         'keeps_lines': 'source_line' in node.config.row_key,
         'rows': rows if rows else stored_lines(model_relation('stg_xapi__statements')),
+        'upstream': none,
         'claim': 0,
         'id': '',
         'applied_under': nil_id(),
@@ -94,6 +97,7 @@
         {%- set found = table_state(table) -%}
     {%- endif -%}
     {% do table.update(found) %}
+    {% do table.update({'made_by': found}) %}
     {% do check_visible_rows(table.relation) %}
     {%- set visible = run_statement('select count() from ' ~ table.relation).rows[0][0] | int -%}
     {%- if visible < found.table_rows -%}
@@ -144,7 +148,7 @@
 {#- Record the present state of a table: which parse made it and how many rows it has. The statement
     reads the claim, so a former holder records nothing.
     count  whether to count the rows: no before some are removed -#}
-{% macro record_table(table, relation, id, parse, count=true) %}
+{% macro record_table(table, relation, id, count=true) %}
     {% do table.update({'step': table.step + 1}) %}
     {%- set sql -%}
         insert into {{ elt_tables() }}
@@ -153,7 +157,7 @@
                 loads_until_horizon, claim, version, run_id
             )
         select
-            '{{ table.name }}', '{{ id }}', '{{ table.applied_under }}', {{ identity_rule() }}, '{{ parse }}',
+            '{{ table.name }}', '{{ id }}', '{{ table.applied_under }}', {{ identity_rule() }}, '{{ table.parse }}',
             {{ '(select count() from ' ~ relation ~ ')' if count else '0' }},
             '{{ table.horizon }}', {{ table.loads_until_horizon }},
             {{ table.claim }}, {{ table.claim * 1000000 + table.step }}, '{{ invocation_id }}'
@@ -215,7 +219,7 @@
     {%- endset -%}
     {% do run_statement(old_loads) %}
     {% do table.update({'applied_under': old_id}) %}
-    {% do record_table(table, table.relation, old_id, parse_of_view()) %}
+    {% do record_table(table, table.relation, old_id) %}
     {% do set_table_id(table.relation, old_id) %}
 {% endmacro %}
 
