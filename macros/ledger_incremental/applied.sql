@@ -25,7 +25,7 @@
 {#- Loads that a table does not hold. Only those committed after its horizon are compared, unless the
     source of its loads has more rows before it than it had: then a load became visible late. -#}
 {% macro new_loads(table, all) %}
-    {%- set after_horizon = "committed_at > toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
+    {%- set after_horizon = "committed_at >= toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
     select
         available.load_id as load_id,
         min(available.committed_at) as committed_at,
@@ -49,22 +49,24 @@
             (select count() from ({{ new_loads(table, false) }})),
             (
                 select count() from ({{ source_of_loads(table) }})
-                where committed_at <= toDateTime64('{{ table.horizon }}', 3, 'UTC')
+                where toDate(committed_at) < toDate('{{ table.horizon }}')
             )
     {%- endset -%}
     {%- set row = run_statement(sql).rows[0] -%}
-    {{ return({'loads': row[0] | int, 'all': row[1] | int != table.loads_until_horizon}) }}
+    {{ return({'loads': row[0] | int, 'all': row[1] | int != table.loads_before_horizon}) }}
 {% endmacro %}
 
-{#- The next horizon: two days ago, so that it moves once a day, with the rows of the source until
-    then. Counted before the new loads are read: what is counted is held or claimed. -#}
+{#- The next horizon: two days ago, with the rows of the source from before it. Counted before the new loads are read: what is counted is held or claimed. -#}
 {% macro next_horizon(table) %}
     {%- set row = run_statement("
-        with toDateTime64(toStartOfDay(now('UTC') - interval 2 day), 3, 'UTC') as until
-        select toString(until), countIf(committed_at <= until)
-        from (" ~ source_of_loads(table) ~ ")
+        select
+            toString(toDate(now('UTC')) - 2),
+            (
+                select count() from (" ~ source_of_loads(table) ~ ")
+                where toDate(committed_at) < toDate(now('UTC')) - 2
+            )
     ").rows[0] -%}
-    {{ return({'horizon': row[0], 'loads_until_horizon': row[1] | int}) }}
+    {{ return({'horizon': row[0], 'loads_before_horizon': row[1] | int}) }}
 {% endmacro %}
 
 {#- Whether a table has to be claimed: it has no id yet, or new loads wait. -#}
