@@ -49,7 +49,7 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
 
 def check_warehouse(warehouse: Warehouse, settings: Settings, s3: bool = True) -> list[Check]:
     """Check ClickHouse, what it holds, and (if asked for) whether it can read the buckets."""
-    checks = _guarded("engine", lambda: _engine(warehouse))
+    checks = _guarded("engine", lambda: _engine(warehouse, settings))
     checks += _guarded("tables", lambda: _tables(warehouse, settings))
     return checks + (_guarded("s3", lambda: _s3(warehouse, settings)) if s3 else [])
 
@@ -61,9 +61,9 @@ def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> list[Check]:
         return [Check(name, "fail", str(error))]
 
 
-def _engine(warehouse: Warehouse) -> Iterator[Check]:
+def _engine(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
     rows = safety.probe(warehouse)
-    problems = list(safety.unsafe(rows))
+    problems = list(safety.unsafe(rows, settings))
     for problem in problems:
         yield Check("engine", "fail", problem)
     if not problems:

@@ -24,5 +24,9 @@ class PermanentError(LoaderError):
     """The same call will fail again: wrong name, missing object, no permission."""
 
 
+class MemoryLimitError(PermanentError):
+    """A statement alone needs more memory than one statement may use."""
+
+
 class SettingsError(PermanentError):
     """A setting or argument is wrong; the text names it and the accepted values."""

@@ -38,6 +38,7 @@ class Settings:
         s3_endpoint: address of S3; '' for that of AWS.
         secret_arn: secret with the password; '' if the password is a setting.
         retry_seconds: wait before the second attempt at a failed message.
+        load_memory_mb: memory in MiB that one statement of a load may use in ClickHouse.
     """
 
     home: str = ""
@@ -63,6 +64,7 @@ class Settings:
     log_level: str = "INFO"
     secret_arn: str = ""
     retry_seconds: int = 60
+    load_memory_mb: int = 2048
 
     @property
     def raw_database(self) -> str:
@@ -78,6 +80,11 @@ class Settings:
     def s3_url(self) -> str:
         """Root of the S3 endpoint that ClickHouse reads from; keys follow as bucket/key."""
         return f"{self.s3_endpoint or f'https://s3.{self.region}.amazonaws.com'}/"
+
+    @property
+    def load_memory(self) -> int:
+        """Memory in bytes that one statement of a load may use in ClickHouse."""
+        return self.load_memory_mb * 1024 * 1024
 
     def project(self) -> Path:
         """The folder of the dbt project.
@@ -129,7 +136,12 @@ class Settings:
             environment=env.get("XAPI_ENVIRONMENT") or cls.environment,
             log_level=_one_of(env, "XAPI_LOG_LEVEL", LOG_LEVELS),
             secret_arn=env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", ""),
-            retry_seconds=_seconds(env, "XAPI_RETRY_SECONDS", cls.retry_seconds),
+            retry_seconds=_number(
+                env, "XAPI_RETRY_SECONDS", cls.retry_seconds, range(901), "seconds"
+            ),
+            load_memory_mb=_number(
+                env, "XAPI_LOAD_MEMORY_MB", cls.load_memory_mb, range(64, 1_048_577), "MiB"
+            ),
         )
 
 
@@ -171,10 +183,12 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
-def _seconds(env: Mapping[str, str], name: str, default: int) -> int:
+def _number(env: Mapping[str, str], name: str, default: int, accepted: range, unit: str) -> int:
     value = env.get(name) or str(default)
-    if not value.isascii() or not value.isdigit() or int(value) > 900:
-        raise SettingsError(f"{name} is {value!r}; accepted: seconds from 0 to 900")
+    # Python refuses to convert thousands of digits.
+    if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) not in accepted:
+        first, last = accepted[0], accepted[-1]
+        raise SettingsError(f"{name} is {value!r}; accepted: {unit} from {first} to {last}")
     return int(value)
 
 

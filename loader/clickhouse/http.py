@@ -233,7 +233,7 @@ def open_http(
     warehouse = HttpWarehouse(settings, password, clock)
     warehouse.deadline = deadline
     try:
-        safety.require(warehouse)
+        safety.require(warehouse, settings)
     except BaseException:
         warehouse.close()
         raise

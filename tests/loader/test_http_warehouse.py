@@ -22,6 +22,7 @@ from loader.errors import (
 )
 from loader.files import UPLOAD_LINES
 from loader.settings import Settings
+from loader.sources import within_memory
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.ministack import free_port
 
@@ -112,7 +113,8 @@ def test_lines_are_sent_with_the_statement(server, settings, warehouse, kind):
     values = {"load_id": str(uuid.uuid4()), "key": "it's.jsonl", "etag": "e", "size": 9}
     body = b'{"a":1}\n\n  x;\n'
     with closing(kind(settings)) as sender:
-        sender.command(UPLOAD_LINES, data=body, modified=0, lines_before=4, **values)
+        upload = within_memory(UPLOAD_LINES, Settings())
+        sender.command(upload, data=body, modified=0, lines_before=4, **values)
     rows = warehouse.query(
         "select key, source_line, line from {raw:Identifier}.statements order by source_line"
     )

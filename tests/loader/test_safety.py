@@ -103,7 +103,7 @@ def serve(bucket, tmp_path, monkeypatch):
 
 
 def test_a_fresh_engine_is_safe(warehouse):
-    assert list(safety.unsafe(safety.probe(warehouse))) == []
+    assert list(safety.unsafe(safety.probe(warehouse), Settings())) == []
     assert list(safety.advice(safety.probe(warehouse))) == []
 
 
@@ -192,7 +192,7 @@ def _open(client: str, settings: Settings):
     if client == "connect":
         return open_warehouse(settings)
     warehouse = HttpWarehouse(settings)
-    safety.require(warehouse)
+    safety.require(warehouse, Settings())
     return warehouse
 
 
@@ -217,9 +217,9 @@ def test_a_load_limited_in_rows_fails_and_is_not_half_committed(serve, put, buck
 def test_an_engine_that_is_too_old_is_refused(warehouse, version, refused):
     rows = safety.probe(warehouse)
     old = {name: row | {"version": version} for name, row in rows.items()}
-    assert [f"ClickHouse {version} is too old" in text for text in safety.unsafe(old)] == (
-        [True] if refused else []
-    )
+    assert [
+        f"ClickHouse {version} is too old" in text for text in safety.unsafe(old, Settings())
+    ] == ([True] if refused else [])
 
 
 def test_the_lambda_asks_once_at_its_start_and_refuses_until_the_profile_is_mended(
