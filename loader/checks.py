@@ -1,12 +1,15 @@
 """Health check: each part of the pipeline, what was found and what to do about it."""
 
 import importlib.util
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from loader.clickhouse import safety
 from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse.embedded import open_to_others
 from loader.clickhouse.schema import TABLES
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, SettingsError
@@ -39,6 +42,7 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
     except SettingsError as error:
         return [Check("settings", "fail", str(error))]
     checks = [Check("settings", "ok", f"target {settings.target}, database {settings.database}")]
+    checks += _files(settings)
     try:
         with closing(open_warehouse(settings, wait=5, guarded=False)) as warehouse:
             checks += check_warehouse(warehouse, settings)
@@ -52,6 +56,17 @@ def check_warehouse(warehouse: Warehouse, settings: Settings, s3: bool = True) -
     checks = _guarded("engine", lambda: _engine(warehouse, settings))
     checks += _guarded("tables", lambda: _tables(warehouse, settings))
     return checks + (_guarded("s3", lambda: _s3(warehouse, settings)) if s3 else [])
+
+
+def _files(settings: Settings) -> Iterator[Check]:
+    folder = Path(settings.chdb_path)
+    if settings.target == "embedded" and folder.exists() and open_to_others(folder):
+        yield Check(
+            "files",
+            "warn",
+            f"other users can read or change {folder}, which holds personal data; as its owner: "
+            f"chmod 700 {shlex.quote(str(folder))}",
+        )
 
 
 def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> list[Check]:

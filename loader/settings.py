@@ -20,6 +20,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CLUSTER = re.compile(r"[A-Za-z0-9_{}.-]{1,128}")
+_HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
+_URL = re.compile(r"https?://[A-Za-z0-9._:%\[\]-]+")
 
 
 @dataclass(frozen=True)
@@ -117,13 +120,13 @@ class Settings:
             home=home,
             target=_one_of(env, "XAPI_TARGET", TARGETS),
             chdb_path=below(home, env.get("XAPI_CHDB_PATH") or cls.chdb_path),
-            host=env.get("CLICKHOUSE_HOST") or cls.host,
+            host=_host(env, "CLICKHOUSE_HOST", cls.host),
             port=_port(env, "CLICKHOUSE_PORT", cls.port),
-            user=env.get("CLICKHOUSE_USER") or cls.user,
-            password=env.get("CLICKHOUSE_PASSWORD", ""),
+            user=_user(env, "CLICKHOUSE_USER", cls.user),
+            password=_secret(env, "CLICKHOUSE_PASSWORD"),
             secure=_flag(env, "CLICKHOUSE_SECURE"),
             database=_identifier(env, "CLICKHOUSE_DATABASE", cls.database),
-            cluster=env.get("CLICKHOUSE_CLUSTER") or cls.cluster,
+            cluster=_cluster(env, "CLICKHOUSE_CLUSTER", cls.cluster),
             etl_mode=_one_of(env, "XAPI_ETL_MODE", ETL_MODES),
             lambda_function=env.get("XAPI_LAMBDA_FUNCTION_NAME") or cls.lambda_function,
             bucket=bucket,
@@ -199,8 +202,58 @@ def _identifier(env: Mapping[str, str], name: str, default: str) -> str:
     return value
 
 
+def _cluster(env: Mapping[str, str], name: str, default: str) -> str:
+    value = env.get(name) or default
+    # ON CLUSTER takes no parameter, so the name becomes part of the SQL text. `{cluster}` is a
+    # macro of the server.
+    if not _CLUSTER.fullmatch(value):
+        raise SettingsError(f"{name} is {value!r}; accepted: letters, digits and _ - . {{ }}")
+    return value
+
+
+def _user(env: Mapping[str, str], name: str, default: str) -> str:
+    value = env.get(name) or default
+    # HTTP sends 'user:password'.
+    if ":" in value or not value.isprintable():
+        raise SettingsError(f"{name} is {value!r}; accepted: a name without ':', in printable text")
+    return value
+
+
+def _secret(env: Mapping[str, str], name: str) -> str:
+    """A secret, which no message may quote; without the line break that a file has at its end."""
+    value = env.get(name, "").removesuffix("\n").removesuffix("\r")
+    if not is_utf8(value):
+        raise SettingsError(
+            f"{name} is not accepted; accepted: UTF-8 text (its value is not shown)"
+        )
+    return value
+
+
+def is_utf8(text: str) -> bool:
+    """Whether text can be encoded. An environment variable or JSON may hold half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _host(env: Mapping[str, str], name: str, default: str) -> str:
+    value = env.get(name) or default
+    if not _HOST.fullmatch(value):
+        raise SettingsError(
+            f"{name} is {_without_user(value)}; accepted: a host name or an address"
+        )
+    return value
+
+
 def _url(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "").rstrip("/")
-    if value and not re.fullmatch(r"https?://[^\s/]+", value):
-        raise SettingsError(f"{name} is {value!r}; accepted: http(s)://host[:port]")
+    if value and not _URL.fullmatch(value):
+        raise SettingsError(f"{name} is {_without_user(value)}; accepted: http(s)://host[:port]")
     return value
+
+
+def _without_user(value: str) -> str:
+    """A refused address for a message; one with '@' may contain a password."""
+    return "an address with '@' (not shown)" if "@" in value else repr(value)

@@ -1,7 +1,6 @@
 """Answer an event: load the objects it names, and return the messages to deliver again."""
 
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from loader.bulk.selection import BulkRequest
 from loader.clickhouse.http import open_http
 from loader.clickhouse.safety import UnsafeEngineError
 from loader.clickhouse.warehouse import Warehouse
-from loader.errors import LoaderError, PermanentError, RetryableError
+from loader.errors import LoaderError, PermanentError, RetryableError, describe
 from loader.events import health, messages
 from loader.events.tally import Tally
 from loader.events.verdicts import Verdict, verdict
@@ -72,6 +71,16 @@ class Trigger:
             LoaderError: something failed, and there is no queue to report it to.
         """
         self._deadline = None if seconds is None else self.clock() + seconds
+        try:
+            return self._answer(event)
+        except LoaderError:
+            raise
+        except Exception as error:
+            # Lambda logs the text of what it is given, and that of a bug may quote a password.
+            self.log("ERROR", "broke", error=describe(error))
+            raise RetryableError(describe(error)) from None
+
+    def _answer(self, event: Any) -> dict[str, Any]:
         try:
             request = messages.read(event)
         except messages.UnknownEventError as error:
@@ -176,7 +185,7 @@ class Trigger:
             return tally, error
         except Exception as error:
             # After a bug in this program nothing may be acknowledged either.
-            self.log("ERROR", "load_broke", error=repr(error), trace=traceback.format_exc())
+            self.log("ERROR", "load_broke", error=describe(error))
             self.close()
             return tally, error
         return tally, None

@@ -9,12 +9,13 @@ import clickhouse_connect
 import pytest
 
 from tests.helpers.clickhouse_http import ClickHouseHttp
+from tests.helpers.secrets import PASSWORD
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseHttp]:
     """One server for a file of tests: a process has one engine."""
-    with ClickHouseHttp(tmp_path_factory.mktemp("clickhouse"), password="secret") as server:
+    with ClickHouseHttp(tmp_path_factory.mktemp("clickhouse"), password=PASSWORD) as server:
         yield server
 
 
@@ -31,7 +32,7 @@ def server(running: ClickHouseHttp) -> ClickHouseHttp:
 
 def connect(server: ClickHouseHttp, **settings: Any) -> Any:
     """A client of clickhouse-connect, over HTTP."""
-    settings = {"password": "secret", "port": server.port} | settings
+    settings = {"password": PASSWORD, "port": server.port} | settings
     return clickhouse_connect.get_client(host="127.0.0.1", **settings)
 
 
@@ -41,7 +42,7 @@ def ask(
     """One request by http.client, as the Lambda sends it: status, text, headers."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     body = body.encode() if isinstance(body, str) else body
-    headers = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "secret"}
+    headers = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": PASSWORD}
     connection.request(method, f"{path}?{urlencode(fields)}", body, headers)
     response = connection.getresponse()
     try:

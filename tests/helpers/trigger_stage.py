@@ -16,6 +16,7 @@ from loader.events.trigger import Trigger
 from loader.log import Log
 from loader.settings import Settings
 from tests.helpers.clickhouse_http import ClickHouseHttp
+from tests.helpers.secrets import PASSWORD
 
 LINE = b'{"verb":{"id":"x"}}\n'
 INSERT = re.compile(r"insert into \{raw:Identifier\}\.statements")
@@ -48,8 +49,8 @@ def running(s3_endpoint, tmp_path_factory) -> Iterator[ClickHouseHttp]:
     """A ClickHouse server that reads from the local S3."""
     config = engine_config(Settings.from_env())
     path = tmp_path_factory.mktemp("clickhouse")
-    with ClickHouseHttp(path, str(config), password="secret") as server:
-        settings = Settings(target="server", port=server.port, password="secret")
+    with ClickHouseHttp(path, str(config), password=PASSWORD) as server:
+        settings = Settings(target="server", port=server.port, password=PASSWORD)
         with closing(HttpWarehouse(settings)) as warehouse:
             schema.init(warehouse, settings)
         yield server
@@ -62,7 +63,7 @@ def settings(running, bucket) -> Settings:
         target="server",
         host="127.0.0.1",
         port=running.port,
-        password="secret",
+        password=PASSWORD,
         bucket=bucket,
         allowed_buckets=(bucket,),
     )

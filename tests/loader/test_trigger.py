@@ -13,6 +13,7 @@ import pytest
 from loader.errors import PermanentError, RetryableError
 from loader.events.messages import UnknownEventError
 from tests.helpers.paths import EVENTS
+from tests.helpers.secrets import PASSWORD
 from tests.helpers.trigger_stage import LINE, Stage, batch, named, running, server, settings, stage
 
 __all__ = ["running", "server", "settings", "stage"]
@@ -162,7 +163,7 @@ def test_each_object_is_logged_and_the_batch_is_measured(stage, put, bucket):
     [directive] = metrics["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "XapiElt"
     assert {metric["Name"] for metric in directive["Metrics"]} < set(metrics)
-    assert "secret" not in stage.output.getvalue()
+    assert PASSWORD not in stage.output.getvalue()
 
 
 # Health, handler -----------------------------------------------------------------------------
@@ -175,7 +176,7 @@ def test_health_is_told_with_what_to_do(stage, server):
     answer = stage.trigger.answer({"diagnostics": True}, 20)
     assert answer["status"] == "ok"
     assert answer["settings"]["host"] == "127.0.0.1"
-    assert "secret" not in json.dumps(answer)
+    assert PASSWORD not in json.dumps(answer)
     server.fault = lambda sql: "refuse"
     answer = stage.trigger.answer({"health_check": True}, 20)
     assert answer["status"] == "fail"
@@ -187,7 +188,7 @@ def test_the_handler_reads_its_password_from_the_secret(
     server, settings, put, bucket, monkeypatch, secret
 ):
     put("section/1/video/a.jsonl", LINE)
-    text = "secret" if secret == "bare" else '{"username": "x", "password": "secret"}'
+    text = PASSWORD if secret == "bare" else json.dumps({"username": "x", "password": PASSWORD})
     made = boto3.client("secretsmanager").create_secret(
         Name=f"{bucket}-{secret}", SecretString=text
     )
