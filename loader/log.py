@@ -23,6 +23,43 @@ _UNITS = {
 }
 
 
+def escaped(value: Any) -> str:
+    """Text for a terminal: characters that cannot be printed (control characters, line breaks,
+    changes of direction) are written as escapes, so that a key or a statement can neither change
+    the terminal nor begin a line.
+
+    Args:
+        value: the text, or what is to be shown as text.
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() else _escape(mark) for mark in text)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON in printable ASCII alone, for the same reason.
+
+    Args:
+        value: the value; what JSON does not know is written as text.
+        indent: spaces by which to indent; None for a single line.
+    """
+    # The only control character that `dumps` leaves as it is.
+    return json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f")
+
+
+def _escape(mark: str) -> str:
+    return mark.encode("unicode_escape").decode()
+
+
+def _field(name: str, value: Any) -> str:
+    """A field for people; with quotation marks if it could be taken for several."""
+    text = escaped(value)
+    if any(mark in text for mark in ' ="'):
+        text = '"' + text.replace('"', '\\"') + '"'
+    return f"{name}={text}"
+
+
 class Log:
     """Log events as JSON lines.
 
@@ -51,7 +88,7 @@ class Log:
                 time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e3):03}Z"
             )
             if self._human:
-                fields = " ".join(f"{name}={value}" for name, value in about.items())
+                fields = " ".join(_field(name, value) for name, value in about.items())
                 self._print(f"{stamp} {level:7} {event} {fields}".rstrip())
             else:
                 self._print_json({"time": stamp, "level": level, "event": event, **about})
@@ -62,7 +99,7 @@ class Log:
             self._print_json(line)
 
     def _print_json(self, content: dict[str, Any]) -> None:
-        self._print(json.dumps(content, default=str))
+        self._print(to_json(content))
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream or sys.stdout, flush=True)
