@@ -6,6 +6,10 @@ READY := $(VENV)/.ready
 STAND_IN := .venv-ministack/.ready
 ENGINES := 25.8 26.1 26.3 26.5 26.7
 
+# Only files with the hashes of a lock are installed, and nothing that is not in it: older pips
+# refuse the hash of a package that another one asks for with an extra, unless told --no-deps.
+PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --no-deps
+
 .PHONY: demo test install lint bench e2e engines chaos mutations clean
 
 demo: $(READY)
@@ -31,7 +35,7 @@ bench: $(READY) $(STAND_IN)
 		apt-get update --quiet --quiet && \
 		apt-get install --quiet --quiet --yes --no-install-recommends nginx-light; } || \
 		{ echo "make bench needs nginx: apt-get install nginx-light"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt
+	$(BIN)/pip install $(PIP_FLAGS) --requirement bench/requirements.txt
 	$(BIN)/python -m bench.run $(BENCH_ARGS)
 
 # The long run of what `make test` does in small: everything fails at random moments, and nothing
@@ -49,7 +53,7 @@ install: $(READY)
 # The project itself is installed as links, so that dbt finds the adapter and edits count at once.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install $(PIP_FLAGS) --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--config-settings editable_mode=compat --editable .
 	touch $@
@@ -61,20 +65,15 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	XAPI_CHDB_PATH=build/lint $(BIN)/sqlfluff lint dbt_project/models dbt_project/data_tests
 
-$(STAND_IN): Makefile
+$(STAND_IN): Makefile tests/e2e/requirements.lock
 	$(PYTHON) -m venv .venv-ministack
-	.venv-ministack/bin/pip install --quiet --disable-pip-version-check \
-		ministack==1.5.33 boto3==1.43.106 awslambdaric==4.2.2
+	.venv-ministack/bin/pip install $(PIP_FLAGS) --requirement tests/e2e/requirements.lock
 	touch $@
 
-# Releases of ClickHouse by the release of chDB that has them in it.
-.venv-engines/25.8/.ready: CHDB := chdb==4.0.2
-.venv-engines/%/.ready: CHDB = chdb==4.4.0 chdb-core==$*.0
-.venv-engines/%/.ready: Makefile requirements.lock
+# Releases of ClickHouse, each in a release of chDB.
+.venv-engines/%/.ready: Makefile tests/engines/locks/%.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock \
-		clickhouse-connect pandas pyarrow
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps $(CHDB)
+	$(@D)/bin/pip install $(PIP_FLAGS) --requirement tests/engines/locks/$*.txt
 	touch $@
 
 clean:

@@ -116,7 +116,9 @@ def _s3(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
         return
     for bucket in settings.allowed_buckets:
         # A key that is not there is answered with 'not found' by a bucket that can be read.
-        S3Source(warehouse, settings).stat([S3Object(bucket, "xapi-elt-doctor.jsonl")])
+        S3Source(warehouse, settings).stat(
+            [S3Object(bucket, f"{settings.key_prefix}xapi-elt-doctor.jsonl")]
+        )
         yield Check("s3", "ok", f"ClickHouse may ask {settings.s3_url} for objects of {bucket}")
 
 

@@ -111,11 +111,13 @@ class Metrics:
 
     Attributes:
         environment: value of the dimension Environment.
+        stack: value of the dimension Stack; without one there is no such dimension.
         clock: the time, in seconds since 1970.
         values: values by name of the metric; several for a metric that is measured per object.
     """
 
     environment: str
+    stack: str = ""
     clock: Callable[[], float] = time.time
     values: dict[str, list[float]] = field(default_factory=dict)
 
@@ -125,6 +127,9 @@ class Metrics:
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """The lines to write. CloudWatch reads a line only if it contains nothing else."""
+        dimensions = {"Environment": self.environment}
+        if self.stack:
+            dimensions["Stack"] = self.stack
         left = {name: values for name, values in self.values.items() if values}
         while left:
             now = {name: values[:_MOST_VALUES] for name, values in left.items()}
@@ -136,11 +141,11 @@ class Metrics:
                     "CloudWatchMetrics": [
                         {
                             "Namespace": NAMESPACE,
-                            "Dimensions": [["Environment"]],
+                            "Dimensions": [list(dimensions)],
                             "Metrics": [{"Name": name, "Unit": _UNITS[name]} for name in now],
                         }
                     ],
                 },
-                "Environment": self.environment,
+                **dimensions,
                 **{name: found[0] if len(found) == 1 else found for name, found in now.items()},
             }

@@ -41,6 +41,8 @@ class Settings:
         s3_endpoint: address of S3; '' for that of AWS.
         secret_arn: secret with the password; '' if the password is a setting.
         retry_seconds: wait before the second attempt at a failed message.
+        key_prefix: beginning of the keys that may be loaded; '' for all.
+        stack: value of the metrics' dimension Stack; '' for none.
         load_memory_mb: memory in MiB that one statement of a load may use in ClickHouse.
     """
 
@@ -63,7 +65,9 @@ class Settings:
     aws_endpoint: str = ""
     region: str = "us-east-1"
     queue_url: str = ""
+    key_prefix: str = ""
     environment: str = "dev"
+    stack: str = ""
     log_level: str = "INFO"
     secret_arn: str = ""
     retry_seconds: int = 60
@@ -136,7 +140,9 @@ class Settings:
             aws_endpoint=_url(env, "AWS_ENDPOINT_URL"),
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.region,
             queue_url=env.get("XAPI_SQS_QUEUE_URL", ""),
+            key_prefix=env.get("XAPI_KEY_PREFIX", ""),
             environment=env.get("XAPI_ENVIRONMENT") or cls.environment,
+            stack=env.get("XAPI_STACK", ""),
             log_level=_one_of(env, "XAPI_LOG_LEVEL", LOG_LEVELS),
             secret_arn=env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", ""),
             retry_seconds=_number(

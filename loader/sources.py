@@ -152,7 +152,7 @@ class S3Source:
 
     def check(self, item: S3Object) -> None:
         """See `Source.check`."""
-        check_readable(item, self._allowed)
+        check_readable(item, self._allowed, self._settings.key_prefix)
 
     def stat(self, batch: list[S3Object]) -> dict[str, S3Object]:
         """See `Source.stat`."""

@@ -20,7 +20,7 @@ from loader.events.tally import Tally
 from loader.events.verdicts import Verdict, verdict
 from loader.files import BundleSource, bundle
 from loader.load import load
-from loader.log import Log
+from loader.log import Log, Metrics
 from loader.objects import S3Object
 from loader.settings import Settings
 
@@ -191,7 +191,8 @@ class Trigger:
         return tally, None
 
     def _tally(self) -> Tally:
-        return Tally(self.log, self.settings.environment, self.clock, self.now)
+        metrics = Metrics(self.settings.environment, self.settings.stack)
+        return Tally(self.log, metrics, self.clock, self.now)
 
     def _finish(self, tally: Tally, messages: int = 0, rejected: int = 0) -> None:
         tally.finish(messages, rejected)
