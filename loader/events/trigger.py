@@ -84,7 +84,7 @@ class Trigger:
         try:
             request = messages.read(event)
         except messages.UnknownEventError as error:
-            self.log("ERROR", "unknown_event", error=str(error), body=event)
+            self.log("ERROR", "unknown_event", error=str(error), body=messages.for_log(event))
             raise
         if isinstance(request, messages.Notifications):
             return self._load_notifications(request)

@@ -142,6 +142,10 @@ def test_without_a_queue_a_failure_is_raised(stage, server, put, bucket):
     with pytest.raises(UnknownEventError):
         stage.trigger.answer({"hello": "world"}, 20)
     assert stage.lines("unknown_event")[0]["body"] == {"hello": "world"}
+    with pytest.raises(UnknownEventError):
+        stage.trigger.answer({"body": [{"actor": {"mbox": "mailto:learner@example.org"}}]}, 20)
+    assert stage.lines("unknown_event")[1]["body"]["shape"] == {"body": "a list of 1"}
+    assert "learner" not in stage.output.getvalue()
     server.fault = lambda sql: "refuse"
     with pytest.raises(RetryableError, match="503"):
         stage.trigger.answer({"body": "{}"}, 20)
