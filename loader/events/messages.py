@@ -117,8 +117,8 @@ def read(event: Any) -> Request:
 
 
 def for_log(event: Any) -> Any:
-    """What may be logged of an event of unknown shape that did not come from a queue: all of it, but
-    of one with statements only its shape, because statements are personal data.
+    """What may be logged of an event of unknown shape that did not come from a queue: all of it. If
+    it contains statements, only its shape, because statements are personal data.
 
     Args:
         event: the event, parsed from JSON.
