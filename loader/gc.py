@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from loader.clickhouse.safety import check_visible
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import SettingsError
 from loader.load import LONGEST_ATTEMPT
@@ -61,7 +62,7 @@ def collect(
         dry_run: only count.
 
     Raises:
-        SettingsError: a load of that age may still be running.
+        SettingsError: a load of that age may still be running, or rows of the ledger are hidden.
         LoaderError: ClickHouse refuses, or the raw tables are missing.
     """
     if age < SAFE_AGE and not (even_running or dry_run):
@@ -70,6 +71,7 @@ def collect(
             f"one that is running; accepted: {SAFE_AGE // 3600} hours or more, or, if no load is "
             "running, --even-running"
         )
+    check_visible(warehouse)
     leftovers = warehouse.query(LEFTOVER_LOADS, age=age)
     if not dry_run:
         ids = [row["load_id"] for row in leftovers]

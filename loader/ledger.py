@@ -5,14 +5,19 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from loader.clickhouse import safety
 from loader.clickhouse.warehouse import Warehouse
 from loader.objects import S3Object
 from loader.outcomes import Outcome
 
-VISIBLE_VERSIONS = """
-select bucket, key, etag
-from {raw:Identifier}.committed_objects
-where bucket = {bucket:String} and key in {keys:Array(String)} and status = 'visible'
+# With what `safety.check_visible` compares, so that a load needs no request for it.
+VISIBLE_VERSIONS = f"""
+select
+    groupArray((bucket, key, etag)) as versions,
+    {safety.STORED_ROWS} as stored,
+    {safety.VISIBLE_ROWS} as visible
+from {{raw:Identifier}}.committed_objects
+where bucket = {{bucket:String}} and key in {{keys:Array(String)}} and status = 'visible'
 """
 
 # What the ledger knows of each key, a page at a time.
@@ -89,15 +94,19 @@ def visible_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[st
     Args:
         warehouse: has the ledger.
         batch: objects of one bucket.
+
+    Raises:
+        UnsafeEngineError: rows of the ledger are hidden from the user.
     """
     batch = list(batch)
     versions: dict[str, set[str]] = {item.path: set() for item in batch}
     if batch:
-        rows = warehouse.query(
+        [row] = warehouse.query(
             VISIBLE_VERSIONS, bucket=batch[0].bucket, keys=[item.key for item in batch]
         )
-        for row in rows:
-            versions[S3Object(row["bucket"], row["key"]).path].add(row["etag"])
+        safety.check_visible(warehouse, row["stored"], row["visible"])
+        for bucket, key, etag in row["versions"]:
+            versions[S3Object(bucket, key).path].add(etag)
     return versions
 
 

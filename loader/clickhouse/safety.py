@@ -118,6 +118,14 @@ settings
     query_cache_system_table_handling = 'ignore'
 """
 
+# Rows of the ledger that are stored and that the user sees, as scalar subqueries. Deleted rows are
+# stored until their parts merge.
+STORED_ROWS = """(
+    select total_rows from system.tables where database = {raw:String} and name = 'loads'
+)"""
+VISIBLE_ROWS = "(select count() from {raw:Identifier}.loads settings apply_deleted_mask = 0)"
+ROWS_OF_LEDGER = f"select {STORED_ROWS} as stored, {VISIBLE_ROWS} as visible"
+
 
 def require(warehouse: Warehouse, settings: Settings) -> None:
     """Refuse an unsafe engine; otherwise make every statement send the accepted settings.
@@ -134,6 +142,32 @@ def require(warehouse: Warehouse, settings: Settings) -> None:
     if problems := list(unsafe(rows, settings)):
         raise UnsafeEngineError(f"{'; '.join(problems)}. Nothing was done")
     warehouse.apply_settings(settings_to_send(rows))
+
+
+def check_visible(warehouse: Warehouse, stored: int | None = None, visible: int = -1) -> None:
+    """Refuse to work if a row policy hides rows of the ledger from the user: what it hides would be
+    loaded again, and `gc` would remove its lines.
+
+    Args:
+        warehouse: has the ledger.
+        stored: rows of the ledger, if they were counted already; None if the engine does not know.
+        visible: those that the user sees, if they were counted; -1 if not.
+
+    Raises:
+        UnsafeEngineError: rows are hidden.
+    """
+    # Rows may be inserted or merged between the two counts.
+    for _ in range(3):
+        if visible >= (stored or 0):
+            return
+        [row] = warehouse.query(ROWS_OF_LEDGER)
+        stored, visible = row["stored"], row["visible"]
+    if visible < (stored or 0):
+        raise UnsafeEngineError(
+            f"the user sees only {visible} of {stored} rows of the ledger; a row policy hides the "
+            "others. Give the user a policy of its own: create row policy loader on <raw "
+            "database>.loads using 1 to <user>. Nothing was done"
+        )
 
 
 def probe(warehouse: Warehouse) -> dict[str, dict[str, Any]]:

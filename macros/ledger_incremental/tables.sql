@@ -90,6 +90,7 @@
         {%- endset -%}
         {% do run_statement(applied_loads) %}
         {% do run_statement(tables) %}
+        {% do drop_old_bookkeeping() %}
     {%- endif -%}
 {% endmacro %}
 
@@ -226,6 +227,27 @@
     {% do table.update({'applied_under': old_id}) %}
     {% do record_table(table, table.relation, old_id) %}
     {% do set_table_id(table.relation, old_id) %}
+{% endmacro %}
+
+{#- Drop what releases before 0.2 kept beside the tables, once every table has an id. -#}
+{% macro drop_old_bookkeeping() %}
+    {%- set tables = [] -%}
+    {%- for node in graph.nodes.values() if node.config.materialized == 'ledger_incremental' -%}
+        {% do tables.append("('" ~ node.schema ~ "', '" ~ node.alias ~ "')") %}
+    {%- endfor -%}
+    {%- set names = run_statement("
+        select name from system.tables
+        where database = '" ~ target.schema ~ "'
+            and match(name, '^(load_applications|continued_tables|__lock_.+|__expired_lock_.+)$')
+            and (
+                select count() from system.tables
+                where (database, name) in (" ~ tables | join(', ') ~ ")
+                    and extract(comment, '\\[table ([0-9a-f-]+)\\]') = ''
+            ) = 0
+    ").rows | map(attribute=0) | list -%}
+    {%- for name in names -%}
+        {% do run_statement('drop table if exists ' ~ target.schema ~ '.`' ~ name ~ '`' ~ cluster_clause()) %}
+    {%- endfor -%}
 {% endmacro %}
 
 {#- Stop if the user that dbt runs as cannot see all rows of a table: what it does not see, a rebuild

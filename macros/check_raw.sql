@@ -1,0 +1,48 @@
+{#- Before a run changes anything, stop it if the raw database is not as the loader of this release
+    makes it, or if rows of a table that it reads or changes are hidden from the user that dbt runs
+    as. Tests change nothing, and unit tests need no raw database. -#}
+{% macro check_raw() %}
+    {%- if execute and flags.WHICH != 'test' -%}
+        {%- set raw = source('xapi_raw', 'loads').schema -%}
+        {%- set needed = ['statements.line', 'loads.forced', 'loads.commit_number', 'committed_objects.status'] -%}
+        {%- set found = run_query(
+            "select concat(table, '.', name) from system.columns where database = '" ~ raw ~ "'"
+        ).rows | map(attribute=0) | list -%}
+        {%- set missing = needed | reject('in', found) | list -%}
+        {%- if missing -%}
+            {{ exceptions.raise_compiler_error(
+                'the database ' ~ raw ~ ' is missing, was made by an earlier release, or may not be read ('
+                ~ 'no ' ~ missing | join(', ') ~ '). Run xapi-elt init, then the same command again. Nothing was done'
+            ) }}
+        {%- endif -%}
+        {% do check_all_visible_rows(raw) %}
+    {%- endif -%}
+{% endmacro %}
+
+{#- `check_visible_rows` of the raw tables, the bookkeeping and the tables that follow the ledger.
+    One query counts them all, so that a run in which nothing is hidden needs no more. -#}
+{% macro check_all_visible_rows(raw) %}
+    {%- set names = [
+        (raw, 'loads'), (raw, 'statements'), (target.schema, 'elt_tables'), (target.schema, 'elt_applied_loads'),
+    ] -%}
+    {%- for node in graph.nodes.values() if node.config.materialized == 'ledger_incremental' -%}
+        {% do names.append((node.schema, node.alias)) %}
+    {%- endfor -%}
+    {%- set counts = [] -%}
+    {%- for row in run_query(
+        "select database, name from system.tables where engine like '%MergeTree' and (database, name) in ("
+        ~ names | map('string') | join(', ') ~ ')'
+    ).rows -%}
+        {% do counts.append(
+            "select '" ~ row[0] ~ "' as database, '" ~ row[1] ~ "' as name, count() as visible from `"
+            ~ row[0] ~ '`.`' ~ row[1] ~ '`'
+        ) %}
+    {%- endfor -%}
+    {%- for row in run_query(
+        'select counted.database, counted.name from (' ~ counts | join(' union all ') ~ ') as counted '
+        ~ 'inner join system.tables as stored on counted.database = stored.database and counted.name = stored.name '
+        ~ 'where stored.total_rows > counted.visible settings apply_deleted_mask = 0'
+    ).rows -%}
+        {% do check_visible_rows(api.Relation.create(schema=row[0], identifier=row[1], type='table')) %}
+    {%- endfor -%}
+{% endmacro %}

@@ -1,0 +1,349 @@
+"""Random sequences of what loaders, dbt and people do to one database, compared after each run of
+all models with what the staging view says.
+
+    python -m tests.chaos.sequences --seed 7 --steps 100
+"""
+
+import argparse
+import json
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from loader.clickhouse import schema
+from loader.files import local_objects
+from loader.gc import collect
+from loader.load import load
+from tests.helpers.compare import TABLES
+from tests.helpers.dbt_runs import start_dbt
+from tests.helpers.small_database import BAD_LINE, VERBS_AND_TYPES, SmallDatabase, statement
+from tests.helpers.view_faults import event_faults, store_faults
+
+SECTIONS, MONTHS = (1, 2, 3), (9, 10, 11)
+
+# Few enough that objects and versions share events.
+POOL = [
+    *(
+        statement(
+            family,
+            context={"extensions": {"http://oli.cmu.edu/extensions/section_id": section}},
+            timestamp=f"2025-{month:02}-{day:02}T08:00:00Z",
+        )
+        for family in VERBS_AND_TYPES
+        for section in SECTIONS
+        for month in MONTHS
+        for day in (1, 20)
+    ),
+    BAD_LINE,
+    json.dumps({"verb": {"id": "x"}}),
+]
+
+DATA_TESTS = (
+    "every_committed_line_is_accounted_for",
+    "events_lie_in_the_partition_of_their_month",
+    "no_load_is_applied_twice",
+    "no_table_lost_rows",
+    "no_uncommitted_load_is_visible",
+    "raw_lines_agree_with_ledger",
+    "statement_store_agrees_with_ledger",
+)
+
+# Another loader's attempt at the last committed version of a key: its lines, and its commit, which
+# became visible only now.
+OTHER_LINES = """
+insert into xapi_raw.statements
+select * replace (toUUID('{id}') as load_id)
+from (
+    select * from xapi_raw.statements
+    where (load_id, key) in (
+        select load_id, key from xapi_raw.loads
+        where key = '{key}' and outcome = 'committed' order by commit_number desc, load_id limit 1
+    )
+)
+"""
+OTHER_COMMIT = """
+insert into xapi_raw.loads
+select * replace (
+    toUUID('{id}') as load_id, committed_at - toIntervalSecond({seconds}) as committed_at
+)
+from (
+    select * from xapi_raw.loads
+    where key = '{key}' and outcome = 'committed' order by commit_number desc, load_id limit 1
+)
+"""
+
+
+class Sequence(SmallDatabase):
+    """A database, a lake of local files, and the steps that were taken so far.
+
+    Args:
+        seed: decides the steps.
+        folder: where database, lake and dbt's files go.
+    """
+
+    def __init__(self, seed: int, folder: Path):
+        super().__init__(folder)
+        self.random = random.Random(seed)
+        self.taken: list[str] = []
+        self._lake = folder.resolve() / "lake"
+        self._lake.mkdir(parents=True)
+        self._versions: dict[str, list[str]] = {}
+        self._number = 0
+        self._duration = 5.0
+        self._built = False
+        self._compiled = False
+        schema.init(self._warehouse(), self._settings)
+
+    def take_a_step(self) -> None:
+        """Take one random step, and check what it should leave."""
+        steps = STEPS if self._built else {Sequence.load_new: 1, Sequence.run_all: 1}
+        step = self.random.choices(list(steps), list(steps.values()))[0]
+        self.taken.append(step.__name__)
+        step(self)
+
+    # Loading ---------------------------------------------------------------------------------
+
+    def load_new(self) -> None:
+        """Load new objects, one or several at once."""
+        keys = []
+        for _ in range(self.random.choice((1, 1, 3))):
+            self._number += 1
+            keys.append(f"{self._number}.jsonl")
+            self._put(keys[-1], self._new_body())
+        self._load(keys)
+
+    def load_another_version(self) -> None:
+        """Overwrite objects, some with an older version, and load them by any policy."""
+        keys = self._some_keys()
+        for key in keys:
+            is_restored = self.random.random() < 0.4
+            self._put(
+                key, self.random.choice(self._versions[key]) if is_restored else self._new_body()
+            )
+        policy = self.random.choice(("append", "replace", "ignore", "force"))
+        self._load(keys, **({"force": True} if policy == "force" else {"policy": policy}))
+
+    def leave_an_attempt(self) -> None:
+        """A loader dies before its commit."""
+        self._other_attempt(OTHER_LINES)
+
+    def commit_late(self) -> None:
+        """A commit with an earlier time becomes visible after later ones."""
+        self._other_attempt(OTHER_LINES, OTHER_COMMIT)
+
+    def collect_garbage(self) -> None:
+        """Remove what attempts left."""
+        collect(self._warehouse(), age=0, even_running=True)
+
+    # dbt -------------------------------------------------------------------------------------
+
+    def run_all(self) -> None:
+        """Apply all loads to all tables."""
+        self._run()
+        self._built = True
+        self.check()
+
+    def run_one(self) -> None:
+        """Apply all loads to one table, and to the store."""
+        family = self.random.choice(list(TABLES))
+        self._run("--select", TABLES[family])
+        self._check_store()
+        self._check_family(family)
+
+    def run_without_one(self) -> None:
+        """Apply all loads to all tables but one."""
+        self._run("--exclude", self._a_table())
+
+    def run_empty(self) -> None:
+        """`--empty` counts no load as applied."""
+        self._run("--empty")
+
+    def refresh_all(self) -> None:
+        """Fill all tables again."""
+        self._run("--full-refresh")
+        self.check()
+
+    def refresh_one(self) -> None:
+        """Fill one table again."""
+        self._run("--full-refresh", "--select", self._a_table())
+
+    def rebuild_days(self) -> None:
+        """Rebuild days of all tables or of one, and of all sections or of one."""
+        self._run(*self._days())
+
+    def retry_what_failed(self) -> None:
+        """A table cannot be updated; once it can, `dbt retry` does the rest."""
+        table = self.random.choice(list(TABLES.values()))
+        self.load_new()
+        self.change(f"alter table xapi.{table} add column surplus UInt8")
+        output = self.dbt("run", artifacts=True, fails=True)
+        assert "only in the table: surplus" in output, output
+        self.change(f"alter table xapi.{table} drop column surplus")
+        self.dbt("retry", artifacts=True)
+        self.check()
+
+    def kill_a_run(self) -> None:
+        """SIGKILL in the middle of a run."""
+        arguments = self.random.choice(
+            ([], ["--full-refresh"], ["--select", self._a_table()], self._days())
+        )
+        moment = self.random.uniform(0.3, 1) * self._duration
+        self.close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XAPI_CHDB_PATH", self._settings.chdb_path)
+            process = start_dbt("run", *arguments, folder=self.folder)
+            time.sleep(moment)
+            was_killed = process.kill()
+        self._note(*arguments, f"after {moment:.1f} s" if was_killed else "had ended")
+
+    def drop_a_table(self) -> None:
+        """Drop an event table; the next run fills it again."""
+        table = self.random.choice(list(TABLES.values()))
+        self._note(table)
+        self.change(f"drop table if exists xapi.{table}")
+        if self.random.random() < 0.5:
+            self.load_new()
+        self.run_all()
+
+    # Checks ----------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """All tables agree with the staging view, and the data tests find nothing."""
+        self._check_store()
+        for family in TABLES:
+            self._check_family(family)
+        if not self._compiled:
+            self.dbt("compile", "--select", "test_type:singular")
+            self._compiled = True
+        for name in DATA_TESTS:
+            self._expect_nothing(name, self.data_test(name))
+
+    def _check_store(self) -> None:
+        self._expect_nothing("int_xapi__statements", store_faults(self.query))
+
+    def _check_family(self, family: str) -> None:
+        self._expect_nothing(TABLES[family], event_faults(self.query, family))
+
+    @staticmethod
+    def _expect_nothing(name: str, faults: list[dict]) -> None:
+        if faults:
+            raise AssertionError(f"{name}: {faults[:5]}")
+
+    # What the steps share --------------------------------------------------------------------
+
+    def _run(self, *arguments: str) -> None:
+        self._note(*arguments)
+        started = time.monotonic()
+        self.dbt("run", *arguments)
+        self._duration = time.monotonic() - started
+
+    def _load(self, keys: list[str], **how: object) -> None:
+        self._note(*keys, *(f"{name}={value}" for name, value in how.items()))
+        items = [item for key in keys for item in local_objects(self._lake / key)]
+        for batch in load(self._warehouse(), self._settings, items, **how):
+            assert not [outcome for outcome in batch if outcome.error], batch
+
+    def _other_attempt(self, *statements: str) -> None:
+        values = {
+            "id": str(UUID(int=self.random.getrandbits(128))),
+            "key": self._lake / self.random.choice(list(self._versions)),
+            "seconds": self.random.choice((0, 1, 5 * 86400)),
+        }
+        self._note(*map(str, values.values()))
+        for sql in statements:
+            self.change(sql.format_map(values))
+
+    def _put(self, key: str, body: str) -> None:
+        self._versions.setdefault(key, []).append(body)
+        (self._lake / key).write_text(body)
+
+    def _new_body(self) -> str:
+        lines = self.random.choices(POOL, k=self.random.choice((0, 1, 2, 5, 8)))
+        return "".join(f"{line}\n" for line in lines)
+
+    def _some_keys(self) -> list[str]:
+        keys = sorted(self._versions)
+        return self.random.sample(keys, min(len(keys), self.random.choice((1, 1, 2, 4))))
+
+    def _a_table(self) -> str:
+        tables = [*TABLES.values(), "int_xapi__statements", "rejected_statements"]
+        return self.random.choice(tables)
+
+    def _days(self) -> list[str]:
+        first, last = sorted(self.random.choices(MONTHS, k=2))
+        days = f"start_date: 2025-{first:02}-05, end_date: 2025-{last:02}-25"
+        sections = self.query("select distinct section_id as id from xapi.int_xapi__statements")
+        known = sorted({row["id"] for row in sections} & set(SECTIONS))
+        if known and self.random.random() < 0.5:
+            days += f", section_id: {self.random.choice(known)}"
+        select = self.random.choice(([], ["--select", self._a_table()]))
+        return ["--vars", f"{{{days}}}", *select]
+
+    def _note(self, *details: str) -> None:
+        self.taken[-1] = " ".join((self.taken[-1], *details))
+
+
+STEPS: dict[Callable[[Sequence], None], int] = {
+    Sequence.load_new: 6,
+    Sequence.load_another_version: 12,
+    Sequence.leave_an_attempt: 2,
+    Sequence.commit_late: 4,
+    Sequence.collect_garbage: 2,
+    Sequence.run_all: 8,
+    Sequence.run_one: 3,
+    Sequence.run_without_one: 2,
+    Sequence.run_empty: 1,
+    Sequence.refresh_all: 1,
+    Sequence.refresh_one: 2,
+    Sequence.rebuild_days: 4,
+    Sequence.retry_what_failed: 1,
+    Sequence.kill_a_run: 4,
+    Sequence.drop_a_table: 1,
+}
+
+
+def play(seed: int, steps: int, folder: Path) -> None:
+    """Play a random sequence, and at its end a run of all models.
+
+    Args:
+        seed: decides the steps.
+        steps: how many.
+        folder: where everything goes; empty.
+
+    Raises:
+        AssertionError: a table is not what it should be; the text has the seed and the steps.
+    """
+    sequence = Sequence(seed, folder)
+    try:
+        for _ in range(steps):
+            sequence.take_a_step()
+        sequence.taken.append("run_all")
+        sequence.run_all()
+    except Exception as error:
+        taken = "\n".join(sequence.taken)
+        raise AssertionError(f"seed {seed}:\n{taken}\n{type(error).__name__}: {error}") from error
+    finally:
+        sequence.close()
+
+
+def main() -> None:
+    """Play one sequence; keep its folder if it fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=100)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix=f"sequence-{options.seed}-"))
+    print(f"seed {options.seed}, {options.steps} steps in {folder}", flush=True)
+    play(options.seed, options.steps, folder)
+    shutil.rmtree(folder)
+    print("nothing lost, nothing doubled")
+
+
+if __name__ == "__main__":
+    main()
