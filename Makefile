@@ -6,6 +6,10 @@ READY := $(VENV)/.ready
 STAND_IN := .venv-ministack/.ready
 ENGINES := 25.8 26.1 26.3 26.5 26.7
 
+# Only files with the hashes of a lock are installed, and nothing that is not in it: older pips
+# refuse the hash of a package that another one asks for with an extra, unless told --no-deps.
+PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --no-deps
+
 .PHONY: demo quick test install lint bench e2e engines chaos mutations clean
 
 demo: $(READY)
@@ -36,7 +40,7 @@ bench: $(READY) $(STAND_IN)
 		apt-get update --quiet --quiet && \
 		apt-get install --quiet --quiet --yes --no-install-recommends nginx-light; } || \
 		{ echo "make bench needs nginx: apt-get install nginx-light"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt
+	$(BIN)/pip install $(PIP_FLAGS) --requirement bench/requirements.txt
 	$(BIN)/python -m bench.run $(BENCH_ARGS)
 
 # The long version of the fault tests of `make test`: components fail at random moments, and no line
@@ -59,7 +63,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "1/3 Creating the virtual environment"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "2/3 Installing ClickHouse (chDB), dbt and other packages: requirements.lock"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/pip install $(PIP_FLAGS) --requirement requirements.lock
 	@echo "3/3 Installing this project"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--config-settings editable_mode=compat --editable .
@@ -72,22 +76,17 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	XAPI_CHDB_PATH=build/lint $(BIN)/sqlfluff lint dbt_project/models dbt_project/data_tests
 
-$(STAND_IN): Makefile
+$(STAND_IN): Makefile tests/e2e/requirements.lock
 	@echo "Installing the stand-in for AWS into .venv-ministack"
 	$(PYTHON) -m venv .venv-ministack
-	.venv-ministack/bin/pip install --quiet --disable-pip-version-check \
-		ministack==1.5.33 boto3==1.43.106 awslambdaric==4.2.2
+	.venv-ministack/bin/pip install $(PIP_FLAGS) --requirement tests/e2e/requirements.lock
 	touch $@
 
-# Releases of ClickHouse, and the release of chDB that contains each.
-.venv-engines/25.8/.ready: CHDB := chdb==4.0.2
-.venv-engines/%/.ready: CHDB = chdb==4.4.0 chdb-core==$*.0
-.venv-engines/%/.ready: Makefile requirements.lock
+# Releases of ClickHouse, each in a release of chDB that contains it.
+.venv-engines/%/.ready: Makefile tests/engines/locks/%.txt
 	@echo "Installing ClickHouse $* into $(@D)"
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock \
-		clickhouse-connect pandas pyarrow
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps $(CHDB)
+	$(@D)/bin/pip install $(PIP_FLAGS) --requirement tests/engines/locks/$*.txt
 	touch $@
 
 clean:

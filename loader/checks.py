@@ -1,12 +1,15 @@
 """Check each part of the pipeline and say how to fix what is wrong: `xapi-elt doctor`."""
 
 import importlib.util
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from loader.clickhouse import safety
 from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse.embedded import open_to_others
 from loader.clickhouse.schema import TABLES
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, SettingsError
@@ -42,6 +45,7 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
         return [Check("settings", "fail", str(error))]
     where = f"target {settings.target} at {settings.place}, database {settings.database}"
     checks = [Check("settings", "ok", where)]
+    checks += _files(settings)
     try:
         with closing(open_warehouse(settings, wait=5, guarded=False)) as warehouse:
             checks += check_warehouse(warehouse, settings)
@@ -58,9 +62,20 @@ def check_warehouse(warehouse: Warehouse, settings: Settings, s3: bool = True) -
         settings: names of databases, collection and buckets.
         s3: whether to check the buckets.
     """
-    checks = _guarded("engine", lambda: _engine(warehouse))
+    checks = _guarded("engine", lambda: _engine(warehouse, settings))
     checks += _guarded("tables", lambda: _tables(warehouse, settings))
     return checks + (_guarded("s3", lambda: _s3(warehouse, settings)) if s3 else [])
+
+
+def _files(settings: Settings) -> Iterator[Check]:
+    folder = Path(settings.chdb_path)
+    if settings.target == "embedded" and folder.exists() and open_to_others(folder):
+        yield Check(
+            "files",
+            "warn",
+            f"other users can read or change {folder}, which holds personal data; as its owner: "
+            f"chmod 700 {shlex.quote(str(folder))}",
+        )
 
 
 def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> list[Check]:
@@ -70,9 +85,9 @@ def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> list[Check]:
         return [Check(name, "fail", str(error))]
 
 
-def _engine(warehouse: Warehouse) -> Iterator[Check]:
+def _engine(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
     rows = safety.probe(warehouse)
-    problems = list(safety.unsafe(rows))
+    problems = list(safety.unsafe(rows, settings))
     for problem in problems:
         yield Check("engine", "fail", problem)
     if not problems:
@@ -110,7 +125,8 @@ def _s3(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
         return
     for bucket in settings.allowed_buckets:
         # If the bucket can be read, the response for a missing key is 'not found', else an error.
-        S3Source(warehouse, settings).stat([S3Object(bucket, "xapi-elt-doctor.jsonl")])
+        missing = S3Object(bucket, f"{settings.key_prefix}xapi-elt-doctor.jsonl")
+        S3Source(warehouse, settings).stat([missing])
         yield Check("s3", "ok", f"ClickHouse can read objects of {bucket} at {settings.s3_url}")
 
 

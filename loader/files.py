@@ -10,13 +10,16 @@ from typing import BinaryIO
 from uuid import UUID
 
 from loader.clickhouse.warehouse import Warehouse
-from loader.errors import PermanentError, SettingsError
+from loader.errors import MemoryLimitError, PermanentError, SettingsError
 from loader.objects import SUFFIXES, S3Object, check_readable
 from loader.settings import Settings
-from loader.sources import COUNTED, INTO_STATEMENTS, LOAD_SETTINGS
+from loader.sources import COUNTED, INTO_STATEMENTS, LOAD_SETTINGS, within_memory
 
 # Bytes of a local file that one INSERT sends to a server.
 UPLOAD_BLOCK = 32 * 1024 * 1024
+
+# Bytes of memory that ClickHouse needs for each byte of one long line (measured: 3.4).
+MEMORY_PER_BYTE = 4
 
 INSERT_FILES = f"""
 {INTO_STATEMENTS}
@@ -67,10 +70,16 @@ format LineAsString"""
 
 
 class FileSource:
-    """Local files that the embedded ClickHouse reads with `file()`."""
+    """Local files that the embedded ClickHouse reads with `file()`.
 
-    def __init__(self, warehouse: Warehouse):
+    Args:
+        warehouse: the ClickHouse to load into.
+        settings: the memory that a load may use.
+    """
+
+    def __init__(self, warehouse: Warehouse, settings: Settings):
         self._warehouse = warehouse
+        self._settings = settings
 
     def check(self, item: S3Object) -> None:
         """See `Source.check`."""
@@ -84,7 +93,7 @@ class FileSource:
     def insert(self, batch: list[S3Object], load_id: UUID) -> None:
         """See `Source.insert`."""
         self._warehouse.command(
-            INSERT_FILES,
+            within_memory(INSERT_FILES, self._settings),
             load_id=str(load_id),
             pattern=_folder_pattern(batch),
             paths=[item.key for item in batch],
@@ -93,8 +102,11 @@ class FileSource:
 
     def count_lines(self, item: S3Object) -> int:
         """See `Source.count_lines`."""
-        with _open(Path(item.key)) as lines:
-            return sum(1 for _ in lines)
+        lines, block = 0, b"\n"
+        with _open(Path(item.key)) as file:
+            while more := file.read(UPLOAD_BLOCK):
+                lines, block = lines + more.count(b"\n"), more
+        return lines + (not block.endswith(b"\n"))
 
 
 class UploadSource(FileSource):
@@ -103,11 +115,12 @@ class UploadSource(FileSource):
 
     def insert(self, batch: list[S3Object], load_id: UUID) -> None:
         """See `Source.insert`; here each block of a file is one statement."""
+        upload = within_memory(UPLOAD_LINES, self._settings)
         for item in batch:
             lines_before = 0
-            for block in _blocks(Path(item.key)):
+            for block in _blocks(Path(item.key), self._settings.load_memory // MEMORY_PER_BYTE):
                 self._warehouse.command(
-                    UPLOAD_LINES,
+                    upload,
                     data=block,
                     load_id=str(load_id),
                     key=item.key,
@@ -161,11 +174,47 @@ def _open(path: Path) -> BinaryIO:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    """Read a file in blocks of whole lines."""
+def _blocks(path: Path, longest: int) -> Iterator[bytes]:
+    """Read a file in blocks of whole lines.
+
+    Args:
+        path: the file.
+        longest: bytes that the last line of a block may have after the block's end.
+
+    Raises:
+        MemoryLimitError: a line is longer.
+    """
     with _open(path) as file:
         while block := file.read(UPLOAD_BLOCK):
-            yield block + file.readline()
+            rest = file.readline(longest)
+            if len(rest) == longest and not rest.endswith(b"\n"):
+                raise MemoryLimitError(
+                    f"{path}: a line has more than {longest:,} bytes, which needs more memory than "
+                    "a load may use: split it, or raise XAPI_LOAD_MEMORY_MB"
+                )
+            yield block + rest
+
+
+def read_bundle(path: Path, unzip: bool, most: int) -> bytes:
+    """Read a file that is to be one bundle, and refuse one that is too large.
+
+    Args:
+        path: the file.
+        unzip: whether to decompress it.
+        most: the most bytes that it may have then.
+
+    Raises:
+        MemoryLimitError: it has more.
+        OSError: it cannot be read; EOFError or zlib.error: it is not a whole gzip file.
+    """
+    with gzip.open(path) if unzip else path.open("rb") as file:
+        body = file.read(most + 1)
+    if len(body) > most:
+        raise MemoryLimitError(
+            f"{path}: more than {most:,} bytes are too many for one bundle: split it, or put it "
+            "into the bucket (XAPI_ETL_MODE=s3)"
+        )
+    return body
 
 
 def bundle_key(
@@ -244,12 +293,14 @@ class BundleSource:
             "modified": int(item.last_modified.timestamp() * 1000),
         }
         if self._settings.target != "embedded":
-            self._warehouse.command(UPLOAD_LINES, data=self._body, lines_before=0, **values)
+            upload = within_memory(UPLOAD_LINES, self._settings)
+            self._warehouse.command(upload, data=self._body, lines_before=0, **values)
             return
         with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
             file.write(self._body)
             file.flush()
-            self._warehouse.command(INSERT_LINES_OF_FILE, file=file.name, **values)
+            insert = within_memory(INSERT_LINES_OF_FILE, self._settings)
+            self._warehouse.command(insert, file=file.name, **values)
 
     def count_lines(self, item: S3Object) -> int:
         """See `Source.count_lines`."""

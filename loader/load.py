@@ -13,12 +13,18 @@ from uuid import UUID, uuid4
 from loader import ledger
 from loader.batches import MOST_BYTES, pieces, places
 from loader.clickhouse.warehouse import Warehouse
-from loader.errors import LoaderError, RetryableError, UnavailableError, UnknownOutcomeError
+from loader.errors import (
+    LoaderError,
+    MemoryLimitError,
+    RetryableError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from loader.files import FileSource, UploadSource
 from loader.objects import MOST_PATHS, S3Object
 from loader.outcomes import Outcome
 from loader.settings import Settings
-from loader.sources import S3Source, Source
+from loader.sources import S3Source, Source, within_memory
 
 # Seconds after which an attempt must not commit any more (its machine may have been suspended):
 # `gc` removes uncommitted lines at twice that age.
@@ -42,6 +48,7 @@ select
 from {raw:Identifier}.statements
 where load_id = {load_id:UUID}
 group by key
+settings max_memory_usage = $memory
 """
 
 
@@ -90,7 +97,10 @@ def load(
     """
     items = list(items)
     source = source or source_for(warehouse, settings, items)
-    loader = _Loader(warehouse, source, mode, policy, force, most_bytes, clock, new_id)
+    count_loaded = within_memory(COUNT_LOADED, settings)
+    loader = _Loader(
+        warehouse, source, count_loaded, mode, policy, force, most_bytes, clock, new_id
+    )
     readable, refused = _split_readable(source, items)
     for batch in _failed_by_bucket(refused):
         loader.record(batch, new_id(), clock())
@@ -135,8 +145,8 @@ def source_for(warehouse: Warehouse, settings: Settings, items: Iterable[S3Objec
     if any(item.bucket for item in items):
         return S3Source(warehouse, settings)
     if settings.target == "embedded":
-        return FileSource(warehouse)
-    return UploadSource(warehouse)
+        return FileSource(warehouse, settings)
+    return UploadSource(warehouse, settings)
 
 
 class _Loader:
@@ -146,6 +156,7 @@ class _Loader:
         self,
         warehouse: Warehouse,
         source: Source,
+        count_loaded: str,
         mode: str,
         policy: str,
         force: bool,
@@ -155,6 +166,7 @@ class _Loader:
     ):
         self._warehouse = warehouse
         self._source = source
+        self._count_loaded = count_loaded
         self._mode = mode
         self._policy = policy
         self._force = force
@@ -231,9 +243,8 @@ class _Loader:
             outcomes = [replace(_failed(item, error), outcome="unknown") for item in batch]
         except LoaderError as error:
             if self._worth_splitting(batch, error):
-                half = len(batch) // 2
-                yield from self._load_or_split(batch[:half])
-                yield from self._load_or_split(batch[half:])
+                for part in _parts(batch, error):
+                    yield from self._load_or_split(part)
                 return
             outcomes = [_failed(item, error) for item in batch]
         self.record(outcomes, load_id, started)
@@ -257,7 +268,7 @@ class _Loader:
 
     def _verify(self, batch: list[S3Object], load_id: UUID) -> list[Outcome]:
         """Compare the lines that this attempt inserted with the objects of the batch."""
-        rows = self._warehouse.query(COUNT_LOADED, load_id=str(load_id))
+        rows = self._warehouse.query(self._count_loaded, load_id=str(load_id))
         loaded = {row["key"]: row for row in rows}
         outcomes = [_committed(item, loaded[item.key]) for item in batch if item.key in loaded]
         without_lines = [item for item in batch if item.key not in loaded]
@@ -271,6 +282,19 @@ class _Loader:
                 raise RetryableError(f"{item.uri} has lines, but none of them was inserted")
             outcomes.append(Outcome(item, "committed"))
         return outcomes
+
+
+def _parts(batch: list[S3Object], error: LoaderError) -> list[list[S3Object]]:
+    """Split a batch that failed. An object that broke the memory limit comes alone, so that a few
+    attempts at it are enough; ClickHouse's message names the object that was read at the time."""
+    named = [
+        item
+        for item in batch
+        if isinstance(error, MemoryLimitError) and f"(in file/uri {item.path})" in str(error)
+    ][:1]
+    rest = [item for item in batch if item not in named]
+    half = len(rest) // 2
+    return [part for part in (named, rest[:half], rest[half:]) if part]
 
 
 def _split_readable(source: Source, items: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:

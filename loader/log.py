@@ -23,6 +23,43 @@ _UNITS = {
 }
 
 
+def escaped(value: Any) -> str:
+    """Text for a terminal: characters that cannot be printed (control characters, line breaks,
+    changes of direction) are written as escapes, so that a key or a statement can neither change
+    the terminal nor begin a line.
+
+    Args:
+        value: the text, or what is to be shown as text.
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() else _escape(mark) for mark in text)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON in printable ASCII alone, for the same reason.
+
+    Args:
+        value: the value; what JSON does not know is written as text.
+        indent: spaces by which to indent; None for a single line.
+    """
+    # The only control character that `dumps` leaves as it is.
+    return json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f")
+
+
+def _escape(mark: str) -> str:
+    return mark.encode("unicode_escape").decode()
+
+
+def _field(name: str, value: Any) -> str:
+    """A field for people; with quotation marks if it could be taken for several."""
+    text = escaped(value)
+    if any(mark in text for mark in ' ="'):
+        text = '"' + text.replace('"', '\\"') + '"'
+    return f"{name}={text}"
+
+
 class Log:
     """Log events as JSON lines.
 
@@ -51,7 +88,7 @@ class Log:
                 time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e3):03}Z"
             )
             if self._human:
-                fields = " ".join(f"{name}={value}" for name, value in about.items())
+                fields = " ".join(_field(name, value) for name, value in about.items())
                 self._print(f"{stamp} {level:7} {event} {fields}".rstrip())
             else:
                 self._print_json({"time": stamp, "level": level, "event": event, **about})
@@ -62,7 +99,7 @@ class Log:
             self._print_json(line)
 
     def _print_json(self, content: dict[str, Any]) -> None:
-        self._print(json.dumps(content, default=str))
+        self._print(to_json(content))
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream or sys.stdout, flush=True)
@@ -74,11 +111,13 @@ class Metrics:
 
     Attributes:
         environment: value of the dimension Environment.
+        stack: value of the dimension Stack; without one there is no such dimension.
         clock: the time, in seconds since 1970.
         values: values by name of the metric; several for a metric that is measured per object.
     """
 
     environment: str
+    stack: str = ""
     clock: Callable[[], float] = time.time
     values: dict[str, list[float]] = field(default_factory=dict)
 
@@ -88,6 +127,9 @@ class Metrics:
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """The lines to write. CloudWatch reads a line only if it contains nothing else."""
+        dimensions = {"Environment": self.environment}
+        if self.stack:
+            dimensions["Stack"] = self.stack
         left = {name: values for name, values in self.values.items() if values}
         while left:
             now = {name: values[:_MOST_VALUES] for name, values in left.items()}
@@ -99,11 +141,11 @@ class Metrics:
                     "CloudWatchMetrics": [
                         {
                             "Namespace": NAMESPACE,
-                            "Dimensions": [["Environment"]],
+                            "Dimensions": [list(dimensions)],
                             "Metrics": [{"Name": name, "Unit": _UNITS[name]} for name in now],
                         }
                     ],
                 },
-                "Environment": self.environment,
+                **dimensions,
                 **{name: found[0] if len(found) == 1 else found for name, found in now.items()},
             }

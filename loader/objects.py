@@ -76,18 +76,36 @@ def check_bucket(bucket: str, allowed_buckets: Iterable[str]) -> None:
         )
 
 
-def check_readable(item: S3Object, allowed_buckets: Iterable[str]) -> None:
+def check_prefix(key: str, prefix: str) -> None:
+    """Refuse a key, or a prefix of keys, that may not be loaded.
+
+    Args:
+        key: the key or prefix.
+        prefix: what all keys that may be loaded begin with; '' allows all.
+
+    Raises:
+        SettingsError: it begins with something else.
+    """
+    if not key.startswith(prefix):
+        raise SettingsError(
+            f"{key!r} is not allowed; accepted: keys that begin with {prefix!r} (XAPI_KEY_PREFIX)"
+        )
+
+
+def check_readable(item: S3Object, allowed_buckets: Iterable[str], prefix: str = "") -> None:
     """Refuse an object that may not or cannot be read.
 
     Args:
         item: the object.
         allowed_buckets: the buckets that may be loaded.
+        prefix: what keys that may be loaded begin with; '' allows all.
 
     Raises:
-        SettingsError: its bucket is not allowed.
+        SettingsError: its bucket or its key is not allowed.
         PermanentError: `s3()` cannot address its key.
     """
     check_bucket(item.bucket, allowed_buckets)
+    check_prefix(item.key, prefix)
     parts = item.key.split("/")
     if "\n" in item.key or "\r" in item.key or "\0" in item.key:
         reason = "a line break in the key"

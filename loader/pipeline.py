@@ -28,7 +28,7 @@ from loader.errors import SettingsError
 from loader.files import local_objects
 from loader.gc import SAFE_AGE, Garbage, collect
 from loader.load import load as load_objects
-from loader.objects import S3Object, check_bucket
+from loader.objects import S3Object, check_bucket, check_prefix
 from loader.outcomes import Summary
 from loader.settings import POLICIES, Settings
 from loader.status import Status
@@ -283,6 +283,7 @@ class Pipeline:
     ) -> Listing:
         selection = select(uri, section_ids, start_date, end_date)
         check_bucket(selection.bucket, self.settings.allowed_buckets)
+        check_prefix(selection.prefix, self.settings.key_prefix)
         client = s3_client(self.settings)
         return Inventory(client, selection, inventory) if inventory else Listing(client, selection)
 

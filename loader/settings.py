@@ -20,6 +20,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CLUSTER = re.compile(r"[A-Za-z0-9_{}.-]{1,128}")
+_HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
+_URL = re.compile(r"https?://[A-Za-z0-9._:%\[\]-]+")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class Settings:
         log_level: least severe level that is logged.
         secret_arn: secret with the password; '' if the password is a setting.
         retry_seconds: seconds before the second attempt at a failed message.
+        key_prefix: beginning of the keys that may be loaded; '' for all.
+        stack: value of the metrics' dimension Stack; '' for none.
+        load_memory_mb: memory in MiB that one statement of a load may use in ClickHouse.
     """
 
     home: str = ""
@@ -71,10 +77,13 @@ class Settings:
     s3_endpoint: str = ""
     region: str = "us-east-1"
     queue_url: str = ""
+    key_prefix: str = ""
     environment: str = "dev"
+    stack: str = ""
     log_level: str = "INFO"
     secret_arn: str = ""
     retry_seconds: int = 60
+    load_memory_mb: int = 2048
 
     @property
     def raw_database(self) -> str:
@@ -90,6 +99,11 @@ class Settings:
     def s3_url(self) -> str:
         """Base URL of the S3 endpoint that ClickHouse reads from; bucket/key is appended."""
         return f"{self.s3_endpoint or f'https://s3.{self.region}.amazonaws.com'}/"
+
+    @property
+    def load_memory(self) -> int:
+        """Memory in bytes that one statement of a load may use in ClickHouse."""
+        return self.load_memory_mb * 1024 * 1024
 
     def project(self) -> Path:
         """The folder of the dbt project.
@@ -122,13 +136,13 @@ class Settings:
             home=home,
             target=_one_of(env, "XAPI_TARGET", TARGETS),
             chdb_path=below(home, env.get("XAPI_CHDB_PATH") or cls.chdb_path),
-            host=env.get("CLICKHOUSE_HOST") or cls.host,
+            host=_host(env, "CLICKHOUSE_HOST", cls.host),
             port=_port(env, "CLICKHOUSE_PORT", cls.port),
-            user=env.get("CLICKHOUSE_USER") or cls.user,
-            password=env.get("CLICKHOUSE_PASSWORD", ""),
+            user=_user(env, "CLICKHOUSE_USER", cls.user),
+            password=_secret(env, "CLICKHOUSE_PASSWORD"),
             secure=_flag(env, "CLICKHOUSE_SECURE"),
             database=_identifier(env, "CLICKHOUSE_DATABASE", cls.database),
-            cluster=env.get("CLICKHOUSE_CLUSTER") or cls.cluster,
+            cluster=_cluster(env, "CLICKHOUSE_CLUSTER", cls.cluster),
             etl_mode=_one_of(env, "XAPI_ETL_MODE", ETL_MODES),
             lambda_function=env.get("XAPI_LAMBDA_FUNCTION_NAME") or cls.lambda_function,
             bucket=bucket,
@@ -137,10 +151,17 @@ class Settings:
             s3_endpoint=_url(env, "AWS_ENDPOINT_URL_S3") or _url(env, "AWS_ENDPOINT_URL"),
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.region,
             queue_url=env.get("XAPI_SQS_QUEUE_URL", ""),
+            key_prefix=env.get("XAPI_KEY_PREFIX", ""),
             environment=env.get("XAPI_ENVIRONMENT") or cls.environment,
+            stack=env.get("XAPI_STACK", ""),
             log_level=_one_of(env, "XAPI_LOG_LEVEL", LOG_LEVELS),
             secret_arn=env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", ""),
-            retry_seconds=_seconds(env, "XAPI_RETRY_SECONDS", cls.retry_seconds),
+            retry_seconds=_number(
+                env, "XAPI_RETRY_SECONDS", cls.retry_seconds, range(901), "seconds"
+            ),
+            load_memory_mb=_number(
+                env, "XAPI_LOAD_MEMORY_MB", cls.load_memory_mb, range(64, 1_048_577), "MiB"
+            ),
         )
 
 
@@ -197,10 +218,12 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
-def _seconds(env: Mapping[str, str], name: str, default: int) -> int:
+def _number(env: Mapping[str, str], name: str, default: int, accepted: range, unit: str) -> int:
     value = env.get(name) or str(default)
-    if not value.isascii() or not value.isdigit() or int(value) > 900:
-        raise SettingsError(f"{name} is {value!r}; accepted: seconds from 0 to 900")
+    # Python refuses to convert thousands of digits.
+    if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) not in accepted:
+        first, last = accepted[0], accepted[-1]
+        raise SettingsError(f"{name} is {value!r}; accepted: {unit} from {first} to {last}")
     return int(value)
 
 
@@ -211,8 +234,58 @@ def _identifier(env: Mapping[str, str], name: str, default: str) -> str:
     return value
 
 
+def _cluster(env: Mapping[str, str], name: str, default: str) -> str:
+    value = env.get(name) or default
+    # ON CLUSTER takes no parameter, so the name becomes part of the SQL text. `{cluster}` is a
+    # macro of the server.
+    if not _CLUSTER.fullmatch(value):
+        raise SettingsError(f"{name} is {value!r}; accepted: letters, digits and _ - . {{ }}")
+    return value
+
+
+def _user(env: Mapping[str, str], name: str, default: str) -> str:
+    value = env.get(name) or default
+    # HTTP sends 'user:password'.
+    if ":" in value or not value.isprintable():
+        raise SettingsError(f"{name} is {value!r}; accepted: a name without ':', in printable text")
+    return value
+
+
+def _secret(env: Mapping[str, str], name: str) -> str:
+    """A secret, which no message may quote; without the line break that a file has at its end."""
+    value = env.get(name, "").removesuffix("\n").removesuffix("\r")
+    if not is_utf8(value):
+        raise SettingsError(
+            f"{name} is not accepted; accepted: UTF-8 text (its value is not shown)"
+        )
+    return value
+
+
+def is_utf8(text: str) -> bool:
+    """Whether text can be encoded. An environment variable or JSON may hold half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _host(env: Mapping[str, str], name: str, default: str) -> str:
+    value = env.get(name) or default
+    if not _HOST.fullmatch(value):
+        raise SettingsError(
+            f"{name} is {_without_user(value)}; accepted: a host name or an address"
+        )
+    return value
+
+
 def _url(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "").rstrip("/")
-    if value and not re.fullmatch(r"https?://[^\s/]+", value):
-        raise SettingsError(f"{name} is {value!r}; accepted: http(s)://host[:port]")
+    if value and not _URL.fullmatch(value):
+        raise SettingsError(f"{name} is {_without_user(value)}; accepted: http(s)://host[:port]")
     return value
+
+
+def _without_user(value: str) -> str:
+    """A refused address for a message; one with '@' may contain a password."""
+    return "an address with '@' (not shown)" if "@" in value else repr(value)

@@ -17,8 +17,10 @@ from loader.settings import Settings
 #   time of a thousand tiny objects);
 # - 64 MiB of the disk stay free: on a full disk ClickHouse can lose a table's definition
 #   (macros/check_engine.sql);
-# - an endpoint that does not respond fails after ten seconds.
+# - an endpoint that does not respond fails after ten seconds;
+# - an object that needs too much memory fails alone (docs/security.md).
 LOAD_SETTINGS = """
+    max_memory_usage = $memory,
     use_hive_partitioning = 0,
     enable_parallel_replicas = 0,
     async_insert = 0,
@@ -41,6 +43,7 @@ COUNTED_SINCE = (26, 3)
 PATHS_SINCE = (25, 12)
 
 _READ_SETTINGS = """
+    max_memory_usage = $memory,
     use_hive_partitioning = 0,
     enable_parallel_replicas = 0,
     use_cache_for_count_from_files = 0,
@@ -137,6 +140,7 @@ class S3Source:
 
     def __init__(self, warehouse: Warehouse, settings: Settings):
         self._warehouse = warehouse
+        self._settings = settings
         self._allowed = settings.allowed_buckets
         self._s3 = (
             f"s3Cluster(`{settings.cluster}`, {{collection:Identifier}},"
@@ -148,7 +152,7 @@ class S3Source:
 
     def check(self, item: S3Object) -> None:
         """See `Source.check`."""
-        check_readable(item, self._allowed)
+        check_readable(item, self._allowed, self._settings.key_prefix)
 
     def stat(self, batch: list[S3Object]) -> dict[str, S3Object]:
         """See `Source.stat`."""
@@ -187,11 +191,22 @@ class S3Source:
         return self._warehouse.query(self._sql(COUNT_LINES), **self._addresses([item]))[0]["lines"]
 
     def _sql(self, text: str, **more: str | int) -> str:
-        return Template(text).substitute(s3=self._s3, **more)
+        return within_memory(text, self._settings, s3=self._s3, **more)
 
     def _addresses(self, batch: list[S3Object]) -> dict[str, object]:
         paths = [item.path for item in batch]
         return {"pattern": pattern(batch, named=self._lists), "paths": paths}
+
+
+def within_memory(sql: str, settings: Settings, **more: str | int) -> str:
+    """A statement of a load, with the memory that it may use.
+
+    Args:
+        sql: the statement; `$memory` is the limit.
+        settings: the limit.
+        more: values of the other placeholders, none of which comes from an event or an object.
+    """
+    return Template(sql).substitute(memory=settings.load_memory, **more)
 
 
 def threads(batch: list[S3Object]) -> int:

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from loader.clickhouse import schema
 from loader.clickhouse.connect import open_warehouse
 from loader.settings import Settings
+from tests.helpers.secrets import AWS_SECRET, files_with_secrets, shows_secret
 
 # The files that take longest, longest first. Started last, one of them would keep one worker busy
 # while the other has nothing left to do.
@@ -41,6 +42,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    """A test that passed, but printed or logged a secret, has failed."""
+    report = yield
+    shown = [name for name, text in report.sections if shows_secret(text)]
+    if shown and report.passed:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} shows a secret of the tests in: {', '.join(shown)}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_secret_in_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No file that the tests leave (logs, output of processes, databases) contains a secret."""
+    yield
+    found = [str(path) for path in files_with_secrets(tmp_path_factory.getbasetemp())]
+    assert not found, f"files with a secret of the tests: {found}"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> Iterator[None]:
     """Remove settings of the person who runs the tests, so that results do not depend on them."""
@@ -53,7 +73,7 @@ def _clean_environment() -> Iterator[None]:
             ):
                 patch.delenv(name)
         patch.setenv("AWS_ACCESS_KEY_ID", "test-key")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-never-shown")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", AWS_SECRET)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         yield
 

@@ -32,7 +32,10 @@ visible as (
 
     from objects
 
-    where status = 'visible'
+    where
+        status = 'visible'
+        -- Their lines were removed on purpose.
+        and load_id not in (select load_id from {{ source('xapi_raw', 'expired_loads') }})
 
 ),
 

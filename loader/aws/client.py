@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from loader.errors import LoaderError, PermanentError, RetryableError, SettingsError
+from loader.errors import LoaderError, PermanentError, RetryableError, SettingsError, describe
 from loader.settings import Settings
 
 # Error codes after which the same call may succeed later. So may any call with status 5xx.
@@ -83,7 +83,20 @@ def aws_errors(what: str, denied: str = "", hint: str = "") -> Iterator[None]:
         raise _refused(what, error, denied) from None
     except BotoCoreError as error:
         remedy = f" ({hint})" if hint else ""
-        raise RetryableError(f"{what}: no response: {error}{remedy}") from None
+        raise RetryableError(f"{what}: no response: {_harmless(error)}{remedy}") from None
+
+
+def _harmless(error: Exception) -> str:
+    """The text of an error of botocore if it only names addresses, regions or profiles. Others may
+    quote a header, and so a key or a session token."""
+    from botocore import exceptions
+
+    known = ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "SSLError")
+    known += ("ConnectionClosedError", "ProxyConnectionError", "NoCredentialsError")
+    known += ("PartialCredentialsError", "NoRegionError", "ProfileNotFound", "InvalidRegionError")
+    if isinstance(error, tuple(getattr(exceptions, name) for name in known)):
+        return str(error)
+    return f"{describe(error)}; check the AWS_* settings for line breaks and odd characters"
 
 
 def _refused(what: str, error: Any, denied: str) -> LoaderError:

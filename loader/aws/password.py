@@ -5,7 +5,7 @@ from typing import Any
 
 from loader.aws.client import aws_errors, client
 from loader.errors import PermanentError
-from loader.settings import Settings
+from loader.settings import Settings, is_utf8
 
 
 def clickhouse_password(settings: Settings, secrets: Any = None) -> str:
@@ -31,16 +31,20 @@ def clickhouse_password(settings: Settings, secrets: Any = None) -> str:
 
 
 def _password_in(text: str, settings: Settings) -> str:
-    """The password in a secret: all of it, or the field `password` of a JSON object."""
+    """The password in a secret: the field `password` of a JSON object, or all of another text
+    without the line break at its end, which `--secret-string file://…` takes from the file."""
     try:
         content = json.loads(text)
-    except ValueError:
-        content = text
-    found = content.get("password") if isinstance(content, dict) else text
-    if not isinstance(found, str) or not found:
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict):
+        found = content.get("password")
+    else:
+        found = text.removesuffix("\n").removesuffix("\r")
+    if not isinstance(found, str) or not found or not is_utf8(found):
         raise PermanentError(
             f"the secret {settings.secret_arn} contains no password; accepted: the password "
-            'alone, or JSON with the field "password"'
+            'alone, or JSON with the field "password", as UTF-8 text'
         )
     return found
 

@@ -31,7 +31,10 @@ select
 from (
     select load_id, key, rows, last_modified
     from {raw:Identifier}.committed_objects
-    where status = 'visible' and bucket = {bucket:String} and startsWith(key, {prefix:String})
+    where status = 'visible'
+        and bucket = {bucket:String}
+        and startsWith(key, {prefix:String})
+        and load_id not in (select load_id from {raw:Identifier}.expired_loads)
 ) as loads
 left join (
     select load_id, key, count() as lines

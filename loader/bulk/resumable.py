@@ -15,7 +15,7 @@ from loader.bulk.selection import KEY_TIME, BulkRequest
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, SettingsError, UnknownOutcomeError
 from loader.load import load
-from loader.objects import SUFFIXES, S3Object, check_bucket
+from loader.objects import SUFFIXES, S3Object, check_bucket, check_prefix
 from loader.outcomes import Outcome, Summary
 from loader.settings import Settings
 
@@ -96,13 +96,15 @@ def run(
         What was done, how many listed objects are left, and as `next` the event that continues.
 
     Raises:
-        SettingsError: no bucket is given, or it is not allowed.
+        SettingsError: no bucket is given, or bucket or prefix are not allowed.
         LoaderError: it failed before any object was attempted.
     """
     bucket = request.bucket or settings.bucket
     if not bucket:
         raise SettingsError("no bucket: set S3_XAPI_BUCKET_NAME, or add it to the request")
     check_bucket(bucket, settings.allowed_buckets)
+    for prefix in request.prefixes:
+        check_prefix(prefix, settings.key_prefix)
     request = replace(request, bucket=bucket)
     warehouse = connect()
     about = {"mode": "bulk", "bucket": bucket, "dry_run": request.dry_run}

@@ -5,7 +5,7 @@ import sys
 from loader.cli import bulk, inspect, load, trigger  # noqa: F401 (they add their commands)
 from loader.cli.app import app
 from loader.cli.output import errors, print_json
-from loader.errors import LoaderError, SettingsError
+from loader.errors import LoaderError, SettingsError, describe
 
 
 def main() -> None:
@@ -21,3 +21,9 @@ def main() -> None:
             print_json({"error": str(error)})
         errors.print(f"xapi-elt: {error}")
         sys.exit(2 if isinstance(error, SettingsError) else 1)
+    except Exception as error:
+        # Without its text, which may quote a password.
+        if "--json" in sys.argv:
+            print_json({"error": describe(error)})
+        errors.print(f"xapi-elt: {describe(error)}; this is a bug of xapi-elt")
+        sys.exit(1)

@@ -1,6 +1,5 @@
 """What commands print: JSON, tables, progress bars and summaries."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,15 +17,26 @@ from rich.progress import (
 from rich.status import Status
 from rich.table import Table
 
+from loader.log import escaped, to_json
 from loader.outcomes import Summary
 
-console = Console(highlight=False, soft_wrap=True, markup=False)
-errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+class SafeConsole(Console):
+    """A console that prints text without control characters, one line per call."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print text and tables; the cells of tables are escaped by `print_table`."""
+        shown = (escaped(item) if isinstance(item, str) else item for item in objects)
+        super().print(*shown, **options)
+
+
+console = SafeConsole(highlight=False, soft_wrap=True, markup=False)
+errors = SafeConsole(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    print(json.dumps(value, indent=2, default=str))
+    print(to_json(value, indent=2))
 
 
 def print_table(title: str, rows: list[dict[str, Any]], empty: str = "") -> None:
@@ -44,14 +54,14 @@ def print_table(title: str, rows: list[dict[str, Any]], empty: str = "") -> None
     table = Table(title=title, title_justify="left")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        table.add_column(name.replace("_", " "), justify="right" if right else "left")
+        table.add_column(escaped(name.replace("_", " ")), justify="right" if right else "left")
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
     console.print(table)
 
 
 def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else escaped(value)
 
 
 def size(count: float) -> str:

@@ -121,7 +121,7 @@ def open_warehouse(
         warehouse = ConnectedWarehouse(_open_server(settings), settings)
     if guarded:
         try:
-            safety.require(warehouse)
+            safety.require(warehouse, settings)
         except BaseException:
             warehouse.close()
             raise

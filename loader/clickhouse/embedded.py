@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -97,7 +98,8 @@ def open_when_free(
 
 def _make_usable(folder: Path) -> None:
     with _folder_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        # The statements in it are personal data: no other user may read them.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError("no permission to write to it")
 
@@ -134,15 +136,42 @@ def engine_config(settings: Settings) -> Path:
         collection=settings.s3_collection,
         credentials="".join(members) or "<no_sign_request>1</no_sign_request>",
     )
-    folder = Path(tempfile.gettempdir()) / f"xapi-elt-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = _private_folder(Path(tempfile.gettempdir()) / f"xapi-elt-{os.getuid()}")
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.xml"
-    if not path.exists():
-        # Written in one step, because other processes read the same file.
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
+    # Always written, so that its content is known, and in one step, because other processes read
+    # the same file.
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
     return path
+
+
+def open_to_others(path: Path) -> bool:
+    """Whether other users may read or change a folder, or it belongs to one of them."""
+    found = path.lstat()
+    return found.st_uid != os.getuid() or bool(stat.S_IMODE(found.st_mode) & 0o077)
+
+
+def _private_folder(folder: Path) -> Path:
+    """Create a folder that only this user can use; in the folder for temporary files, another user
+    may have created one of that name, or a link.
+
+    Raises:
+        SettingsError: it belongs to another user, or is no folder.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            folder.chmod(0o700)
+            return folder
+        reason = "it is not a folder that belongs to this user"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise SettingsError(
+        f"{folder}, for the engine's configuration, cannot be used: {reason}. Remove it, or set "
+        "TMPDIR to a folder of this user"
+    )
 
 
 def _s3_credentials() -> dict[str, str]:
@@ -158,4 +187,11 @@ def _s3_credentials() -> dict[str, str]:
         "secret_access_key": frozen.secret_key,
         "session_token": frozen.token,
     }
-    return {name: value for name, value in values.items() if value}
+    found = {name: value for name, value in values.items() if value}
+    for name, value in found.items():
+        if not value.isprintable():
+            raise SettingsError(
+                f"the AWS setting {name} has a line break or another character that cannot be "
+                "sent; accepted: printable characters (its value is not shown)"
+            )
+    return found

@@ -1,7 +1,10 @@
 """Translate ClickHouse's errors into those of the loader, the same for both clients."""
 
+import re
+
 from loader.errors import (
     LoaderError,
+    MemoryLimitError,
     PermanentError,
     RetryableError,
     UnavailableError,
@@ -23,7 +26,11 @@ UNKNOWN_CODES = {159, 209, 210, 394}
 # to S3 that broke within the headers as 1001, an exception of the standard library.
 NETWORK = "Poco::Net::"
 
-WRONG_PASSWORD, READ_ONLY = 516, 164
+WRONG_PASSWORD, READ_ONLY, OUT_OF_MEMORY = 516, 164, 241
+
+# The limit of the statement itself (max_memory_usage), as old and new versions report it. The
+# limits of the user and of the server depend on what else runs at the time.
+_OWN_LIMIT = re.compile(r"Query memory limit exceeded|\(for query\)")
 
 
 def from_answer(text: str, code: int | None = None) -> LoaderError:
@@ -35,6 +42,11 @@ def from_answer(text: str, code: int | None = None) -> LoaderError:
     """
     code = code if code is not None else code_in(text)
     text = first_sentence(text)
+    if code == OUT_OF_MEMORY and _OWN_LIMIT.search(text):
+        return MemoryLimitError(
+            f"more memory is needed than one statement may use: {text}; a line or an object is "
+            "too large: split it, or raise XAPI_LOAD_MEMORY_MB if ClickHouse has the memory"
+        )
     if code in UNKNOWN_CODES:
         return UnknownOutcomeError(text)
     if code in RETRYABLE_CODES or NETWORK in text:

@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -135,9 +136,11 @@ class HttpWarehouse:
         """Send one request; return the HTTP status, ClickHouse's error code and the body."""
         if self._password is None:
             self._password = self._read_password()
+        credentials = f"{self._settings.user}:{self._password}"
         headers = headers | {
-            "X-ClickHouse-User": self._settings.user,
-            "X-ClickHouse-Key": self._password,
+            # Encoded, because a header of its own cannot carry a line break or other letters than
+            # those of Latin-1, and an error about it would quote the password.
+            "Authorization": f"Basic {b64encode(credentials.encode()).decode()}",
         }
         connection = self._open_connection(min(seconds, CONNECT_TIMEOUT))
         with self._errors(connection):
@@ -233,7 +236,7 @@ def open_http(
     warehouse = HttpWarehouse(settings, password, clock)
     warehouse.deadline = deadline
     try:
-        safety.require(warehouse)
+        safety.require(warehouse, settings)
     except BaseException:
         warehouse.close()
         raise

@@ -16,6 +16,7 @@ from typing import Any
 
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import PermanentError, SettingsError
+from loader.settings import Settings
 
 # The oldest ClickHouse whose s3() reads exactly the paths of a `where`.
 OLDEST_ENGINE = (25, 8)
@@ -49,6 +50,9 @@ class Rule:
             return int(value) >= int(self.accepted)
         return value == self.accepted
 
+
+# Loads set it in each statement; the profile must allow it.
+MEMORY = "max_memory_usage"
 
 _CUT = "a limit truncates results without an error"
 
@@ -123,18 +127,19 @@ VISIBLE_ROWS = "(select count() from {raw:Identifier}.loads settings apply_delet
 ROWS_OF_LEDGER = f"select {STORED_ROWS} as stored, {VISIBLE_ROWS} as visible"
 
 
-def require(warehouse: Warehouse) -> None:
+def require(warehouse: Warehouse, settings: Settings) -> None:
     """Refuse an unsafe engine; otherwise make every statement send the accepted settings.
 
     Args:
         warehouse: the connection to check.
+        settings: the memory that a load may use, which its statements set themselves.
 
     Raises:
         UnsafeEngineError: the version or a setting is not accepted and cannot be changed.
         LoaderError: the engine does not respond.
     """
     rows = probe(warehouse)
-    if problems := list(unsafe(rows)):
+    if problems := list(unsafe(rows, settings)):
         raise UnsafeEngineError(f"{'; '.join(problems)}. Nothing was done")
     warehouse.apply_settings(settings_to_send(rows))
 
@@ -175,7 +180,7 @@ def probe(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
         UnsafeEngineError: a setting that hides results cannot be changed.
     """
     try:
-        answer = warehouse.query(PROBE, names=[rule.name for rule in RULES])
+        answer = warehouse.query(PROBE, names=[*(rule.name for rule in RULES), MEMORY])
     except PermanentError as error:
         found = re.search(r"Setting (\w+) should", str(error))
         rule = next((rule for rule in RULES if found and rule.name == found[1]), None)
@@ -193,11 +198,12 @@ def probe(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
     return {row["name"]: row | about for row in found}
 
 
-def unsafe(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+def unsafe(rows: dict[str, dict[str, Any]], settings: Settings) -> Iterator[str]:
     """What makes the engine unsafe, one line each: setting, value, accepted value, remedy.
 
     Args:
         rows: what `probe` returned.
+        settings: the memory that a load may use.
     """
     about = next(iter(rows.values()))
     if _version(about["version"]) < OLDEST_ENGINE:
@@ -212,6 +218,13 @@ def unsafe(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
                 f"{rule.accepted!r}{' or more' if rule.at_least else ''}; remove its constraint "
                 "from the profile"
             )
+    row, limit = rows.get(MEMORY), str(settings.load_memory)
+    if row and row["value"] != limit and not _changeable(row, limit):
+        yield (
+            f"setting {MEMORY} is {row['value']!r} for user {row['user']} and its profile forbids "
+            f"{limit!r}, which loads set; set XAPI_LOAD_MEMORY_MB (now {settings.load_memory_mb}) "
+            "to what the profile allows, or change the constraint in the profile"
+        )
 
 
 def advice(rows: dict[str, dict[str, Any]]) -> Iterator[str]:

@@ -8,7 +8,14 @@ from loader.settings import Settings
 
 SQL = Path(__file__).with_name("sql")
 
-TABLES = ("statements", "loads")
+TABLES = ("statements", "loads", "expired_loads")
+
+# Whether the ledger was made by a release before 0.2.
+IS_OLD = """
+select count() = 0 as is_old
+from system.columns
+where database = {raw:String} and table = 'loads' and name = 'commit_number'
+"""
 
 
 def init(warehouse: Warehouse, settings: Settings) -> list[str]:
@@ -22,8 +29,12 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
     """
     for name in ("database", "raw_database"):
         warehouse.command(ddl(name, settings))
-    for name in (*TABLES, "loads_columns", "committed_objects"):
-        warehouse.command(ddl(name, settings))
+    for table in TABLES:
+        warehouse.command(ddl(table, settings))
+    if warehouse.query(IS_OLD, raw=settings.raw_database)[0]["is_old"]:
+        for name in ("upgrade_loads", "upgrade_loads_projections"):
+            warehouse.command(ddl(name, settings))
+    warehouse.command(ddl("committed_objects", settings))
     return [
         f"database {settings.database}: the models that dbt builds",
         *(f"table {settings.raw_database}.{table}" for table in TABLES),

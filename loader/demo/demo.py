@@ -106,7 +106,7 @@ def run(console: Console, print_table: PrintTable) -> None:
         _print_tables(console, print_table, warehouse)
     if not summary.committed:
         console.print("There were no new objects, so nothing changed.")
-    console.print(_NEXT.format(path=settings.chdb_path))
+    console.print(*_NEXT.format(path=settings.chdb_path).split("\n"), sep="\n")
 
 
 _NEXT = """

@@ -1,6 +1,5 @@
 """Send files of statements like a learning platform, in the mode XAPI_ETL_MODE."""
 
-import gzip
 import json
 import uuid
 import zlib
@@ -17,12 +16,15 @@ from loader.clickhouse import schema
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, PermanentError, RetryableError, SettingsError
-from loader.files import BundleSource, bundle, bundle_key
+from loader.files import MEMORY_PER_BYTE, BundleSource, bundle, bundle_key, read_bundle
 from loader.load import load
 from loader.settings import Settings
 
 # Largest event that Lambda accepts, in bytes.
 LARGEST_EVENT = 6 * 1024 * 1024
+
+# Largest object that S3 accepts in one request, in bytes.
+LARGEST_OBJECT = 5 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,20 @@ def send(
             suffix = ".jsonl.gz" if file.suffix == ".gz" and not unzip else ".jsonl"
             key = bundle_key(section_id, category, now(), uuid.uuid4().hex, suffix)
             try:
-                body = file.read_bytes()
-                place, rows = deliver(key, gzip.decompress(body) if unzip else body)
+                body = read_bundle(file, unzip, _largest(settings))
+                place, rows = deliver(key, body)
                 yield Sent(str(file), place, rows)
             except (LoaderError, OSError, EOFError, zlib.error) as error:
                 yield Sent(str(file), key, error=str(error))
+
+
+def _largest(settings: Settings) -> int:
+    """Largest size in bytes of a bundle in the mode of the settings."""
+    if settings.etl_mode == "s3":
+        return LARGEST_OBJECT
+    if settings.etl_mode == "lambda":
+        return LARGEST_EVENT
+    return settings.load_memory // MEMORY_PER_BYTE
 
 
 # Sends a bundle, given its key and content; returns its address, and its lines if they are loaded.

@@ -12,6 +12,7 @@ from loader.settings import Settings
 
 # Settings that are not secret and show which services the function uses.
 _SHOWN = ("target", "host", "port", "secure", "user", "database", "cluster", "s3_collection")
+_SHOWN += ("stack", "key_prefix", "load_memory_mb")
 _SHOWN += ("allowed_buckets", "queue_url", "environment", "log_level", "retry_seconds", "region")
 
 LATEST = """

@@ -108,7 +108,33 @@ def read(event: Any) -> Request:
         return _bulk(event)
     if isinstance(event.get("body"), str):
         return Bundle(event["body"], _bundle_key(event))
+    if isinstance(event.get("body"), list | dict):
+        # Written as text again, statements would not have the bytes that the producer sent.
+        raise UnknownEventError(
+            f"the body is {_shape(event['body'])}; accepted: text with one statement per line"
+        )
     return Notifications((Message(objects=tuple(objects_in(event))),))
+
+
+def for_log(event: Any) -> Any:
+    """What may be logged of an event of unknown shape that did not come from a queue: all of it. If
+    it contains statements, only its shape, because statements are personal data.
+
+    Args:
+        event: the event, parsed from JSON.
+    """
+    text = json.dumps(event, default=str)
+    has_body = isinstance(event, dict) and "body" in event
+    if not has_body and not ("actor" in text and "verb" in text):
+        return event
+    known = event.items() if isinstance(event, dict) else {"event": event}.items()
+    return {"shape": {name: _shape(value) for name, value in known}, "bytes": len(text)}
+
+
+def _shape(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "text", type(None): "null", bool: "a boolean"}
+    kind = kinds.get(type(value), "a number")
+    return f"{kind} of {len(value)}" if isinstance(value, dict | list | str) else kind
 
 
 def objects_in(event: Any) -> list[S3Object]:

@@ -12,7 +12,7 @@ class Tally:
 
     Args:
         log: writes the log events and metrics.
-        environment: value of the metrics' dimension Environment.
+        metrics: where the numbers of the event are added.
         clock: seconds, monotonic; for durations.
         now: the time; for the lag between a notification and its commit.
 
@@ -24,14 +24,14 @@ class Tally:
     def __init__(
         self,
         log: Log,
-        environment: str,
+        metrics: Metrics,
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ):
         self.outcomes: dict[str, Outcome] = {}
         self.summary = Summary()
         self._log = log
-        self._metrics = Metrics(environment)
+        self._metrics = metrics
         self._clock = clock
         self._now = now
         self._started = clock()

@@ -1,7 +1,6 @@
 """Answer an event: load the objects it names, and return the messages to deliver again."""
 
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,13 +14,13 @@ from loader.bulk.selection import BulkRequest
 from loader.clickhouse.http import open_http
 from loader.clickhouse.safety import UnsafeEngineError
 from loader.clickhouse.warehouse import Warehouse
-from loader.errors import LoaderError, PermanentError, RetryableError
+from loader.errors import LoaderError, PermanentError, RetryableError, describe
 from loader.events import health, messages
 from loader.events.tally import Tally
 from loader.events.verdicts import Verdict, verdict
 from loader.files import BundleSource, bundle
 from loader.load import load
-from loader.log import Log
+from loader.log import Log, Metrics
 from loader.objects import S3Object
 from loader.settings import Settings
 
@@ -73,9 +72,19 @@ class Trigger:
         """
         self._deadline = None if seconds is None else self.clock() + seconds
         try:
+            return self._answer(event)
+        except LoaderError:
+            raise
+        except Exception as error:
+            # Lambda logs the text of what it is given, and that of a bug may quote a password.
+            self.log("ERROR", "broke", error=describe(error))
+            raise RetryableError(describe(error)) from None
+
+    def _answer(self, event: Any) -> dict[str, Any]:
+        try:
             request = messages.read(event)
         except messages.UnknownEventError as error:
-            self.log("ERROR", "unknown_event", error=str(error), body=event)
+            self.log("ERROR", "unknown_event", error=str(error), body=messages.for_log(event))
             raise
         if isinstance(request, messages.Notifications):
             return self._load_notifications(request)
@@ -176,13 +185,14 @@ class Trigger:
             return tally, error
         except Exception as error:
             # After a bug in this program nothing may be acknowledged either.
-            self.log("ERROR", "load_broke", error=repr(error), trace=traceback.format_exc())
+            self.log("ERROR", "load_broke", error=describe(error))
             self.close()
             return tally, error
         return tally, None
 
     def _tally(self) -> Tally:
-        return Tally(self.log, self.settings.environment, self.clock, self.now)
+        metrics = Metrics(self.settings.environment, self.settings.stack)
+        return Tally(self.log, metrics, self.clock, self.now)
 
     def _finish(self, tally: Tally, messages: int = 0, rejected: int = 0) -> None:
         tally.finish(messages, rejected)

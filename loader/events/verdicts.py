@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from loader.errors import describe
 from loader.events.messages import Message
 from loader.outcomes import Outcome
 
@@ -56,12 +57,12 @@ def verdict(
     """
     if message.error:
         return Verdict(message, [message.error])
-    found = Verdict(message)
+    found, why = Verdict(message), describe(stopped) if stopped else "unknown"
     for item in message.objects:
         outcome = outcomes.get(item.path)
         if outcome is None:
             # Not attempted, or not finished: the object may be fine, so try it again.
-            found.reasons.append(f"{item.uri} was not loaded: {stopped}")
+            found.reasons.append(f"{item.uri} was not loaded: {why}")
             found.retryable = True
         elif outcome.is_failed:
             found.reasons.append(outcome.error)

@@ -9,7 +9,7 @@ from typing import Any
 
 from loader.aws.sqs import Queue
 from loader.dbt_run import Transform
-from loader.errors import LoaderError
+from loader.errors import LoaderError, describe
 from loader.events.trigger import Trigger
 from loader.log import Log
 
@@ -156,7 +156,7 @@ class Worker:
             failed = _failed_ids(answer, receipts)
         except Exception as error:
             # No message is acknowledged; SQS delivers all again after the visibility timeout.
-            self._log("ERROR", "batch_broke", error=repr(error))
+            self._log("ERROR", "batch_broke", error=describe(error))
         finally:
             if self._release:
                 self._trigger.close()

@@ -17,17 +17,15 @@
     {%- else -%}
         select load_id, committed_at, lines
         from {{ elt_applied_loads() }}
-        where model = '{{ table.loads_from }}' and table_id = '{{ table.source_id }}' and step != 'rebuild'
+        where model = '{{ table.loads_from }}' and table_id = '{{ table.upstream.applied_under }}'
+            and step != 'rebuild'
     {%- endif -%}
 {% endmacro %}
 
 {#- Loads that a table does not hold. Only those committed after its horizon are compared, unless the
     source of its loads has more rows before it than it had: then a load became visible late. -#}
-{% macro new_loads(table) %}
-    {%- set horizon = "toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
-    {%- set known = run_statement(
-        'select count() from (' ~ source_of_loads(table) ~ ') where committed_at <= ' ~ horizon
-    ).rows[0][0] | int == table.loads_until_horizon -%}
+{% macro new_loads(table, all) %}
+    {%- set after_horizon = "committed_at >= toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
     select
         available.load_id as load_id,
         min(available.committed_at) as committed_at,
@@ -35,60 +33,76 @@
     from ({{ source_of_loads(table) }}) as available
     where available.load_id not in (
             {{ applied_loads(table.name, table.applied_under) }}
-            {%- if known %} and committed_at > {{ horizon }}{% endif %}
+            {%- if not all %} and {{ after_horizon }}{% endif %}
         )
-        {%- if known %}
-        and available.committed_at > {{ horizon }}
+        {%- if not all %}
+        and available.{{ after_horizon }}
         {%- endif %}
     group by available.load_id
 {% endmacro %}
 
-{#- The next horizon: two days ago, so that it moves once a day, with the rows of the source until
-    then. Counted before the new loads are read: what is counted is held or claimed. -#}
+{#- What waits for a table, in one query: loads (after its horizon), and whether all have to be
+    compared because some became visible late; and how many rows it has. -#}
+{% macro waiting_loads(table) %}
+    {%- set sql -%}
+        select
+            (select count() from ({{ new_loads(table, false) }})),
+            (
+                select count() from ({{ source_of_loads(table) }})
+                where toDate(committed_at) < toDate('{{ table.horizon }}')
+            ),
+            {{ '(select count() from ' ~ table.relation ~ ')' if table.id else '0' }}
+    {%- endset -%}
+    {%- set row = run_statement(sql).rows[0] -%}
+    {{ return({
+        'loads': row[0] | int, 'all': row[1] | int != table.loads_before_horizon, 'table_rows': row[2] | int,
+    }) }}
+{% endmacro %}
+
+{#- The next horizon: two days ago, with the rows of the source from before it. Counted before the new loads are read: what is counted is held or claimed. -#}
 {% macro next_horizon(table) %}
     {%- set row = run_statement("
-        with toDateTime64(toStartOfDay(now('UTC') - interval 2 day), 3, 'UTC') as until
-        select toString(until), countIf(committed_at <= until)
-        from (" ~ source_of_loads(table) ~ ")
+        select
+            toString(toDate(now('UTC')) - 2),
+            (
+                select count() from (" ~ source_of_loads(table) ~ ")
+                where toDate(committed_at) < toDate(now('UTC')) - 2
+            )
     ").rows[0] -%}
-    {{ return({'horizon': row[0], 'loads_until_horizon': row[1] | int}) }}
+    {{ return({'horizon': row[0], 'loads_before_horizon': row[1] | int}) }}
 {% endmacro %}
 
 {#- Whether a table has to be claimed: it has no id yet, new loads wait, or it lost rows, at which
     open_table stops. -#}
 {% macro has_new_loads(table) %}
-    {%- set state = table_state(table) -%}
-    {%- if not state.id -%}
+    {%- if not table.id -%}
         {{ return(true) }}
     {%- endif -%}
-    {% do table.update(state) %}
-    {%- if table.loads_from == 'ledger' -%}{% do check_ledger(table) %}{%- endif -%}
-    {{ return(run_statement(
-        'select (select count() from (' ~ new_loads(table) ~ ')) > 0 or (select count() from ' ~ table.relation
-        ~ ') < ' ~ state.table_rows
-    ).rows[0][0] | int > 0) }}
+    {%- set waiting = waiting_loads(table) -%}
+    {{ return(waiting.loads > 0 or waiting.all or waiting.table_rows < table.table_rows) }}
 {% endmacro %}
 
 {#- Stop if the ledger lacks loads that the table holds: it was restored without the table, or rows of
-    it were deleted. Like new_loads, it compares only loads committed after the horizon. -#}
+    it were deleted. Like waiting_loads, it compares single loads only after the horizon. -#}
 {% macro check_ledger(table) %}
     {%- set state = namespace(lacking=1) -%}
     {#- A replica of the ledger may be behind for a moment. -#}
     {%- for attempt in range(3) if state.lacking -%}
         {%- if not loop.first -%}{% do run_statement('select sleep(1)') %}{%- endif -%}
+        {%- set after_horizon = "committed_at >= toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
         {%- set state.lacking = run_statement("
-            with toDateTime64('" ~ table.horizon ~ "', 3, 'UTC') as horizon
             select
                 (
-                    select uniqExact(load_id) from (" ~ applied_loads(table.name, table.applied_under) ~ "
-                        and committed_at > horizon)
+                    select uniqExact(load_id)
+                    from (" ~ applied_loads(table.name, table.applied_under) ~ ' and ' ~ after_horizon ~ ")
                     where load_id not in (
-                        select load_id from (" ~ source_of_loads(table) ~ ") where committed_at > horizon
+                        select load_id from (" ~ source_of_loads(table) ~ ') where ' ~ after_horizon ~ "
                     )
                 ) + greatest(
                     0,
-                    " ~ table.loads_until_horizon ~ " - (
-                        select count() from (" ~ source_of_loads(table) ~ ") where committed_at <= horizon
+                    " ~ table.loads_before_horizon ~ " - (
+                        select count() from (" ~ source_of_loads(table) ~ ")
+                        where toDate(committed_at) < toDate('" ~ table.horizon ~ "')
                     )
                 )
         ").rows[0][0] | int -%}
@@ -106,6 +120,7 @@
     larger load is a slice of its own). Loads committed later are left to the next run.
     Returns the slices: number, loads, lines. -#}
 {% macro claim_new_loads(table) %}
+    {%- set all = waiting_loads(table).all -%}
     {%- set sql -%}
         insert into {{ claim_of(table) }} (slice, load_id, committed_at, lines)
         select
@@ -114,7 +129,7 @@
                 {{ var('slice_lines') | int }}
             ),
             load_id, committed_at, lines
-        from ({{ new_loads(table) }})
+        from ({{ new_loads(table, all) }})
     {%- endset -%}
     {% do run_statement(sql) %}
     {%- set slices = [] -%}

@@ -41,7 +41,9 @@
     {%- else -%}
         {%- if table.loads_from != 'ledger' -%}
             {#- So that one model run alone (`dbt run --select video_events`) sees every load. -#}
-            {% do update_table(describe_table(model_node(table.loads_from))) %}
+            {%- set upstream = describe_table(model_node(table.loads_from)) -%}
+            {% do update_table(upstream) %}
+            {% do table.update({'upstream': upstream}) %}
         {%- endif -%}
         {%- if full -%}
             {%- set outcome = fill_table(table, existing) -%}
@@ -67,9 +69,12 @@
 {#- `--empty` shows that the model builds; no load counts as applied. -#}
 {% macro build_empty(table, existing) %}
     {%- if existing is none -%}
+        {% do acquire_claim(table) %}
         {% do clickhouse__create_empty_table(False, table.relation, sql, config.get('contract').enforced, 'create_empty') %}
-        {% do table.update({'applied_under': new_id()}) %}
+        {% do table.update({'applied_under': new_id(), 'parse': parse_of_view()}) %}
         {% do set_table_id(table.relation, table.applied_under) %}
+        {% do record_table(table, table.relation, table.applied_under) %}
+        {% do release_claim(table) %}
     {%- else -%}
         {% do run_statement('select * from (' ~ sql ~ ') limit 0') %}
     {%- endif -%}
@@ -78,29 +83,35 @@
 
 {#- Apply new loads to a table, or rebuild days of it. Returns what was done, in words. -#}
 {% macro update_table(table, days=none) %}
-    {%- set parse = check_rules(table, days is not none) -%}
+    {% do check_rules(table) %}
+    {%- if not table.id and load_relation(table.relation) is none -%}
+        {{ exceptions.raise_compiler_error(
+            'table ' ~ table.relation ~ ' does not exist; build it first: dbt run'
+        ) }}
+    {%- endif -%}
+    {%- if table.id and table.loads_from == 'ledger' -%}{% do check_ledger(table) %}{%- endif -%}
     {%- if not days and not has_new_loads(table) -%}
         {{ return('nothing new') }}
     {%- endif -%}
     {% do acquire_claim(table) %}
     {% do open_table(table) %}
     {%- if days -%}
-        {%- set outcome = rebuild(table, days, parse) -%}
+        {%- set outcome = rebuild(table, days) -%}
     {%- else -%}
-        {%- set outcome = apply_new_loads(table, parse) -%}
+        {%- set outcome = apply_new_loads(table) -%}
     {%- endif -%}
     {% do release_claim(table) %}
     {{ return(outcome) }}
 {% endmacro %}
 
-{% macro apply_new_loads(table, parse) %}
+{% macro apply_new_loads(table) %}
     {%- set horizon = next_horizon(table) -%}
     {%- set slices = claim_new_loads(table) -%}
     {#- Where slices supersede rows, sixteen of them share one rewrite of the months concerned. -#}
     {%- for group in slices | batch(16) -%}
         {%- set partitions = superseded_partitions(table, group) -%}
         {%- if partitions -%}
-            {% do apply_and_supersede(table, group, partitions, parse) %}
+            {% do apply_and_supersede(table, group, partitions) %}
         {%- else -%}
             {%- for slice in group -%}
                 {% do insert_slices(table, table.relation, [slice]) %}
@@ -108,16 +119,14 @@
             {%- endfor -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- if slices -%}
-        {% do table.update(horizon) %}
-        {% do record_table(table, table.relation, table.id, parse) %}
-    {%- endif -%}
+    {% do table.update(horizon) %}
+    {% do record_table(table, table.relation, table.id) %}
     {{ return(words_of(slices)) }}
 {% endmacro %}
 
 {#- Fill a new table from all loads, then put it in place of the old one. -#}
 {% macro fill_table(table, existing) %}
-    {%- set parse = check_rules(table, full=true) -%}
+    {% do check_rules(table, full=true) %}
     {% do acquire_claim(table) %}
     {%- set new = {'relation': new_table_of(table), 'id': new_id()} -%}
     {% do table.update({'applied_under': new.id}) %}
@@ -130,12 +139,16 @@
         {% do record_loads(table, new.relation, [slice]) %}
     {%- endfor -%}
     {% do table.update(horizon) %}
+    {%- if existing is not none and not existing.is_view and table.loads_from == 'ledger' -%}
+        {% do keep_expired_rows(table, new) %}
+    {%- endif -%}
     {%- if existing is none -%}
-        {% do record_table(table, new.relation, new.id, parse) %}
+        {% do record_table(table, new.relation, new.id) %}
         {% do beat_claim(table) %}
         {% do run_statement('rename table ' ~ new.relation ~ ' to ' ~ table.relation ~ cluster_clause()) %}
     {%- else -%}
-        {% do put_in_place(table, new, parse) %}
+        {% do put_in_place(table, new) %}
+        {% do forget_other_tables(table) %}
     {%- endif -%}
     {% do release_claim(table) %}
     {{ return(words_of(slices)) }}

@@ -102,6 +102,7 @@
     {%- set store = describe_table(model_node(statement_store())) -%}
     select load_id from {{ elt_applied_loads() }}
     where model = '{{ store.name }}' and table_id = '{{ table_state(store).applied_under }}'
+        and load_id not in ({{ expired_loads() }})
         and (
             first_event is null
             or (
@@ -111,17 +112,33 @@
         )
 {%- endmacro %}
 
+{#- Loads whose raw lines were removed on purpose, as a subquery. -#}
+{% macro expired_loads() -%}
+    select load_id from {{ source('xapi_raw', 'expired_loads') }}
+{%- endmacro %}
+
 {#- Rebuild what the days yield: the days themselves, or with config rebuild_by 'load' all lines
     of the loads that hold events of them. Returns what was done, in words. -#}
-{% macro rebuild(table, days, parse) %}
+{% macro rebuild(table, days) %}
     {%- set loads = loads_of_days(days) -%}
     {%- set in_loads = 'load_id in (' ~ loads ~ ')' -%}
-    {%- set scope = in_loads if table.keeps_lines else of_days(days) -%}
+    {#- What came from expired loads stays: their lines cannot be read again. -#}
+    {%- set scope = in_loads if table.keeps_lines
+        else of_days(days) ~ ' and load_id not in (' ~ expired_loads() ~ ')' -%}
     {%- set partitions = months_of_loads(loads) if table.keeps_lines else months_of_days(days) -%}
     {%- set new = create_new_table(table) -%}
-    {% do insert_wanted(table, new, table.rows, in_loads ~ ' and ' ~ scope) %}
+    {%- set wanted -%}
+        {{ in_loads }} and {{ scope }}
+        {%- if not table.keeps_lines %}
+        and ({{ table.row_key }}) not in (
+            select {{ table.row_key }} from {{ table.relation }}
+            where {{ of_days(days) }} and load_id in ({{ expired_loads() }})
+        )
+        {%- endif %}
+    {%- endset -%}
+    {% do insert_wanted(table, new, table.rows, wanted) %}
     {% do keep_other_rows(table, new, scope, partitions) %}
-    {% do put_in_place(table, new, parse) %}
+    {% do put_in_place(table, new) %}
     {%- if table.keeps_lines -%}
         {% do record_rebuilt(table, table.relation, loads) %}
     {%- endif -%}

@@ -53,8 +53,8 @@
 {% endmacro %}
 
 {#- Record the new table and exchange it with the old one. -#}
-{% macro put_in_place(table, new, parse) %}
-    {% do record_table(table, new.relation, new.id, parse) %}
+{% macro put_in_place(table, new) %}
+    {% do record_table(table, new.relation, new.id) %}
     {% do sync_replicas(new.relation) %}
     {% do beat_claim(table) %}
     {% do run_statement('exchange tables ' ~ new.relation ~ ' and ' ~ table.relation ~ cluster_clause()) %}
@@ -68,6 +68,33 @@
     {%- endif -%}
     {% do table.update({'id': new.id}) %}
     {% do run_statement('drop table if exists ' ~ new.relation ~ cluster_clause()) %}
+{% endmacro %}
+
+{#- Copy the rows of expired loads from the old table into the new one: their lines cannot be read
+    again. Columns that only one of the two has are left out. -#}
+{% macro keep_expired_rows(table, new) %}
+    {%- set expired -%}
+        load_id in ({{ expired_loads() }})
+    {%- endset -%}
+    {%- set kept = run_statement('select count() from ' ~ table.relation ~ ' where ' ~ expired).rows[0][0] | int -%}
+    {%- if kept -%}
+        {{ log(table.relation ~ ' keeps ' ~ kept ~ ' rows whose raw lines have expired', info=true) }}
+        {%- set held = adapter.get_columns_in_relation(table.relation) | map(attribute='quoted') | list -%}
+        {%- set columns = adapter.get_columns_in_relation(new.relation) | map(attribute='quoted')
+            | select('in', held) | join(', ') -%}
+        {% do run_statement(
+            'insert into ' ~ new.relation ~ ' (' ~ columns ~ ') select ' ~ columns ~ ' from ' ~ table.relation
+            ~ ' where ' ~ expired ~ ' settings throw_on_max_partitions_per_insert_block = 0'
+        ) %}
+    {%- endif -%}
+{% endmacro %}
+
+{#- Remove the bookkeeping of tables that a full refresh replaced. -#}
+{% macro forget_other_tables(table) %}
+    {% do run_statement(
+        'delete from ' ~ elt_applied_loads() ~ " where model = '" ~ table.name ~ "'"
+        ~ " and table_id != '" ~ table.applied_under ~ "'"
+    ) %}
 {% endmacro %}
 
 {#- Insert rows that are not those of claimed slices.
@@ -148,13 +175,13 @@
 
 {#- Apply slices that supersede rows of the table. An event that another visible line reports stays,
     with that line as its source. -#}
-{% macro apply_and_supersede(table, slices, partitions, parse) %}
+{% macro apply_and_supersede(table, slices, partitions) %}
     {%- set superseded -%}
         (load_id, source_path) in ({{ superseded_objects(table, slices) }})
     {%- endset -%}
     {%- if table.keeps_lines -%}
         {%- for slice in slices -%}{% do insert_slices(table, table.relation, [slice]) %}{%- endfor -%}
-        {% do record_table(table, table.relation, table.id, parse, count=false) %}
+        {% do record_table(table, table.relation, table.id, count=false) %}
         {#- What it deletes is superseded whenever the statement arrives. -#}
         {% do delete_superseded(table, slices) %}
     {%- else -%}
@@ -173,7 +200,7 @@
         {%- endset -%}
         {% do insert_wanted(table, new, table.rows, wanted) %}
         {%- for slice in slices -%}{% do insert_slices(table, new.relation, [slice]) %}{%- endfor -%}
-        {% do put_in_place(table, new, parse) %}
+        {% do put_in_place(table, new) %}
     {%- endif -%}
     {% do record_loads(table, table.relation, slices) %}
 {% endmacro %}

@@ -28,34 +28,27 @@
     {{ return(rows[0][0]) }}
 {% endmacro %}
 
-{#- Stop if rows made by other rules would meet in the table. Returns the parse of the rows to come.
-    rebuild  whether the rows come from the staging view
+{#- Read the state of a table, and stop if rows made by other rules would meet in it. Sets
+    table.parse, the parse of the rows to come.
     full     whether the table is filled again -#}
-{% macro check_rules(table, rebuild=false, full=false) %}
-    {%- set view = parse_of_view() -%}
-    {%- if table.loads_from == 'ledger' -%}
-        {%- set parse = view -%}
+{% macro check_rules(table, full=false) %}
+    {%- set upstream = table.upstream -%}
+    {%- if not upstream -%}
+        {%- set parse = parse_of_view() -%}
     {%- else -%}
-        {%- set upstream = describe_table(model_node(table.loads_from)) -%}
-        {%- set source = table_state(upstream) -%}
-        {%- if not source.id -%}
-            {{ exceptions.raise_compiler_error(
-                'table ' ~ upstream.relation ~ ' does not exist; build it first: dbt run'
-            ) }}
-        {%- endif -%}
-        {% do table.update({'source_id': source.applied_under}) %}
-        {%- set parse = source.parse -%}
-        {%- if source.identity_rule != identity_rule() or (rebuild and parse != view) -%}
+        {%- set parse = upstream.parse -%}
+        {%- if upstream.made_by.identity_rule != identity_rule() or upstream.made_by.parse != parse -%}
             {% do stop_for_rules(upstream.relation) %}
         {%- endif -%}
     {%- endif -%}
-    {%- if not full -%}
-        {%- set made_by = table_state(table) -%}
-        {%- if made_by.id and (made_by.parse != parse or made_by.identity_rule != identity_rule()) -%}
+    {%- set made_by = table_state(table) -%}
+    {%- if made_by.id and not full -%}
+        {%- if made_by.parse != parse or made_by.identity_rule != identity_rule() -%}
             {% do stop_for_rules(table.relation) %}
         {%- endif -%}
+        {% do table.update(made_by) %}
     {%- endif -%}
-    {{ return(parse) }}
+    {% do table.update({'parse': parse, 'made_by': made_by}) %}
 {% endmacro %}
 
 {% macro stop_for_rules(relation) %}

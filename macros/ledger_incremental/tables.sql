@@ -7,11 +7,13 @@
     loads_from       'ledger', or the model whose applied loads are the ones to apply
     keeps_lines      whether a row is a line of an object, so that its key never occurs twice
     rows             select with the candidate rows
+    upstream         the same of the model in loads_from, once it is up to date; none for the ledger
+    parse, made_by   set by check_rules: the parse of the rows to come, and the recorded state
     claim, step      set by acquire_claim: number of the claim, bookkeeping rows written under it
     id               set by open_table: the id in the comment of the table
     applied_under    set by open_table: the id under which its applied loads are recorded
-    horizon, loads_until_horizon
-                     set by open_table: loads committed until the horizon need not be compared again
+    horizon, loads_before_horizon
+                     set by open_table: loads committed before the horizon need not be compared again
                      as long as their source has no more rows (applied.sql)
 
     A table carries its id in its comment, because that survives EXCHANGE, RENAME and RESTORE. -#}
@@ -25,11 +27,12 @@
         'loads_from': node.config.loads_from,
         'keeps_lines': 'source_line' in node.config.row_key,
         'rows': rows if rows else stored_lines(model_relation('stg_xapi__statements')),
+        'upstream': none,
         'claim': 0,
         'id': '',
         'applied_under': nil_id(),
-        'horizon': '1970-01-01 00:00:00.000',
-        'loads_until_horizon': 0,
+        'horizon': '1970-01-01',
+        'loads_before_horizon': 0,
     }) }}
 {% endmacro %}
 
@@ -54,10 +57,15 @@
                 claim UInt64 comment 'Number of the claim under which the run worked',
                 first_event Nullable(DateTime64(3, 'UTC')) comment 'Earliest event of the load, where the model knows it',
                 last_event Nullable(DateTime64(3, 'UTC')) comment 'Latest event of the load, where the model knows it',
-                recorded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written'
+                recorded_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written',
+                projection by_day (
+                    select model, table_id, step, toDate(committed_at) as day, count()
+                    group by model, table_id, step, day
+                )
             )
             engine = {{ engine_name('MergeTree') }}
             order by (model, table_id, committed_at, load_id)
+            settings lightweight_mutation_projection_mode = 'rebuild'
             comment 'Which loads each table holds'
         {%- endset -%}
         {%- set tables -%}
@@ -69,8 +77,8 @@
                 identity_rule UInt32 comment 'Version of the rule that makes event ids',
                 parse String comment 'Hash of the parse that made its rows',
                 table_rows UInt64 comment 'Rows of the table when this row was written; 0 while a run removes some',
-                horizon DateTime64(3, 'UTC') comment 'The table holds all loads that were committed until then',
-                loads_until_horizon UInt64 comment 'How many rows the source of its loads had until then; if it has more now, a load became visible late',
+                horizon Date comment 'The table holds all loads that were committed before this UTC day',
+                loads_before_horizon UInt64 comment 'How many rows the source of its loads had from before that day; if it has more now, a load became visible late',
                 claim UInt64 comment 'Number of the claim under which this was written',
                 version UInt64 comment 'Order of the rows of a table: claim times 1,000,000, and a step',
                 run_id String comment 'dbt invocation',
@@ -95,6 +103,7 @@
         {%- set found = table_state(table) -%}
     {%- endif -%}
     {% do table.update(found) %}
+    {% do table.update({'made_by': found}) %}
     {% do check_visible_rows(table.relation) %}
     {%- set visible = run_statement('select count() from ' ~ table.relation).rows[0][0] | int -%}
     {%- if visible < found.table_rows -%}
@@ -108,7 +117,7 @@
 {% endmacro %}
 
 {#- The latest state of a table: id ('' if it has none), applied_under, table_rows, identity_rule, parse,
-    horizon, loads_until_horizon. -#}
+    horizon, loads_before_horizon. -#}
 {% macro table_state(table) %}
     {%- set sql -%}
         select
@@ -118,7 +127,7 @@
             argMax(known.identity_rule, known.version),
             argMax(known.parse, known.version),
             toString(argMax(known.horizon, known.version)),
-            argMax(known.loads_until_horizon, known.version)
+            argMax(known.loads_before_horizon, known.version)
         from ({{ id_of(table.relation) }}) as named
         inner join {{ elt_tables() }} as known
             on known.model = '{{ table.name }}' and toString(known.table_id) = named.id
@@ -126,12 +135,12 @@
     {%- endset -%}
     {%- set rows = run_statement(sql).rows -%}
     {%- if not rows -%}
-        {{ return({'id': '', 'applied_under': nil_id(), 'horizon': '1970-01-01 00:00:00.000', 'loads_until_horizon': 0}) }}
+        {{ return({'id': '', 'applied_under': nil_id(), 'horizon': '1970-01-01', 'loads_before_horizon': 0}) }}
     {%- endif -%}
     {{ return({
         'id': rows[0][0], 'applied_under': rows[0][1], 'table_rows': rows[0][2] | int,
         'identity_rule': rows[0][3] | int, 'parse': rows[0][4],
-        'horizon': rows[0][5], 'loads_until_horizon': rows[0][6] | int,
+        'horizon': rows[0][5], 'loads_before_horizon': rows[0][6] | int,
     }) }}
 {% endmacro %}
 
@@ -145,18 +154,18 @@
 {#- Record the present state of a table: which parse made it and how many rows it has. The statement
     reads the claim, so a former holder records nothing.
     count  whether to count the rows: no before some are removed -#}
-{% macro record_table(table, relation, id, parse, count=true) %}
+{% macro record_table(table, relation, id, count=true) %}
     {% do table.update({'step': table.step + 1}) %}
     {%- set sql -%}
         insert into {{ elt_tables() }}
             (
                 model, table_id, applied_under, identity_rule, parse, table_rows, horizon,
-                loads_until_horizon, claim, version, run_id
+                loads_before_horizon, claim, version, run_id
             )
         select
-            '{{ table.name }}', '{{ id }}', '{{ table.applied_under }}', {{ identity_rule() }}, '{{ parse }}',
+            '{{ table.name }}', '{{ id }}', '{{ table.applied_under }}', {{ identity_rule() }}, '{{ table.parse }}',
             {{ '(select count() from ' ~ relation ~ ')' if count else '0' }},
-            '{{ table.horizon }}', {{ table.loads_until_horizon }},
+            '{{ table.horizon }}', {{ table.loads_before_horizon }},
             {{ table.claim }}, {{ table.claim * 1000000 + table.step }}, '{{ invocation_id }}'
         from (select count() from {{ claim_of(table) }})
     {%- endset -%}
@@ -216,7 +225,7 @@
     {%- endset -%}
     {% do run_statement(old_loads) %}
     {% do table.update({'applied_under': old_id}) %}
-    {% do record_table(table, table.relation, old_id, parse_of_view()) %}
+    {% do record_table(table, table.relation, old_id) %}
     {% do set_table_id(table.relation, old_id) %}
 {% endmacro %}
 

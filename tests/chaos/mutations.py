@@ -218,8 +218,8 @@ MUTATIONS = (
         (
             (
                 "macros/ledger_incremental/applied.sql",
-                ".rows[0][0] | int == table.loads_until_horizon -%}",
-                ".rows[0][0] | int >= 0 -%}",
+                "'all': row[1] | int != table.loads_before_horizon",
+                "'all': false",
             ),
         ),
         tests=("tests/models/test_late_commit.py",),

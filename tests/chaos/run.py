@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 def scenarios(only: str = "") -> list[Scenario]:
     """The scenarios whose name (place/fault) begins as a regular expression says; all without."""
     for path in sorted(HERE.glob("*.py")):
-        if path.stem.partition("_")[0] in ("disks", "kills", "races", "network"):
+        if path.stem.partition("_")[0] in ("bombs", "disks", "kills", "races", "network"):
             importlib.import_module(f"tests.chaos.{path.stem}")
     return [one for one in SCENARIOS if re.match(only, one.name)]
 

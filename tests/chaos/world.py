@@ -25,14 +25,13 @@ from tests.chaos.lakes import lake
 from tests.helpers.clickhouse_process import PYTHON, SERVER
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import Forks, Process
+from tests.helpers.secrets import AWS_SECRET, PASSWORD
 
 AWS = {
     "AWS_ACCESS_KEY_ID": "test-key",
-    "AWS_SECRET_ACCESS_KEY": "test-secret-never-shown",
+    "AWS_SECRET_ACCESS_KEY": AWS_SECRET,
     "AWS_DEFAULT_REGION": "us-east-1",
 }
-PASSWORD = "pass-never-shown"
-
 # The bucket of the filled template: its name is in the rows of the database.
 FILLED = "lake-filled"
 

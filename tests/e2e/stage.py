@@ -13,6 +13,7 @@ from typing import Any
 from loader.clickhouse.http import HttpWarehouse
 from loader.settings import Settings
 from tests.helpers.clickhouse_process import start_process
+from tests.helpers.lambda_template import TEMPLATE
 from tests.helpers.ministack import MiniStack, free_port, wait_until
 
 CONFIG = """
@@ -119,7 +120,7 @@ class Stack:
         self.s3 = aws.client("s3")
         self.sqs = aws.client("sqs")
 
-    def deploy(self, *arguments: str, visibility: int = 60) -> None:
+    def deploy(self, *arguments: str, visibility: int = 60, template: Path = TEMPLATE) -> None:
         """Deploy the real template with the real zip. A message whose invocation died comes again
         after `visibility` seconds; one that the function returns when the function says so."""
         self.outputs = self.aws.deploy(
@@ -129,6 +130,7 @@ class Stack:
             f"ClickHousePassword={self.clickhouse.password}",
             *arguments,
             retry_after=visibility,
+            template=template,
         )
 
     @property

@@ -7,8 +7,16 @@ from collections import Counter
 from urllib.parse import unquote_plus
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.e2e.stage import COMMITTED
+from tests.helpers.lambda_template import TEMPLATE
+
+ONLY_OVER_TLS = """            Action: sqs:*
+            Resource: !GetAtt {queue}.Arn
+            Condition:
+              Bool: {{aws:SecureTransport: "{value}"}}
+"""
 
 LINE = b'{"verb":{"id":"x"}}\n'
 
@@ -208,11 +216,18 @@ def test_an_unknown_message_becomes_a_dead_letter_and_is_logged_whole(stack):
 
 
 @pytest.mark.parametrize("route", ["direct", "eventbridge"])
-def test_the_function_needs_no_more_than_its_role(strict_stack, route):
+def test_the_function_needs_no_more_than_its_role(strict_stack, tmp_path, route):
     """A password and messages; the rest is ClickHouse's. MiniStack does not know that the right to
     ChangeMessageVisibility is that to its batch call, so failures come by the queue's own time."""
     stack = strict_stack
-    stack.deploy(f"EventRoute={route}", "MaxReceiveCount=2", visibility=5)
+    # This AWS has no TLS, so here the queues refuse TLS instead of its absence.
+    text, template = TEMPLATE.read_text(), tmp_path / "template.yaml"
+    for queue in ("Queue", "DeadLetterQueue"):
+        before = ONLY_OVER_TLS.format(queue=queue, value="false")
+        assert before in text
+        text = text.replace(before, ONLY_OVER_TLS.format(queue=queue, value="true"))
+    template.write_text(text)
+    stack.deploy(f"EventRoute={route}", "MaxReceiveCount=2", visibility=5, template=template)
     stack.put("section/1/video/a.jsonl", LINE)
     stack.notify("section/1/video/gone.jsonl")
     stack.wait_until_empty()
@@ -220,3 +235,14 @@ def test_the_function_needs_no_more_than_its_role(strict_stack, route):
     assert [keys_in(message) for message in stack.dead_letters()] == ["section/1/video/gone.jsonl"]
     refused = [line["error"] for line in stack.log() if line.get("event") == "delay_refused"]
     assert all("ChangeMessageVisibilityBatch" in error for error in refused)
+
+
+def test_queues_refuse_requests_without_tls(strict_stack):
+    """This AWS has no TLS, so nobody may do anything, not even the account's root."""
+    with pytest.raises(ClientError, match="AccessDenied"):
+        strict_stack.deploy("EventRoute=eventbridge")
+    urls = strict_stack.sqs.list_queues()["QueueUrls"]
+    assert len(urls) == 2
+    for url in urls:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            strict_stack.sqs.receive_message(QueueUrl=url)

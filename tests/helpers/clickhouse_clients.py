@@ -7,11 +7,12 @@ from urllib.parse import urlencode
 import clickhouse_connect
 
 from tests.helpers.clickhouse_http import ClickHouseHttp
+from tests.helpers.secrets import PASSWORD
 
 
 def connect(server: ClickHouseHttp, **settings: Any) -> Any:
     """A client of clickhouse-connect, over HTTP."""
-    settings = {"password": "secret", "port": server.port} | settings
+    settings = {"password": PASSWORD, "port": server.port} | settings
     return clickhouse_connect.get_client(host="127.0.0.1", **settings)
 
 
@@ -21,7 +22,7 @@ def ask(
     """One request by http.client, as the Lambda sends it: status, text, headers."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     body = body.encode() if isinstance(body, str) else body
-    headers = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "secret"}
+    headers = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": PASSWORD}
     connection.request(method, f"{path}?{urlencode(fields)}", body, headers)
     response = connection.getresponse()
     try:

@@ -24,6 +24,7 @@ from typing import Any
 
 import boto3
 
+from tests.helpers.lambda_template import TEMPLATE
 from tests.helpers.paths import ROOT
 
 COMMAND = ROOT / ".venv-ministack" / "bin" / "ministack"
@@ -145,14 +146,22 @@ class MiniStack:
             aws_secret_access_key="test",
         )
 
-    def deploy(self, *arguments: str, retry_after: int | None = None) -> dict[str, str]:
+    def deploy(
+        self, *arguments: str, retry_after: int | None = None, template: Path = TEMPLATE
+    ) -> dict[str, str]:
         """Run `lambda/deploy.py deploy ARGUMENTS` as a user would; return the stack's outputs.
 
         `retry_after` shortens the queue's visibility timeout (13 minutes by default), so that a
-        test sees a failed message again, and then in the dead-letter queue.
+        test sees a failed message again, and then in the dead-letter queue. `template` may be a
+        changed one.
         """
+        deploy = (
+            "import sys, pathlib, stack; stack.TEMPLATE = pathlib.Path(sys.argv.pop(1)); "
+            "import deploy; sys.exit(deploy.main())"
+        )
         done = subprocess.run(
-            [sys.executable, ROOT / "lambda" / "deploy.py", "deploy", "--json", *arguments],
+            [sys.executable, "-c", deploy, template, "deploy", "--json", *arguments],
+            cwd=ROOT / "lambda",
             env={"PATH": os.environ["PATH"], "HOME": self.directory.name, **self.environment},
             capture_output=True,
             text=True,

@@ -15,6 +15,7 @@ from loader.settings import Settings
 from tests.helpers.bulk_lake import LINE, fill, key_of
 from tests.helpers.clickhouse_clients import connect
 from tests.helpers.clickhouse_http import ClickHouseHttp
+from tests.helpers.secrets import PASSWORD
 from tests.helpers.trigger_stage import Stage
 
 
@@ -67,7 +68,7 @@ def notify(queue, bucket):
 @pytest.fixture(scope="module")
 def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseHttp]:
     """One server for a file of tests: a process has one engine."""
-    with ClickHouseHttp(tmp_path_factory.mktemp("clickhouse"), password="secret") as server:
+    with ClickHouseHttp(tmp_path_factory.mktemp("clickhouse"), password=PASSWORD) as server:
         yield server
 
 
@@ -87,8 +88,8 @@ def started_lake_server(s3_endpoint, tmp_path_factory) -> Iterator[ClickHouseHtt
     """A ClickHouse server that reads from the local S3."""
     config = engine_config(Settings.from_env())
     path = tmp_path_factory.mktemp("clickhouse")
-    with ClickHouseHttp(path, str(config), password="secret") as server:
-        settings = Settings(target="server", port=server.port, password="secret")
+    with ClickHouseHttp(path, str(config), password=PASSWORD) as server:
+        settings = Settings(target="server", port=server.port, password=PASSWORD)
         with closing(HttpWarehouse(settings)) as warehouse:
             schema.init(warehouse, settings)
         yield server
@@ -101,7 +102,7 @@ def settings(started_lake_server, bucket) -> Settings:
         target="server",
         host="127.0.0.1",
         port=started_lake_server.port,
-        password="secret",
+        password=PASSWORD,
         bucket=bucket,
         allowed_buckets=(bucket,),
     )

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.helpers.clickhouse_clients import ask, connect
 from tests.helpers.clickhouse_http import ClickHouseHttp
+from tests.helpers.secrets import PASSWORD
 
 # clickhouse-connect -------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ models:
 def test_dbt_builds_twice(server: ClickHouseHttp, tmp_path: Path) -> None:
     """A view, a table and an increment, by dbt-clickhouse as it is."""
     profile = {"type": "clickhouse", "schema": "shop", "host": "127.0.0.1", "port": server.port}
-    profile |= {"user": "default", "password": "secret", "threads": 4}
+    profile |= {"user": "default", "password": PASSWORD, "threads": 4}
     profiles = {"shop": {"target": "server", "outputs": {"server": profile}}}
     for name, text in (PROJECT | {"profiles.yml": json.dumps(profiles)}).items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -210,4 +211,4 @@ def test_dbt_builds_twice(server: ClickHouseHttp, tmp_path: Path) -> None:
         assert "PASS=5 WARN=0 ERROR=0" in built.stdout, built.stdout
     runs = connect(server).query("SELECT count() FROM shop.increments GROUP BY run ORDER BY 1")
     assert runs.result_rows == [(3,), (7,)]
-    assert not any("secret" in sql for sql in server.queries)
+    assert not any(PASSWORD in sql for sql in server.queries)

@@ -14,6 +14,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from tests.helpers.clickhouse_clients import ask, connect
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.clickhouse_process import start_process
+from tests.helpers.secrets import PASSWORD
 
 SQL_COUNT = "SELECT count() FROM lines"
 
@@ -65,11 +66,12 @@ def test_what_a_server_refuses_is_refused(
 def test_basic_authentication_and_url_are_taken_too(server: ClickHouseHttp) -> None:
     """The three ways of ClickHouse."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    basic = b64encode(f"default:{PASSWORD}".encode()).decode()
     for path, headers, status in [
-        ("/?user=default&password=secret", {}, 200),
+        (f"/?user=default&password={PASSWORD}", {}, 200),
         ("/?password=wrong", {}, 403),
         ("/", {}, 403),
-        ("/", {"Authorization": "Basic " + b64encode(b"default:secret").decode()}, 200),
+        ("/", {"Authorization": f"Basic {basic}"}, 200),
     ]:
         connection.request("POST", path, b"SELECT 1", headers)
         response = connection.getresponse()
@@ -111,7 +113,7 @@ def test_an_insert_of_rows_is_sent_again_after_a_lost_answer(server: ClickHouseH
 
 def start(path: Path, *options: str) -> tuple[subprocess.Popen, ClickHouseHttp]:
     """A server in its own process, and where it listens."""
-    process, port = start_process("--path", str(path), "--password", "secret", *options)
+    process, port = start_process("--path", str(path), "--password", PASSWORD, *options)
     return process, ClickHouseHttp(path, port=port)
 
 

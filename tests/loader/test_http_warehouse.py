@@ -22,19 +22,21 @@ from loader.errors import (
 )
 from loader.files import UPLOAD_LINES
 from loader.settings import Settings
+from loader.sources import within_memory
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.ministack import free_port
+from tests.helpers.secrets import PASSWORD
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory) -> Iterator[ClickHouseHttp]:
-    with ClickHouseHttp(tmp_path_factory.mktemp("clickhouse"), password="secret") as server:
+    with ClickHouseHttp(tmp_path_factory.mktemp("clickhouse"), password=PASSWORD) as server:
         yield server
 
 
 @pytest.fixture
 def settings(running) -> Settings:
-    return Settings(target="server", host="127.0.0.1", port=running.port, password="secret")
+    return Settings(target="server", host="127.0.0.1", port=running.port, password=PASSWORD)
 
 
 @pytest.fixture
@@ -112,7 +114,8 @@ def test_lines_are_sent_with_the_statement(server, settings, warehouse, kind):
     values = {"load_id": str(uuid.uuid4()), "key": "it's.jsonl", "etag": "e", "size": 9}
     body = b'{"a":1}\n\n  x;\n'
     with closing(kind(settings)) as sender:
-        sender.command(UPLOAD_LINES, data=body, modified=0, lines_before=4, **values)
+        upload = within_memory(UPLOAD_LINES, Settings())
+        sender.command(upload, data=body, modified=0, lines_before=4, **values)
     rows = warehouse.query(
         "select key, source_line, line from {raw:Identifier}.statements order by source_line"
     )
@@ -227,7 +230,7 @@ def test_the_connection_is_kept_and_opened_again_after_idling(server, settings, 
 
 
 def test_a_rotated_password_is_read_again_once(server, settings):
-    passwords = ["old", "secret"]
+    passwords = ["old", PASSWORD]
     reads = []
 
     def read() -> str:
@@ -236,7 +239,7 @@ def test_a_rotated_password_is_read_again_once(server, settings):
 
     with closing(HttpWarehouse(settings, read)) as warehouse:
         assert warehouse.query("select 1 as one") == [{"one": 1}]
-        assert reads == ["old", "secret"]
+        assert reads == ["old", PASSWORD]
     with (
         closing(HttpWarehouse(settings, lambda: "wrong")) as warehouse,
         pytest.raises(PermanentError, match="Authentication failed") as refused,
@@ -256,7 +259,7 @@ def test_a_failing_secret_is_reported_with_its_own_error(settings):
 def test_the_password_is_neither_in_the_url_nor_in_a_log(warehouse, server, caplog):
     caplog.set_level(logging.DEBUG)
     warehouse.query("select {a:String}", a="x" * 9000)
-    assert "secret" not in caplog.text + "".join(server.queries)
+    assert PASSWORD not in caplog.text + "".join(server.queries)
     url, headers, body = encode("select 1", {"a": "b"}, {}, None)
     assert "key" not in f"{url}{headers}{body}".lower()
 

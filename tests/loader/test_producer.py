@@ -72,7 +72,7 @@ def test_lambda_sends_the_statements_in_the_event(files, monkeypatch, tmp_path):
     odd.write_bytes(b"\xff\n")
     sent = list(producer.send([*files, large, odd], Settings.from_env(), 7))
     assert [item.rows for item in sent] == [2, 3, None, None]
-    assert "too large" in sent[2].error and "UTF-8" in sent[3].error
+    assert "too many for one bundle" in sent[2].error and "UTF-8" in sent[3].error
     assert [event["key"] for event in client.events] == [item.place for item in sent[:2]]
     monkeypatch.setattr(producer, "_client", lambda service: FakeLambda(fails=True))
     [failed] = producer.send(files[:1], Settings.from_env(), 7)

@@ -103,12 +103,12 @@ def serve(bucket, tmp_path, monkeypatch):
 
 
 def test_a_fresh_engine_is_safe(warehouse):
-    assert list(safety.unsafe(safety.probe(warehouse))) == []
+    assert list(safety.unsafe(safety.probe(warehouse), Settings())) == []
     assert list(safety.advice(safety.probe(warehouse))) == []
 
 
 def test_every_setting_of_the_table_is_known_to_the_engine(warehouse):
-    assert set(safety.probe(warehouse)) == {rule.name for rule in RULES}
+    assert set(safety.probe(warehouse)) == {safety.MEMORY, *(rule.name for rule in RULES)}
 
 
 # The engine does not take the query cache together with limits that cut.
@@ -192,7 +192,7 @@ def _open(client: str, settings: Settings):
     if client == "connect":
         return open_warehouse(settings)
     warehouse = HttpWarehouse(settings)
-    safety.require(warehouse)
+    safety.require(warehouse, Settings())
     return warehouse
 
 
@@ -232,9 +232,9 @@ def test_a_load_limited_in_rows_fails_and_is_not_half_committed(serve, put, buck
 def test_an_engine_that_is_too_old_is_refused(warehouse, version, refused):
     rows = safety.probe(warehouse)
     old = {name: row | {"version": version} for name, row in rows.items()}
-    assert [f"ClickHouse {version} is too old" in text for text in safety.unsafe(old)] == (
-        [True] if refused else []
-    )
+    assert [
+        f"ClickHouse {version} is too old" in text for text in safety.unsafe(old, Settings())
+    ] == ([True] if refused else [])
 
 
 def test_the_lambda_checks_once_at_its_start_and_refuses_until_the_profile_is_fixed(

@@ -13,6 +13,7 @@ import pytest
 from loader.errors import PermanentError, RetryableError
 from loader.events.messages import UnknownEventError
 from tests.helpers.paths import EVENTS
+from tests.helpers.secrets import PASSWORD
 from tests.helpers.trigger_stage import LINE, Stage, batch, named
 
 SAVED_BUCKET = "xapi-elt-prod-123456789012-eu-central-1"
@@ -139,6 +140,10 @@ def test_without_a_queue_a_failure_is_raised(stage, lake_server, put, bucket):
     with pytest.raises(UnknownEventError):
         stage.trigger.answer({"hello": "world"}, 20)
     assert stage.lines("unknown_event")[0]["body"] == {"hello": "world"}
+    with pytest.raises(UnknownEventError):
+        stage.trigger.answer({"body": [{"actor": {"mbox": "mailto:learner@example.org"}}]}, 20)
+    assert stage.lines("unknown_event")[1]["body"]["shape"] == {"body": "a list of 1"}
+    assert "learner" not in stage.output.getvalue()
     lake_server.fault = lambda sql: "refuse"
     with pytest.raises(RetryableError, match="503"):
         stage.trigger.answer({"body": "{}"}, 20)
@@ -160,7 +165,7 @@ def test_each_object_is_logged_and_the_batch_is_measured(stage, put, bucket):
     [directive] = metrics["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "XapiElt"
     assert {metric["Name"] for metric in directive["Metrics"]} < set(metrics)
-    assert "secret" not in stage.output.getvalue()
+    assert PASSWORD not in stage.output.getvalue()
 
 
 # Health, handler -----------------------------------------------------------------------------
@@ -173,7 +178,7 @@ def test_the_health_answer_names_the_fault_and_the_remedy(stage, lake_server):
     answer = stage.trigger.answer({"diagnostics": True}, 20)
     assert answer["status"] == "ok"
     assert answer["settings"]["host"] == "127.0.0.1"
-    assert "secret" not in json.dumps(answer)
+    assert PASSWORD not in json.dumps(answer)
     lake_server.fault = lambda sql: "refuse"
     answer = stage.trigger.answer({"health_check": True}, 20)
     assert answer["status"] == "fail"
@@ -185,7 +190,7 @@ def test_the_handler_reads_its_password_from_the_secret(
     lake_server, settings, put, bucket, monkeypatch, secret
 ):
     put("section/1/video/a.jsonl", LINE)
-    text = "secret" if secret == "bare" else '{"username": "x", "password": "secret"}'
+    text = PASSWORD if secret == "bare" else json.dumps({"username": "x", "password": PASSWORD})
     made = boto3.client("secretsmanager").create_secret(
         Name=f"{bucket}-{secret}", SecretString=text
     )

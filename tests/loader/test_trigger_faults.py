@@ -41,8 +41,10 @@ def test_a_fault_anywhere_acknowledges_nothing_and_loses_nothing(
     lake_server.fault = lambda sql: fault if re.match(STATEMENTS[place], sql) else None
     messages = [named(bucket, key, etag=etag) for key in keys]
 
-    assert stage.deliver(*messages, seconds=1.2) == ["m0", "m1", "m2"]
     committed = place == "the commit" and fault == "lose_answer"
+    # Where it must reach the commit, a busy machine needs more time.
+    seconds = 10 if committed else 1.2
+    assert stage.deliver(*messages, seconds=seconds) == ["m0", "m1", "m2"]
     assert stage.visible() == ({key: 2 for key in keys} if committed else {})
     # What may pass comes again later and later.
     assert set(stage.delays.values()) <= {240, 30}
@@ -112,7 +114,8 @@ def test_a_fault_of_ours_acknowledges_nothing(settings):
     trigger = Trigger(settings, broken, Log(stream=output))
     answer = trigger.answer(batch(named(settings.bucket, "section/1/video/a.jsonl")), 20)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
-    assert "a bug" in output.getvalue()
+    assert "unexpected ZeroDivisionError at test_trigger_faults.py" in output.getvalue()
+    assert "a bug" not in output.getvalue()
 
 
 def test_retryable_failures_wait_longer_each_time_and_permanent_ones_shortly():

@@ -7,7 +7,14 @@ import pytest
 
 from loader.bulk.selection import BulkRequest
 from loader.errors import SettingsError
-from loader.events.messages import Bundle, Health, Notifications, UnknownEventError, read
+from loader.events.messages import (
+    Bundle,
+    Health,
+    Notifications,
+    UnknownEventError,
+    for_log,
+    read,
+)
 from tests.helpers.paths import EVENTS
 
 BUCKET = "xapi-elt-prod-123456789012-eu-central-1"
@@ -177,3 +184,35 @@ def test_a_bulk_request_means_all_sections_unless_it_names_some():
     assert read({"mode": "bulk"}).prefixes == ("section/",)
     assert read({"mode": "bulk", "section": 7}).prefixes == ("section/7/",)
     assert read({"mode": "bulk", "prefix": "", "prefixes": ["a/"]}).prefixes == ("a/", "")
+
+
+STATEMENT = {"actor": {"mbox": "mailto:learner@example.org"}, "verb": {"id": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("event", "shape"),
+    [
+        ({"body": [STATEMENT, STATEMENT]}, {"body": "a list of 2"}),
+        ({"body": STATEMENT, "key": "k"}, {"body": "an object of 2", "key": "text of 1"}),
+        ({"body": None, "n": 1, "b": True}, {"body": "null", "n": "a number", "b": "a boolean"}),
+        ([STATEMENT], {"event": "a list of 1"}),
+        ({"statements": [STATEMENT]}, {"statements": "a list of 1"}),
+        ({"payload": json.dumps(STATEMENT)}, {"payload": "text of 70"}),
+        ({"Records": [{"eventSource": "x", "data": STATEMENT}]}, {"Records": "a list of 1"}),
+    ],
+)
+def test_statements_in_an_event_of_unknown_shape_are_not_logged(event, shape):
+    with pytest.raises(UnknownEventError) as error:
+        read(event)
+    logged = for_log(event)
+    assert logged == {"shape": shape, "bytes": len(json.dumps(event))}
+    assert "learner" not in f"{logged} {error.value}"
+
+
+def test_another_event_of_unknown_shape_is_logged_whole():
+    assert for_log({"hello": ["world"]}) == {"hello": ["world"]}
+
+
+def test_statements_as_a_list_are_refused_with_what_is_accepted():
+    with pytest.raises(UnknownEventError, match="a list of 2; accepted: text with one statement"):
+        read({"body": [STATEMENT, STATEMENT]})

@@ -30,6 +30,18 @@ def test_a_bucket_that_is_not_allowed_is_refused_by_name():
     assert "'other'" in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["a.jsonl", "sectio", "SECTION/1/a.jsonl", "/section/a.jsonl"])
+def test_a_key_outside_the_prefix_is_refused_by_name(key):
+    with pytest.raises(SettingsError, match="XAPI_KEY_PREFIX") as error:
+        check_readable(S3Object("lake", key), ["lake"], "section/")
+    assert repr(key) in str(error.value)
+
+
+def test_keys_below_the_prefix_are_accepted_and_without_one_all():
+    check_readable(S3Object("lake", "section/1/a.jsonl"), ["lake"], "section/")
+    check_readable(S3Object("lake", "a.jsonl"), ["lake"])
+
+
 def test_objects_are_grouped_by_bucket_and_depth_and_each_once():
     items = [S3Object("b", "x/1"), S3Object("a", "1"), S3Object("b", "x/1"), S3Object("b", "x/2")]
     assert [[item.path for item in group] for group in places(items)] == [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from loader.log import Metrics
 from tests.helpers.lambda_template import TEMPLATE, branches, of_type
 
 # ---------------------------------------------------------------- statements in S3
@@ -79,10 +80,39 @@ def test_dashboard_is_json(resources):
     assert len(json.loads(body)["widgets"]) == 8
 
 
+# The dimensions of the metrics, in the dashboard's JSON.
+METRIC = r'"XapiElt", "(\w+)", "Environment", "\${Environment}", "Stack", "\${AWS::StackName}"'
+
+
+def test_metrics_are_those_of_this_stack(resources):
+    """Two stacks of one environment would hide each other: one that loads, one that does not."""
+    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert len(re.findall(METRIC, body)) == body.count('"XapiElt"') > 0
+    written = next(Metrics("prod", "xapi-elt-prod", values={"RowsLoaded": [1]}).lines())
+    assert written["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Environment", "Stack"]]
+    assert (written["Environment"], written["Stack"]) == ("prod", "xapi-elt-prod")
+    alarm = resources["NoLoadsAlarm"]["Properties"]["Dimensions"]
+    assert {one["Name"]: one["Value"]["Ref"] for one in alarm} == {
+        "Environment": "Environment",
+        "Stack": "AWS::StackName",
+    }
+
+
+def test_the_bucket_keeps_what_was_overwritten_for_a_while(template, resources):
+    """A statement that was overwritten before it was loaded can be restored; not for ever."""
+    bucket = resources["StatementBucket"]["Properties"]
+    assert bucket["VersioningConfiguration"] == {"Status": {"Ref": "BucketVersioning"}}
+    assert template["Parameters"]["BucketVersioning"]["Default"] == "Enabled"
+    rules = bucket["LifecycleConfiguration"]["Rules"]
+    assert [
+        r["NoncurrentVersionExpiration"] for r in rules if r["Id"] == "remove-old-versions"
+    ] == [{"NoncurrentDays": 30}]
+
+
 def test_metrics_have_the_names_the_handler_writes(resources):
     """A misspelt metric is an empty graph."""
     body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    assert set(re.findall(r'"XapiElt", "(\w+)", "Environment"', body)) == {
+    assert set(re.findall(METRIC, body)) == {
         "CommitLag",
         "LoadDuration",
         "MessagesRejected",

@@ -1,6 +1,7 @@
 """What cfn-lint does not see in lambda/template.yaml: the queue, the function and the roles."""
 
 import json
+import re
 
 from loader.settings import Settings
 from tests.helpers.lambda_template import branches, of_type
@@ -17,9 +18,12 @@ KNOWN_ENVIRONMENT = {
     "S3_XAPI_BUCKET_NAME",
     "XAPI_ALLOWED_BUCKETS",
     "XAPI_ENVIRONMENT",
+    "XAPI_KEY_PREFIX",
+    "XAPI_LOAD_MEMORY_MB",
     "XAPI_LOG_LEVEL",
     "XAPI_S3_COLLECTION",
     "XAPI_SQS_QUEUE_URL",
+    "XAPI_STACK",
     "XAPI_TARGET",
 }
 
@@ -84,7 +88,9 @@ def test_queues_are_encrypted(resources):
 def test_only_the_bucket_or_the_rule_may_send(resources):
     """Anyone else could name objects to load."""
     policy = resources["QueuePolicy"]["Properties"]["PolicyDocument"]
-    for statement in branches(policy["Statement"]):
+    allowed = [one for one in branches(policy["Statement"]) if one["Effect"] == "Allow"]
+    assert len(allowed) == 2
+    for statement in allowed:
         assert statement["Action"] == "sqs:SendMessage"
         assert "Service" in statement["Principal"]
         assert "aws:SourceArn" in statement["Condition"]["ArnEquals"]
@@ -106,6 +112,7 @@ def test_loader_accepts_the_environment_of_the_function(template, resources):
         if name != "XAPI_TARGET"
     }
     settings = Settings.from_env(environment | {"XAPI_TARGET": "server"})
+    assert (settings.key_prefix, settings.load_memory_mb) == ("section/", Settings.load_memory_mb)
     assert (settings.port, settings.secure) == (8443, True)
     assert (settings.database, settings.s3_collection) == (
         Settings.database,
@@ -135,8 +142,8 @@ def test_roles_name_their_resources(resources):
         for statement in statements(role):
             for resource in branches(statement["Resource"]):
                 text = json.dumps(resource)
-                # "/*" after a bucket's name: its objects.
-                assert "*" not in text.replace('/*"', '"'), (name, resource)
+                # The objects of a bucket, if their keys begin with the prefix.
+                assert "*" not in text.replace('/${KeyPrefix}*"', '"'), (name, resource)
             assert "*" not in json.dumps(statement["Action"]), (name, statement["Action"])
 
 
@@ -155,3 +162,68 @@ def test_clickhouse_may_only_read(resources):
     role = resources["ClickHouseRole"]["Properties"]
     actions = {a for s in statements(role) for a in branches(s["Action"])}
     assert actions == {"s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation", "kms:Decrypt"}
+
+
+def test_clickhouse_reads_and_lists_only_below_the_prefix(resources):
+    """A bucket may hold more than statements."""
+    found = {s["Sid"]: s for s in statements(resources["ClickHouseRole"]["Properties"])}
+    objects = [resource["Fn::Sub"] for resource in branches(found["ReadObjects"]["Resource"])]
+    assert len(objects) == 2
+    assert all(resource.endswith("/${KeyPrefix}*") for resource in objects)
+    assert found["ListObjects"]["Action"] == "s3:ListBucket"
+    assert found["ListObjects"]["Condition"] == {
+        "StringLikeIfExists": {"s3:prefix": {"Fn::Sub": "${KeyPrefix}*"}}
+    }
+
+
+def test_the_function_knows_the_prefix_and_the_stack(resources):
+    """It refuses other keys, and its metrics are told from those of another stack."""
+    variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+    assert variables["XAPI_KEY_PREFIX"] == {"Ref": "KeyPrefix"}
+    assert variables["XAPI_STACK"] == {"Ref": "AWS::StackName"}
+
+
+def test_keys_of_kms_are_used_through_their_services_only(resources):
+    """The same key may protect other things."""
+    via = {}
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        for statement in statements(role):
+            if statement["Action"] == "kms:Decrypt":
+                services = statement["Condition"]["StringEquals"]["kms:ViaService"]
+                via[name] = {service["Fn::Sub"].split(".")[0] for service in branches(services)}
+    assert via == {"FunctionRole": {"sqs", "secretsmanager"}, "ClickHouseRole": {"s3"}}
+
+
+def test_queues_demand_tls(resources):
+    """Messages name objects, and could be read and changed on the way."""
+    denied = {}
+    for policy in of_type(resources, "AWS::SQS::QueuePolicy").values():
+        for statement in branches(policy["PolicyDocument"]["Statement"]):
+            if statement["Effect"] == "Deny":
+                assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+                assert (statement["Principal"], statement["Action"]) == ("*", "sqs:*")
+                [queue] = policy["Queues"]
+                denied[queue["Ref"]] = statement["Resource"]
+    assert denied == {
+        name: {"Fn::GetAtt": f"{name}.Arn"} for name in of_type(resources, "AWS::SQS::Queue")
+    }
+
+
+def test_the_log_can_have_a_key_of_its_own(resources):
+    """It names objects and learners' sections."""
+    assert branches(resources["LogGroup"]["Properties"]["KmsKeyId"]) == [{"Ref": "LogKmsKeyArn"}]
+
+
+def test_a_whole_account_may_read_only_with_an_external_id(template, resources):
+    """Each identity of it could read the statements otherwise."""
+    principal = template["Parameters"]["ClickHouseIamPrincipal"]["AllowedPattern"]
+    assert re.fullmatch(principal, "arn:aws:iam::123456789012:role/clickhouse")
+    assert not re.fullmatch(principal, "arn:aws:iam::123456789012:root")
+    rule = template["Rules"]["AccountWithExternalId"]
+    assert "ClickHouseIamAccount" in json.dumps(rule["RuleCondition"])
+    required = {"Fn::Not": [{"Fn::Equals": [{"Ref": "ClickHouseExternalId"}, ""]}]}
+    assert required in [assertion["Assert"] for assertion in rule["Assertions"]]
+    [trust] = resources["ClickHouseRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert branches(trust["Condition"]) == [
+        {"StringEquals": {"sts:ExternalId": {"Ref": "ClickHouseExternalId"}}}
+    ]

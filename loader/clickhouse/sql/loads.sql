@@ -18,8 +18,16 @@ create table if not exists {raw:Identifier}.loads $on_cluster
     event_time Nullable(DateTime64(3, 'UTC')) comment 'When S3 sent the notification, if it did' codec(ZSTD(1)),
     started_at DateTime64(3, 'UTC') comment 'When the attempt began' codec(ZSTD(1)),
     committed_at DateTime64(3, 'UTC') default now64(3, 'UTC') comment 'When this row was written' codec(ZSTD(1)),
-    duration_ms UInt64 comment 'From start to this row, in milliseconds' codec(ZSTD(1))
+    duration_ms UInt64 comment 'From start to this row, in milliseconds' codec(ZSTD(1)),
+    -- How many objects were committed on each day, and the latest ones: a dbt run asks for both.
+    projection by_day (
+        select outcome, toDate(committed_at) as day, count() group by outcome, day
+    ),
+    projection by_time (
+        select outcome, committed_at, load_id, rows order by outcome, committed_at
+    )
 )
 engine = ${replicated}MergeTree
 order by (bucket, key, etag, committed_at, load_id)
+settings lightweight_mutation_projection_mode = 'rebuild'
 comment 'One row per object and load attempt; only committed ones count'

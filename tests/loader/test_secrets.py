@@ -1,0 +1,171 @@
+"""Odd passwords work, or are refused without being quoted, whichever way ClickHouse is reached."""
+
+import io
+import logging
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse.http import HttpWarehouse, open_http
+from loader.errors import LoaderError, PermanentError, RetryableError
+from loader.events.trigger import Trigger
+from loader.events.worker import Worker
+from loader.log import Log
+from loader.settings import Settings
+from tests.helpers.clickhouse_http import ClickHouseHttp
+from tests.helpers.paths import ROOT
+from tests.helpers.secrets import MARK, shows_secret
+from tests.helpers.trigger_stage import batch, named
+
+ODD = {
+    "newline at its end": f"{MARK}\n",
+    "newline inside": f"a\r\nX-Other: b\n{MARK}",
+    "outside latin-1": f"学习🎓{MARK}",
+    "latin-1": f"ünï{MARK}",
+    "NUL": f"a\0{MARK}",
+    "quotes": f"'\"`\\{{}}%20:&?#{MARK}",
+    "long": f"{'x' * 20_000}{MARK}",
+    "spaces": f" {MARK} ",
+    "empty": "",
+}
+
+# As other text than a password they would be a number, a list, or no text at all.
+TYPED = ("12345", "[1, 2]", "{{ 1 }}", "null", "1e5")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server whose password each test sets."""
+    with ClickHouseHttp(tmp_path_factory.mktemp("clickhouse")) as running:
+        yield running
+
+
+def settings_for(server: ClickHouseHttp, password: str) -> Settings:
+    """How to reach it with a password."""
+    return Settings(target="server", host="127.0.0.1", port=server.port, password=password)
+
+
+OPEN = {"standard library": open_http, "clickhouse-connect": open_warehouse}
+
+
+@pytest.mark.parametrize("client", OPEN)
+@pytest.mark.parametrize("password", [*ODD.values(), *TYPED], ids=[*ODD, *TYPED])
+def test_an_odd_password_works(server, caplog, client, password):
+    caplog.set_level(logging.DEBUG)
+    server.password = password
+    with closing(OPEN[client](settings_for(server, password))) as warehouse:
+        assert warehouse.query("select 1 as one") == [{"one": 1}]
+    assert MARK not in caplog.text
+
+
+@pytest.mark.parametrize("client", OPEN)
+@pytest.mark.parametrize("password", ODD.values(), ids=ODD)
+def test_an_odd_password_that_is_wrong_is_refused_unquoted(server, caplog, client, password):
+    caplog.set_level(logging.DEBUG)
+    server.password = "another"
+    with pytest.raises(PermanentError) as error:
+        OPEN[client](settings_for(server, password))
+    assert not shows_secret(str(error.value) + caplog.text)
+
+
+def test_of_an_unknown_error_the_trigger_logs_and_reports_type_and_place(server):
+    server.password = ""
+    output = io.StringIO()
+
+    def connect(deadline):
+        raise ValueError(f"Invalid header value b'{MARK}'")
+
+    trigger = Trigger(settings_for(server, ""), connect, Log("INFO", output))
+    event = named("lake", "a.jsonl")
+    assert trigger.answer(batch(event))["batchItemFailures"] == [{"itemIdentifier": "m0"}]
+    with pytest.raises(RetryableError, match="unexpected ValueError at") as error:
+        trigger.answer({"bucket": "lake", "key": "a.jsonl"})
+    with pytest.raises(RetryableError, match="unexpected ValueError") as checked:
+        trigger.answer({"health_check": True})
+    assert not shows_secret(f"{error.value} {checked.value} {output.getvalue()}")
+    assert "unexpected ValueError at test_secrets.py" in output.getvalue()
+
+
+def test_of_an_unknown_error_the_worker_logs_type_and_place():
+    output = io.StringIO()
+    log = Log("INFO", output)
+
+    class Queue:
+        url = "https://queue"
+        receipts = ()
+
+        def visibility(self):
+            return 30
+
+        def receive(self, most, wait):
+            records = [] if self.receipts else batch(named("lake", "a.jsonl"))["Records"]
+            self.receipts = [*self.receipts, *records]
+            return records
+
+        def delete(self, receipts):
+            assert list(receipts) == []
+
+        def delay(self, delays):
+            pass
+
+    class Broken(Trigger):
+        def prepare(self):
+            pass
+
+        def answer(self, event, seconds=None):
+            raise KeyError(MARK)
+
+    Worker(Queue(), Broken(Settings(), None, log), log, window=0).run(once=True)
+    assert "batch_broke" in output.getvalue()
+    assert "unexpected KeyError at test_secrets.py" in output.getvalue()
+    assert MARK not in output.getvalue()
+
+
+def test_of_an_unknown_error_a_command_prints_type_and_place(tmp_path: Path):
+    code = (
+        "import sys, loader.pipeline as p, loader.cli.main as m\n"
+        f"def broken(*_): raise ValueError('{MARK}')\n"
+        "p.Settings.from_env = classmethod(broken)\n"
+        "sys.argv = ['xapi-elt', 'status']\n"
+        "m.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "unexpected ValueError" in done.stderr
+    assert MARK not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["newline at its end", "quotes"])
+def test_dbt_reads_an_odd_password_as_the_loader_does(server, tmp_path, monkeypatch, kind):
+    server.password = ODD[kind].removesuffix("\n")
+    environment = {
+        "XAPI_TARGET": "server",
+        "CLICKHOUSE_HOST": "127.0.0.1",
+        "CLICKHOUSE_PORT": str(server.port),
+        "CLICKHOUSE_PASSWORD": ODD[kind],
+        "DBT_TARGET_PATH": str(tmp_path / "target"),
+        "DBT_LOG_PATH": str(tmp_path / "logs"),
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with closing(HttpWarehouse(Settings.from_env())) as warehouse:
+        assert warehouse.query("select 1 as one") == [{"one": 1}]
+    command = [Path(sys.executable).with_name("dbt"), "debug", "--connection", "--no-use-colors"]
+    command += ["--profiles-dir", ROOT, "--project-dir", ROOT]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "OK connection ok" in done.stdout, done.stdout
+    assert not shows_secret(done.stdout + done.stderr)
+    assert not shows_secret((tmp_path / "logs" / "dbt.log").read_text())
+
+
+def test_the_search_for_secrets_finds_a_header():
+    assert shows_secret("Authorization: Basic ZGVmYXVsdDpwYXNzLW5ldmVyLXNob3du")
+    assert not shows_secret("never mind what was shown")
+
+
+def test_a_loader_error_is_no_place_for_secrets():
+    assert LoaderError("one\nline").args == ("one line",)

@@ -1,0 +1,112 @@
+"""What an error says in logs and reports: a text of ours, or type and place, never another text."""
+
+import json
+
+import pytest
+
+from loader.aws.client import aws_errors
+from loader.aws.password import clickhouse_password
+from loader.clickhouse.embedded import engine_config
+from loader.errors import LoaderError, PermanentError, SettingsError, describe
+from loader.settings import Settings
+from tests.helpers.secrets import MARK
+
+
+def caught(error: Exception, call=None) -> Exception:
+    """The error, raised."""
+    try:
+        call() if call else _raise(error)
+    except Exception as found:
+        return found
+    raise AssertionError("nothing was raised")
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_an_error_of_ours_says_its_text():
+    assert describe(caught(PermanentError("no such\nbucket"))) == "no such bucket"
+
+
+def test_another_error_says_its_type_and_place():
+    def decode() -> None:
+        Settings.from_env({"CLICKHOUSE_PASSWORD": 7 * [MARK]})
+
+    said = describe(caught(ValueError(MARK)))
+    assert said.startswith("unexpected ValueError at test_errors.py:")
+    said = describe(caught(ValueError(), decode))
+    assert said.startswith("unexpected AttributeError at loader/settings.py:")
+    assert MARK not in said
+    assert describe(ValueError(MARK)) == "unexpected ValueError at unknown"
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_secret_taken_from_a_file_is_the_password_without_the_line_break(secret, newline):
+    assert secret(f"pass {newline}") == "pass "
+    assert secret("pass\n\n") == "pass\n"
+    assert Settings.from_env({"CLICKHOUSE_PASSWORD": f"pass {newline}"}).password == "pass "
+
+
+def test_a_field_of_json_is_the_password_as_it_is(secret):
+    assert secret(json.dumps({"password": "pass\n"}) + "\n") == "pass\n"
+
+
+@pytest.mark.parametrize("text", ['{"password": "\\ud800never-shown"}', "\ud800never-shown", "\n"])
+def test_a_secret_that_cannot_be_sent_is_refused_unquoted(secret, text):
+    with pytest.raises(PermanentError, match="contains no password") as error:
+        secret(text)
+    assert MARK not in str(error.value)
+
+
+def test_deep_json_is_a_password(secret):
+    assert secret("[" * 100_000) == "[" * 100_000
+
+
+@pytest.fixture
+def secret():
+    """Read a password from a secret with this text: secret(text)."""
+
+    class Secrets:
+        def __init__(self, text: str):
+            self.text = text
+
+        def get_secret_value(self, SecretId: str) -> dict:
+            return {"SecretString": self.text}
+
+    settings = Settings(secret_arn="arn:aws:secretsmanager:us-east-1:123456789012:secret:x")
+    return lambda text: clickhouse_password(settings, Secrets(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLICKHOUSE_PASSWORD", f"{MARK}\udcff"),
+        ("AWS_ENDPOINT_URL", f"http://user:{MARK}@host"),
+        ("AWS_ENDPOINT_URL_S3", f"https://{MARK}@host"),
+        ("CLICKHOUSE_HOST", f"user:{MARK}@host"),
+    ],
+)
+def test_a_setting_with_a_secret_in_it_is_refused_unquoted(name, value):
+    with pytest.raises(SettingsError, match=name) as error:
+        Settings.from_env({name: value})
+    assert MARK not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"])
+@pytest.mark.parametrize("value", [f"{MARK}\n", f"ünï学{MARK}"])
+def test_a_key_that_cannot_be_sent_is_not_quoted(s3_endpoint, monkeypatch, name, value):
+    import boto3
+
+    monkeypatch.setenv(name, value)
+    with pytest.raises(LoaderError) as error, aws_errors("s3://lake"):
+        # A session of its own: the default one keeps the keys that it found first.
+        boto3.Session().client("s3").list_objects_v2(Bucket="lake")
+    assert MARK not in str(error.value)
+
+
+def test_a_key_with_a_line_break_is_not_given_to_the_engine(monkeypatch):
+    monkeypatch.setenv("AWS_SESSION_TOKEN", f"{MARK}\n")
+    with pytest.raises(SettingsError, match="session_token") as error:
+        engine_config(Settings())
+    assert MARK not in str(error.value)
