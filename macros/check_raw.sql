@@ -41,7 +41,7 @@
     {%- for row in run_query(
         'select counted.database, counted.name from (' ~ counts | join(' union all ') ~ ') as counted '
         ~ 'inner join system.tables as stored on counted.database = stored.database and counted.name = stored.name '
-        ~ 'where stored.total_rows > counted.visible settings apply_deleted_mask = 0'
+        ~ 'where stored.total_rows > counted.visible settings apply_deleted_mask = 0, optimize_use_projections = 0'
     ).rows -%}
         {% do check_visible_rows(api.Relation.create(schema=row[0], identifier=row[1], type='table')) %}
     {%- endfor -%}

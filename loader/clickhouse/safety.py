@@ -119,11 +119,14 @@ settings
 """
 
 # Rows of the ledger that are stored and that the user sees, as scalar subqueries. Deleted rows are
-# stored until their parts merge.
+# stored until their parts merge, but projections do not count them.
 STORED_ROWS = """(
     select total_rows from system.tables where database = {raw:String} and name = 'loads'
 )"""
-VISIBLE_ROWS = "(select count() from {raw:Identifier}.loads settings apply_deleted_mask = 0)"
+VISIBLE_ROWS = """(
+    select count() from {raw:Identifier}.loads
+    settings apply_deleted_mask = 0, optimize_use_projections = 0
+)"""
 ROWS_OF_LEDGER = f"select {STORED_ROWS} as stored, {VISIBLE_ROWS} as visible"
 
 

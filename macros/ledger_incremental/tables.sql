@@ -254,7 +254,8 @@
     would remove. -#}
 {% macro check_visible_rows(relation) %}
     {%- set state = namespace(hidden=1) -%}
-    {#- Rows may be inserted or merged between the two counts. -#}
+    {#- Rows may be inserted or merged between the two counts. Deleted rows are stored until their
+        parts merge, but projections do not count them. -#}
     {%- for attempt in range(3) if state.hidden -%}
         {%- set counts = run_statement("
             select
@@ -263,7 +264,7 @@
                     where database = '" ~ relation.schema ~ "' and name = '" ~ relation.identifier ~ "'
                 ) as stored,
                 (select count() from " ~ relation ~ ") as visible
-            settings apply_deleted_mask = 0
+            settings apply_deleted_mask = 0, optimize_use_projections = 0
         ").rows[0] -%}
         {%- set state.hidden = (counts[0] or 0) | int > counts[1] | int -%}
         {%- set state.text = counts[1] ~ ' of ' ~ counts[0] -%}
