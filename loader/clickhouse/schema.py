@@ -1,5 +1,6 @@
 """The DDL of what the loader writes into: databases, the raw statements, the ledger."""
 
+import hashlib
 from pathlib import Path
 from string import Template
 
@@ -15,6 +16,11 @@ IS_OLD = """
 select count() = 0 as is_old
 from system.columns
 where database = {raw:String} and table = 'loads' and name = 'commit_number'
+"""
+
+# The view carries the hash of its definition, so that it is created again only when that changed.
+VIEW_VERSION = """
+select comment from system.tables where database = {raw:String} and name = 'committed_objects'
 """
 
 
@@ -34,7 +40,10 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
     if warehouse.query(IS_OLD, raw=settings.raw_database)[0]["is_old"]:
         for name in ("upgrade_loads", "upgrade_loads_projections"):
             warehouse.command(ddl(name, settings))
-    warehouse.command(ddl("committed_objects", settings))
+    view = ddl("committed_objects", settings)
+    version = hashlib.sha256(view.encode()).hexdigest()[:16]
+    if warehouse.query(VIEW_VERSION, raw=settings.raw_database) != [{"comment": version}]:
+        warehouse.command(f"{view} comment '{version}'")
     return [
         f"database {settings.database}: the models that dbt builds",
         *(f"table {settings.raw_database}.{table}" for table in TABLES),
