@@ -100,7 +100,12 @@ def as_the_release_before_left_it(database: SmallDatabase, is_continued: bool) -
         "alter table xapi_raw.loads update policy = 'replace' "
         f"where toString(load_id) = '{UNSETTLED_ID}' settings mutations_sync = 2"
     )
-    database.change("alter table xapi_raw.loads drop column commit_number, drop column forced")
+    for change in (
+        "drop projection by_day, drop projection by_time",
+        "drop column commit_number, drop column forced",
+        "reset setting lightweight_mutation_projection_mode",
+    ):
+        database.change(f"alter table xapi_raw.loads {change}")
     database.change("drop table xapi_raw.committed_objects")
     database.change("create table xapi.__lock_video_events (nothing UInt8) engine = Memory")
 

@@ -7,10 +7,11 @@ alter table {raw:Identifier}.loads $on_cluster
         comment 'Which commit of its key this is, from 1: it decides which commit is later, whatever the clocks say; 0 if not committed'
         codec(ZSTD(1))
         after forced,
-    modify setting lightweight_mutation_projection_mode = 'rebuild',
     add projection if not exists by_day (
         select outcome, toDate(committed_at) as day, count() group by outcome, day
     ),
     add projection if not exists by_time (
         select outcome, committed_at, load_id, rows order by outcome, committed_at
-    )
+    ),
+    -- Last: what follows would be read as another setting.
+    modify setting lightweight_mutation_projection_mode = 'rebuild'
