@@ -16,12 +16,6 @@ objects as (
 
 ),
 
-applied_loads as (
-
-    select * from {{ ref('ops_applied_loads') }}
-
-),
-
 statements as (
 
     select * from {{ ref('int_xapi__statements') }}

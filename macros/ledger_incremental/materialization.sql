@@ -94,7 +94,7 @@
         {{ return('nothing new') }}
     {%- endif -%}
     {% do acquire_claim(table) %}
-    {% do open_table(table) %}
+    {% do open_table(table, rebuild=days is not none) %}
     {%- if days -%}
         {%- set outcome = rebuild(table, days) -%}
     {%- else -%}

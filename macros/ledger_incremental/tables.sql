@@ -95,8 +95,9 @@
 {% endmacro %}
 
 {#- Read what the bookkeeping knows of a claimed table; stops if the table does not hold what it
-    should. Sets table.id and table.applied_under. -#}
-{% macro open_table(table) %}
+    should. Sets table.id and table.applied_under.
+    rebuild  days of it are filled again, which may be what repairs it: warn instead -#}
+{% macro open_table(table, rebuild=false) %}
     {%- set found = table_state(table) -%}
     {%- if not found.id -%}
         {% do adopt_table(table) %}
@@ -107,11 +108,14 @@
     {% do check_visible_rows(table.relation) %}
     {%- set visible = run_statement('select count() from ' ~ table.relation).rows[0][0] | int -%}
     {%- if visible < found.table_rows -%}
-        {{ exceptions.raise_compiler_error(
-            table.relation ~ ' has ' ~ visible ~ ' rows, but ' ~ found.table_rows ~ ' when dbt last changed it: it was '
-            ~ 'truncated, or restored without ' ~ elt_tables() ~ '. Restore both, or fill it again: dbt run '
-            ~ '--full-refresh --select ' ~ table.name ~ '. Nothing was done'
-        ) }}
+        {%- set text = table.relation ~ ' has ' ~ visible ~ ' rows, but ' ~ found.table_rows ~ ' when dbt last changed '
+            ~ 'it: rows were deleted, or it was restored without ' ~ elt_tables() ~ '. Restore both, or fill it again: '
+            ~ 'dbt run --full-refresh --select ' ~ table.name -%}
+        {%- if rebuild -%}
+            {% do exceptions.warn(text ~ '. Only the days of this run are filled again now') %}
+        {%- else -%}
+            {{ exceptions.raise_compiler_error(text ~ '. Nothing was done') }}
+        {%- endif -%}
     {%- endif -%}
     {{ return(found) }}
 {% endmacro %}

@@ -66,7 +66,7 @@ def test_models_of_one_name_do_not_mix(consumer):
 
 def test_the_consumer_sets_a_variable_of_the_package(consumer):
     slices = consumer.database.query(
-        "select uniqExact(_part) as n from xapi.elt_applied_loads "
+        "select uniqExact(recorded_at) as n from xapi.elt_applied_loads "
         "where model = 'int_xapi__statements'"
     )
     assert slices[0]["n"] > 1

@@ -89,7 +89,7 @@ def test_a_rebuilt_table_has_the_same_applied_loads_as_before(copy):
             row["table_name"]: 0 for row in before
         }
     printed = run_dbt("run", "--select", "int_xapi__statements", *TABLES[:2], folder=copy)
-    assert printed.count("[0 loads, 0 lines in") == 3
+    assert printed.count("[nothing new in") == 3
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +266,7 @@ def test_only_the_loads_of_the_range_are_read_from_raw(copy):
     done = connection.query(f"select count() from ({select})", "TSV")
     connection.close()
     # All tables together: raw, and the few rows of ledger and bookkeeping.
-    assert done.storage_rows_read() < granules["lines"] + 500
+    assert done.storage_rows_read() < granules["lines"] + 3000
 
 
 def rebuilding_select(folder: Path) -> str:

@@ -32,10 +32,10 @@ select
 """
 
 
-@pytest.fixture(scope="module")
-def waiting(built_database, tmp_path_factory) -> SmallDatabase:
+@pytest.fixture
+def waiting(built_database, tmp_path) -> SmallDatabase:
     """A built database with a load that waits."""
-    database = built_database.copy(tmp_path_factory.mktemp("rules") / "database")
+    database = built_database.copy(tmp_path / "waiting")
     database.load(Attempt(8, "section/2161/video/new.jsonl", [statement(minute=8)]))
     return database
 
