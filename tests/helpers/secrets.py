@@ -17,11 +17,9 @@ _FORMS = [MARK.encode()] + [
 ]
 _SHOWN = re.compile(b"|".join(map(re.escape, _FORMS)))
 
-# Files in which a person or a test keeps a secret.
-_KEPT = ("profiles.yml",)
-
-# Copies of the project, as `dbt deps` makes them: the tests themselves name the secrets.
-_COPIES = ("dbt_packages",)
+# Where a person or a test keeps a secret: a file, and copies of the project that `dbt deps` makes
+# (the tests name the secrets).
+_KEPT = {"profiles.yml", "dbt_packages"}
 
 # Larger files are data, not output.
 _MOST_BYTES = 20_000_000
@@ -36,9 +34,8 @@ def files_with_secrets(folder: Path) -> Iterator[Path]:
     """The files below a folder that contain a secret of the tests."""
     for path in folder.rglob("*"):
         try:
-            readable = path.is_file() and not path.is_symlink() and path.name not in _KEPT
-            copied = set(_COPIES) & set(path.parts)
-            if readable and not copied and path.stat().st_size < _MOST_BYTES and shows_secret(path.read_bytes()):
+            readable = path.is_file() and not path.is_symlink() and not _KEPT & set(path.parts)
+            if readable and path.stat().st_size < _MOST_BYTES and shows_secret(path.read_bytes()):
                 yield path
         except OSError:
             continue  # gone in the meantime
