@@ -206,7 +206,7 @@ MUTATIONS = (
         (
             (
                 "macros/ledger_incremental/rules.sql",
-                "(made_by.parse != parse or made_by.identity_rule != identity_rule())",
+                "made_by.parse != parse or made_by.identity_rule != identity_rule()",
                 "false",
             ),
         ),

@@ -17,9 +17,8 @@ _FORMS = [MARK.encode()] + [
 ]
 _SHOWN = re.compile(b"|".join(map(re.escape, _FORMS)))
 
-# Where a person or a test keeps a secret: a file, and copies of the project that `dbt deps` makes
-# (the tests name the secrets).
-_KEPT = {"profiles.yml", "dbt_packages"}
+# Where a person or a test keeps a secret: a file, and the tests in a copy of the project.
+_KEPT = {"profiles.yml", "tests"}
 
 # Larger files are data, not output.
 _MOST_BYTES = 20_000_000
