@@ -33,6 +33,7 @@ DIRECTORY = (
     "<user_directories replace='1'><users_xml><path>{}</path></users_xml></user_directories>"
 )
 OCTOBER = "{start_date: 2025-10-01, end_date: 2025-10-31}"
+SEPTEMBER = "{start_date: 2025-09-01, end_date: 2025-09-30}"
 
 # What a run could change, except views.
 STATE = """
@@ -114,3 +115,19 @@ def test_a_truncated_table_is_noticed(database, waits):
     assert missing.pop("video_events") == rows and set(missing.values()) == {0}
     database.dbt("run", "--full-refresh", "--select", "video_events")
     assert database.query("select count() as n from xapi.video_events") == [{"n": 2}]
+
+
+def test_a_rebuild_of_days_repairs_them_and_names_what_it_leaves(database):
+    count = "select count() as n from xapi.video_events"
+    missing = "select missing from xapi.ops_statement_balance where family = 'video'"
+    database.dbt("run")
+    before = database.query(count)
+    assert before == [{"n": 2}]
+    database.change("truncate table xapi.video_events")
+    # A rebuild of days without events repairs nothing; what is missing stays visible.
+    for days, rows in ((SEPTEMBER, [{"n": 0}]), (OCTOBER, before)):
+        said = database.dbt("run", "--select", "video_events", "--vars", days)
+        assert ("Only the days of this run are filled again now" in said) == (days == SEPTEMBER)
+        assert database.query(count) == rows
+        lost = before[0]["n"] - rows[0]["n"]
+        assert database.query(missing) == [{"missing": lost}]
