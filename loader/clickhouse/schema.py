@@ -1,6 +1,8 @@
 """The DDL of what the loader writes into: databases, the raw statements, the ledger."""
 
 import hashlib
+import json
+import secrets
 from pathlib import Path
 from string import Template
 
@@ -9,7 +11,13 @@ from loader.settings import Settings
 
 SQL = Path(__file__).with_name("sql")
 
-TABLES = ("statements", "loads", "expired_loads")
+TABLES = ("statements", "loads", "expired_loads", "learner_key")
+
+HAS_LEARNER_KEY = "select count() > 0 as has_key from {raw:Identifier}.learner_key"
+# The key travels as data, which is in no log of statements.
+MAKE_LEARNER_KEY = """
+insert into {raw:Identifier}.learner_key (first_half, second_half) format JSONEachRow
+"""
 
 # Whether the ledger was made by a release before 0.2.
 IS_OLD = """
@@ -40,6 +48,8 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
     if warehouse.query(IS_OLD, raw=settings.raw_database)[0]["is_old"]:
         for name in ("upgrade_loads", "upgrade_loads_projections"):
             warehouse.command(ddl(name, settings))
+    if not warehouse.query(HAS_LEARNER_KEY)[0]["has_key"]:
+        warehouse.command(MAKE_LEARNER_KEY, data=new_key())
     view = ddl("committed_objects", settings)
     version = hashlib.sha256(view.encode()).hexdigest()[:16]
     if warehouse.query(VIEW_VERSION, raw=settings.raw_database) != [{"comment": version}]:
@@ -49,6 +59,13 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
         *(f"table {settings.raw_database}.{table}" for table in TABLES),
         f"view {settings.raw_database}.committed_objects",
     ]
+
+
+def new_key() -> bytes:
+    """A random 128-bit key as a row of JSON."""
+    return json.dumps(
+        {"first_half": secrets.randbits(64), "second_half": secrets.randbits(64)}
+    ).encode()
 
 
 def ddl(name: str, settings: Settings) -> str:

@@ -44,34 +44,146 @@ lines as (
 
 ),
 
+-- A name that is used in the select that defines it is written out at each use, and planning slows
+-- down. So what builds on something else is in a step of its own.
+split_lines as (
+
+    select
+        *,
+        {{ only_where('not is_plain', 'line', 'line', items_of_line('line')) }} as items
+
+    from (select *, {{ is_plain('line') }} as is_plain from lines)
+
+),
+
+items as (
+
+    select
+        * except (items, item, line),
+        item.1 as source_item,
+        if(is_plain, line, item.2) as text,
+        if(is_plain, line, item.3) as json
+
+    from split_lines
+
+    -- Left: a blank line has no item.
+    left array join items as item
+
+),
+
+statements as (
+
+    select
+        *,
+        {{ parse_statement('json') }} as statement
+
+    from items
+
+),
+
 parsed as (
 
     select
         *,
-        {{ parse_statement('line') }} as statement,
-        {{ statement_time(member('timestamp')) }} as occurred_at,
-        coalesce(
-            nullIf({{ member('actor', 'account', 'name') }}, ''),
-            nullIf({{ member('actor', 'mbox') }}, ''),
-            nullIf({{ member('actor', 'mbox_sha1sum') }}, ''),
-            nullIf({{ member('actor', 'openid') }}, '')
-        ) as actor,
+        {{ extensions_of('context', 'torus') }} as context_torus,
+        {{ extensions_of('context', 'video') }} as context_video,
+        {{ other_extensions_of('context') }} as context_other,
+        {{ extensions_of('result', 'video') }} as result_video,
+        {{ other_extensions_of('result') }} as result_other,
+        {{ other_extensions_of('object') }} as object_other,
+        coalesce({{ given_text(member('timestamp')) }}, {{ member('stored') }}) as time_text,
+        {{ learner() }} as learner,
         coalesce({{ member('verb', 'id') }}, '') as verb_iri,
         coalesce({{ member('object', 'definition', 'type') }}, '') as object_type,
-        coalesce(
-            {{ member('object', 'definition', 'name') }}['en-US'],
-            arrayFirst(
-                title -> isNotNull(title),
-                mapValues({{ member('object', 'definition', 'name') }})
-            )
-        ) as title,
-        coalesce(
-            {{ first_activity_id(member('context', 'contextActivities', 'parent')) }},
-            {{ first_activity_id(member('context', 'contextActivities', 'grouping')) }},
-            ''
-        ) as course
+        coalesce({{ member('object', 'objectType') }}, '') in ('', 'Activity') as is_activity,
+        {{ activities_of(member('context', 'contextActivities', 'parent')) }} as parents,
+        {{ activities_of(member('context', 'contextActivities', 'grouping')) }} as groupings,
+        {{ activities_of(member('context', 'contextActivities', 'category')) }} as categories
 
-    from lines
+    from statements
+
+),
+
+described as (
+
+    select
+        *,
+        {{ statement_time('time_text') }} as occurred_at,
+        coalesce({{ member('id') }}, '') != '' as has_id,
+        coalesce({{ is_random(member('id')) }}, false) as has_random_id,
+        {{ without_scheme('verb_iri') }} as verb_name,
+        {{ without_scheme('object_type') }} as type_name,
+        learner.1 = '' and JSONLength(coalesce({{ member('actor', 'member') }}, '')) > 0
+            as is_anonymous_group,
+        {{ context_text('torus', 'part_attempt_guid') }} is not null as has_part_attempt,
+        {{ context_text('torus', 'activity_attempt_guid') }} is not null as has_activity_attempt,
+        {{ context_text('torus', 'page_attempt_guid') }} is not null as has_page_attempt,
+        {{ has_video_extension() }} as has_video_extension,
+        {{ has_category(xapi_iri('category_prefix', 'interactive_video')) }} as is_interactive_video,
+        {{ first_measure([
+            extension('result', 'video', 'time'),
+            extension('context', 'video', 'time'),
+            extension('context', 'older_video', 'ending-point'),
+            extension('result', 'older_video', 'ending-point'),
+            extension('context', 'older_video', 'starting-point'),
+            extension('result', 'older_video', 'starting-point'),
+            extension('result', 'youtube_wrapper', 'resumed'),
+        ]) }} as time_measure,
+        {{ first_measure([
+            extension('context', 'video', 'length'),
+            extension('result', 'video', 'length'),
+            extension('object', 'video', 'length'),
+            extension('object', 'older_video', 'duration'),
+            extension('context', 'older_video', 'duration'),
+            extension('result', 'older_video', 'duration'),
+        ], '> 0') }} as length_measure,
+        {{ first_measure([
+            extension('result', 'video', 'time-from'), extension('context', 'video', 'time-from')
+        ]) }} as seek_from_measure,
+        {{ first_measure([
+            extension('result', 'video', 'time-to'), extension('context', 'video', 'time-to')
+        ]) }} as seek_to_measure
+
+    from parsed
+
+),
+
+judged as (
+
+    select
+        *,
+        {{ derived_key() }} as derived_key,
+        is_plain or startsWith(text, '{') as is_object,
+        coalesce(
+            occurred_at >= toDateTime64('{{ var('earliest_event') }}', 3, 'UTC')
+            and occurred_at <= loaded_at + interval 1 day,
+            false
+        ) as is_plausible,
+        learner.1 != '' or is_anonymous_group as has_actor
+
+    from described
+
+),
+
+rejects as (
+
+    select
+        *,
+
+        -- ClickHouse computes all branches for all lines. The inner `if` keeps the expensive check
+        -- from the lines that passed the cheap ones.
+        multiIf(
+            is_plausible and is_object and verb_iri != '' and has_actor, '',
+            text in ('', '{{ erased_line() }}'), '',
+            not is_plain and not isValidJSON(if(is_plain, '', json)), 'not JSON',
+            not is_object, 'not an object',
+            occurred_at is null, 'no usable timestamp',
+            not is_plausible, 'implausible timestamp',
+            verb_iri = '', 'no verb',
+            'no actor'
+        ) as reject_reason
+
+    from judged
 
 ),
 
@@ -79,137 +191,110 @@ classified as (
 
     select
         *,
-
-        -- JSONExtract reads an array by position, so check that the line is an object.
-        startsWith(line, '{')
-        or match(if(startsWith(line, '{'), '', line), '^\\x{FEFF}?\\s*\\{') as is_object,
-        isValidUTF8(line) as is_text,
-        occurred_at >= toDateTime64('1970-01-01', 6, 'UTC')
-        and occurred_at < toDateTime64('2200-01-01', 6, 'UTC') as is_timed,
-        is_object
-        and is_text
-        and coalesce(is_timed, false)
-        and verb_iri != ''
-        and isNotNull(actor) as is_usable,
-
-        -- ClickHouse computes all branches for all lines. The inner `if` keeps the expensive check
-        -- from the lines that passed the cheap ones.
         multiIf(
-            is_usable, '',
-            not isValidJSON(if(is_usable, '', line)) or not is_text, 'not JSON',
-            not is_object, 'not an object',
-            not coalesce(is_timed, false), 'no usable timestamp',
-            verb_iri = '', 'no verb',
-            'no actor'
-        ) as reject_reason,
-
-        multiIf(
+            text = '', 'blank',
+            text = '{{ erased_line() }}', 'erased',
             reject_reason != '', 'rejected',
-
-            object_type = {{ xapi_type('video') }}, 'video',
-            verb_iri = {{ xapi_verb('completed') }}
-            and object_type = {{ xapi_type('activity_attempt') }}, 'activity_attempt',
-            verb_iri = {{ xapi_verb('completed') }}
-            and object_type = {{ xapi_type('page_attempt') }}, 'page_attempt',
-            verb_iri = {{ xapi_verb('completed') }}
-            and object_type = {{ xapi_type('part_attempt') }}, 'part_attempt',
-            verb_iri in ({{ xapi_verb('viewed') }}, {{ xapi_verb('experienced') }})
-            and object_type = {{ xapi_type('page') }}, 'page_viewed',
-
-            startsWith(verb_iri, {{ xapi_verb_prefix('video') }}), 'video',
-            verb_iri = {{ xapi_verb('experienced') }}, 'video',
-
-            'other'
+            {{ family_of() }}
         ) as family
 
-    from parsed
+    from rejects
 
 )
 
 select
     -- ids
-    if(
-        family in ('rejected', 'other'),
-        {{ hash_id("if(family in ('rejected', 'other'), line, '')") }},
-        {{ hash_id(statement_content()) }}
-    ) as event_id,
+    if(family in ('rejected', 'blank', 'erased'), {{ hash_id('text') }}, {{ event_id() }})
+        as event_id,
     load_id,
     bucket,
     key,
     source_path,
     source_line,
-    {{ member('id') }} as statement_id,
-    actor as user_id,
-    {{ member('actor', 'account', 'homePage') }} as home_page,
-    coalesce({{ whole_number(context_extension('torus', 'section_id')) }}, 0) as section_id,
-    course as course_id,
-    {{ whole_number(context_extension('torus', 'project_id')) }} as project_id,
-    {{ whole_number(context_extension('torus', 'publication_id')) }} as publication_id,
+    source_item,
+    {{ given_text(member('id')) }} as statement_id,
+    nullIf(learner.3, '') as user_id,
+    {{ given_text(member('actor', 'account', 'homePage')) }} as home_page,
+    if(learner.1 = '', null, {{ learner_id('learner') }}) as learner_id,
+    coalesce({{ context_number('torus', 'section_id') }}, 0) as section_id,
+    {{ course_of('parents', 'groupings', 'categories') }} as course_id,
+    {{ context_number('torus', 'project_id') }} as project_id,
+    {{ context_number('torus', 'publication_id') }} as publication_id,
     coalesce(
-        {{ whole_number(context_extension('torus', 'resource_id')) }},
-        {{ whole_number(context_extension('torus', 'page_id')) }}
+        {{ context_number('torus', 'resource_id') }},
+        {{ context_number('torus', 'page_id') }}
     ) as page_id,
-    {{ context_extension('torus', 'page_attempt_guid') }} as page_attempt_guid,
-    {{ whole_number(context_extension('torus', 'page_attempt_number')) }} as page_attempt_number,
-    {{ context_extension('torus', 'activity_attempt_guid') }} as activity_attempt_guid,
-    {{ whole_number(context_extension('torus', 'activity_attempt_number')) }}
-        as activity_attempt_number,
-    {{ whole_number(context_extension('torus', 'activity_id')) }} as activity_id,
-    {{ whole_number(context_extension('torus', 'activity_revision_id')) }} as activity_revision_id,
-    {{ context_extension('torus', 'part_attempt_guid') }} as part_attempt_guid,
-    {{ whole_number(context_extension('torus', 'part_attempt_number')) }} as part_attempt_number,
-    {{ context_extension('torus', 'part_id') }} as part_id,
-    {{ context_extension('torus', 'content_element_id') }} as content_element_id,
+    {{ context_text('torus', 'page_attempt_guid') }} as page_attempt_guid,
+    {{ context_number('torus', 'page_attempt_number') }} as page_attempt_number,
+    {{ context_number('torus', 'enrollment_id') }} as enrollment_id,
+    {{ context_text('torus', 'activity_attempt_guid') }} as activity_attempt_guid,
+    {{ context_number('torus', 'activity_attempt_number') }} as activity_attempt_number,
+    {{ context_number('torus', 'activity_id') }} as activity_id,
+    {{ context_number('torus', 'activity_revision_id') }} as activity_revision_id,
+    {{ context_text('torus', 'part_attempt_guid') }} as part_attempt_guid,
+    {{ context_number('torus', 'part_attempt_number') }} as part_attempt_number,
+    {{ context_text('torus', 'part_id') }} as part_id,
+    {{ context_text('torus', 'content_element_id') }} as content_element_id,
     coalesce(
-        {{ context_extension('video', 'session-id') }},
-        {{ context_extension('torus', 'session_id') }}
+        {{ video_extension('session-id', given_text) }},
+        {{ context_text('openedx', 'session-id') }},
+        {{ context_text('cmi5', 'sessionid') }},
+        {{ context_text('torus', 'session_id') }}
     ) as session_id,
-    coalesce({{ member('registration') }}, {{ member('context', 'registration') }}) as registration,
+    coalesce(
+        {{ given_text(member('registration')) }},
+        {{ given_text(member('context', 'registration')) }}
+    ) as registration,
 
     -- text; columns with few different values are dictionary-encoded
     toLowCardinality(family) as family,
     toLowCardinality(reject_reason) as reject_reason,
-    toLowCardinality({{ short_name('verb_iri') }}) as verb,
+    toLowCardinality(transform(
+        {{ short_name('verb_iri') }}, ['play', 'skipped', 'watch'], ['played', 'seeked', 'watched']
+    )) as verb,
     toLowCardinality(verb_iri) as verb_iri,
-    {{ member('object', 'id') }} as object_id,
+    {{ given_text(member('object', 'id')) }} as object_id,
     toLowCardinality(object_type) as object_type,
-    title as object_title,
-    {{ member('object', 'definition', 'subType') }} as page_sub_type,
-    {{ result_extension('video', 'played-segments') }} as video_played_segments,
+    {{ title() }} as object_title,
+    {{ given_text(member('object', 'definition', 'subType')) }} as page_sub_type,
+    {{ video_extension('played-segments', as_it_is, ['result', 'context']) }}
+        as video_played_segments,
+    {{ video_extension('quality', given_text) }} as video_quality,
+    {{ video_extension('cc-subtitle-lang', given_text) }} as caption_language,
     {{ member('result', 'response') }} as response,
-    {{ result_extension('torus', 'feedback') }} as feedback,
-    {{ context_extension('torus', 'attached_objectives') }} as attached_objectives,
-    if(family = 'rejected', line, '') as rejected_line,
+    {{ extension('result', 'torus', 'feedback') }} as feedback,
+    {{ extension('context', 'torus', 'attached_objectives') }} as attached_objectives,
+    if(family = 'rejected', text, '') as rejected_line,
 
     -- numbers
-    {{ finite_number(result_extension('video', 'time')) }} as video_time,
+    {{ seconds('time_measure') }} as video_time,
+    {{ seconds('length_measure') }} as video_length,
+    {{ video_extension('progress', finite_number, ['result', 'context']) }} as video_progress,
+    {{ seconds('seek_from_measure') }} as video_seek_from,
+    {{ seconds('seek_to_measure') }} as video_seek_to,
+    {{ video_extension('completion-threshold', finite_number) }} as video_completion_threshold,
+    {{ video_extension('speed', speed) }} as video_speed,
+    {{ video_extension('volume', finite_number) }} as video_volume,
+    {{ video_extension('full-screen', truth) }} as is_full_screen,
     coalesce(
-        {{ finite_number(context_extension('video', 'length')) }},
-        {{ finite_number(result_extension('video', 'length')) }},
-        {{ finite_number(
-            member('object', 'definition', 'extensions', xapi_extension('video', 'length'))
-        ) }}
-    ) as video_length,
-    {{ finite_number(result_extension('video', 'progress')) }}
-        as video_progress,
-    {{ finite_number(result_extension('video', 'time-from')) }}
-        as video_seek_from,
-    {{ finite_number(result_extension('video', 'time-to')) }}
-        as video_seek_to,
+        {{ video_extension('cc-enabled', truth) }},
+        {{ video_extension('cc-subtitle-enabled', truth) }}
+    ) as is_captioned,
+    {{ seconds(member('result', 'duration')) }} as duration_seconds,
     {{ finite_number(member('result', 'score', 'raw')) }} as score,
     {{ finite_number(member('result', 'score', 'max')) }} as out_of,
     {{ finite_number(member('result', 'score', 'scaled')) }} as scaled_score,
     if(
-        startsWith({{ context_extension('torus', 'hints_requested') }}, '[')
-        and isValidJSON({{ context_extension('torus', 'hints_requested') }}),
-        JSONLength({{ context_extension('torus', 'hints_requested') }}),
-        {{ whole_number(context_extension('torus', 'hints_requested')) }}
+        startsWith({{ extension('context', 'torus', 'hints_requested') }}, '[')
+        and isValidJSON({{ extension('context', 'torus', 'hints_requested') }}),
+        JSONLength({{ extension('context', 'torus', 'hints_requested') }}),
+        {{ context_number('torus', 'hints_requested') }}
     ) as hints_requested,
     {{ truth(member('result', 'success')) }} as success,
     {{ truth(member('result', 'completion')) }} as completion,
 
     -- times
-    toDateTime64(occurred_at, 3, 'UTC') as timestamp,
+    occurred_at as timestamp,
     loaded_at
 
 from classified

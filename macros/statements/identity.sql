@@ -1,0 +1,90 @@
+{#- Which event a statement is, and who did it. A change here is a new version of the rule:
+    raise identity_rule in macros/ledger_incremental/tables.sql. -#}
+
+{#- The id of an event. It depends on nothing that models read besides.
+
+        random id (UUID 4)   the id and the hour: an LRS may have changed anything else in its copy
+        another id           producers share derived ids between statements, so also the learner,
+                             the verb, the object and the millisecond
+        no id                the statement's own bytes
+
+    A repeat is in the same hour, so that it can be searched for by time. -#}
+{% macro event_id() -%}
+    {%- set content -%}
+        multiIf(
+            has_random_id,
+            concat(
+                'random ', lower({{ member('id') }}), ' ',
+                toString(intDiv(toUnixTimestamp64Milli(coalesce(occurred_at, 0)), 3600000))
+            ),
+            has_id, concat('other ', derived_key),
+            text
+        )
+    {%- endset -%}
+    {{ hash_id('assumeNotNull(' ~ content ~ ')') }}
+{%- endmacro %}
+
+{#- What tells statements apart that share a derived id, as text. -#}
+{% macro derived_key() -%}
+    arrayMap(
+        parts -> toString(parts),
+        if(
+            has_id and not has_random_id,
+            [(
+                lower(coalesce({{ member('id') }}, '')),
+                toUnixTimestamp64Milli(coalesce(occurred_at, 0)),
+                learner,
+                verb_name,
+                coalesce({{ member('object', 'id') }}, '')
+            )],
+            []
+        )
+    )[1]
+{%- endmacro %}
+
+{#- Condition: the id is a random UUID (version 4). -#}
+{% macro is_random(id) -%}
+    match({{ id }}, '(?i)^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$')
+{%- endmacro %}
+
+{#- The identity of a learner, as it is written: which kind, the home page of an account, the value. -#}
+{% macro learner() -%}
+    multiIf(
+        {{ member('actor', 'account', 'name') }} != '',
+        ('account', coalesce({{ member('actor', 'account', 'homePage') }}, ''), assumeNotNull({{ member('actor', 'account', 'name') }})),
+        {{ member('actor', 'mbox') }} != '', ('mbox', '', assumeNotNull({{ member('actor', 'mbox') }})),
+        {{ member('actor', 'mbox_sha1sum') }} != '', ('mbox_sha1sum', '', assumeNotNull({{ member('actor', 'mbox_sha1sum') }})),
+        {{ member('actor', 'openid') }} != '', ('openid', '', assumeNotNull({{ member('actor', 'openid') }})),
+        ('', '', '')
+    )
+{%- endmacro %}
+
+{#- The pseudonym of a learner: a hash of the identity with the key of the raw database, which
+    `xapi-elt init` makes. Case makes no difference in addresses, schemes and hosts. -#}
+{% macro learner_id(learner) -%}
+    reinterpretAsUUID(sipHash128Keyed(
+        (
+            select (toUInt64(first_half), toUInt64(second_half))
+            from {{ source('xapi_raw', 'learner_key').render() }}
+            order by created_at, first_half
+            limit 1
+        ),
+        {{ learner }}.1,
+        {{ lower_host(learner ~ '.2') }},
+        multiIf(
+            {{ learner }}.1 in ('mbox', 'mbox_sha1sum'), lowerUTF8({{ learner }}.3),
+            {{ learner }}.1 = 'openid', {{ lower_host("if(" ~ learner ~ ".1 = 'openid', " ~ learner ~ ".3, '')") }},
+            {{ learner }}.3
+        )
+    ))
+{%- endmacro %}
+
+{#- An IRI with its scheme and host in lower case. -#}
+{% macro lower_host(iri) -%}
+    {%- set lowered = "concat(lower(extract(iri, '^[^/?#]*://[^/?#]*')), replaceRegexpOne(iri, '^[^/?#]*://[^/?#]*', ''))" -%}
+    if(
+        lower({{ iri }}) = {{ iri }},
+        {{ iri }},
+        {{ only_where('lower(' ~ iri ~ ') != ' ~ iri, iri, 'iri', lowered) }}
+    )
+{%- endmacro %}

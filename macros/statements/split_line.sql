@@ -1,0 +1,185 @@
+{#- Which statements a line holds. Almost every line is one statement, which `is_plain` finds by one
+    pass of the JSON reader; only the others are split:
+
+        a list, or values one after another        each value
+        {"statements": [...]}                      what an LRS answers: each element
+        {"statement": {...}}                       the statement
+        {"message": "..."} or {"message": {...}}   what log shippers write: the text, read as a line
+
+    They are cut out of the text by tokens, because JSONExtractRaw writes values in another form
+    (1.0 becomes 1), and the id of an event without a statement id is a hash of its own bytes.
+    `[value]` with arrayMap gives a value a name, so that it is written and computed once. -#}
+
+{#- Condition: the line is one statement without anything around it. -#}
+{% macro is_plain(line) -%}
+    (
+        startsWith({{ line }}, '{') and endsWith({{ line }}, '}')
+        and JSONExtractString({{ line }}, 'verb', 'id') != ''
+    )
+{%- endmacro %}
+
+{#- The statements of a line that is not plain, each as its number from 1 (0 if it is the whole line),
+    its text, and its text as the engine's JSON reader takes it; none for a blank line. Values before
+    a broken one are kept, and the rest of the line is the last item. A line that is longer than
+    8 MiB, or is not UTF-8, is not split. The first step cuts the line into values, and three more
+    open the envelopes and lists among them. -#}
+{% macro items_of_line(line) -%}
+    arrayMap(
+        (whole, readable) -> arrayMap(
+            items -> if(
+                items = [readable],
+                [(0, whole, readable)],
+                arrayMap((number, item) -> (number, item, item), arrayEnumerate(items), items)
+            ),
+            [arrayFold(
+                (items, step) -> arrayFlatten(arrayMap(
+                    item -> arrayMap(
+                        content -> if(
+                            content.cut = 'no',
+                            [content.text],
+                            {{ sound_pieces('content.text', "content.cut = 'at commas'") }}
+                        ),
+                        [if(step = 0, {{ content('item', 'after values') }}, {{ content_of('item') }})]
+                    )[1],
+                    items
+                )),
+                if(length(whole) > 8388608 or not isValidUTF8(whole), [], [0, 1, 2, 3]),
+                [readable]
+            )]
+        )[1],
+        [{{ trimmed(line) }}],
+        [{{ repaired(trimmed(line)) }}]
+    )[1]
+{%- endmacro %}
+
+{#- What a line consists of, or an item of it, whose content was erased. Nothing writes it yet. -#}
+{% macro erased_line() %}{"xapi_elt": "erased"}{% endmacro %}
+
+{#- Text without white space, NUL and byte order mark around it. -#}
+{% macro trimmed(text) -%}
+    trim(both ' \t\n\r\v\f\0' from replaceRegexpOne({{ text }}, '^\\s*\\x{FEFF}', ''))
+{%- endmacro %}
+
+{#- What a list or an envelope holds: a text, and where it is to be cut ('no' for anything else).
+    `if` computes all its branches, so the search for members gets '' instead of other items. -#}
+{% macro content_of(item) -%}
+    arrayMap(
+        members -> multiIf(
+            startsWith({{ item }}, '['), {{ content(without_brackets(item), 'at commas') }},
+            startsWith(members['statements'], '['),
+            {{ content(without_brackets("members['statements']"), 'at commas') }},
+            startsWith(members['statement'], '{'), {{ content("members['statement']", 'no') }},
+            startsWith(members['message'], '{'), {{ content("members['message']", 'no') }},
+            startsWith(members['message'], '"'),
+            {{ content(repaired("JSONExtractString(concat('[', members['message'], ']'), 1)"), 'after values') }},
+            {{ content(item, 'no') }}
+        ),
+        [{{ envelope_members(
+            "if(startsWith(" ~ item ~ ", '{') and match(" ~ item ~ ", '\"(statements?|message)\"\\\\s*:')"
+            ~ ' and not JSONHas(' ~ item ~ ", 'verb') and not JSONHas(" ~ item ~ ", 'actor'), " ~ item ~ ", '')"
+        ) }}]
+    )[1]
+{%- endmacro %}
+
+{% macro content(text, cut) -%}
+    cast(({{ text }}, '{{ cut }}'), 'Tuple(text String, cut String)')
+{%- endmacro %}
+
+{#- The members of an object that may be an envelope: their text, by name. -#}
+{% macro envelope_members(object) -%}
+    arrayMap(
+        members -> mapFromArrays(
+            arrayMap(member -> extract(member, '^"([a-z]+)"'), members),
+            arrayMap(member -> replaceRegexpOne(member, '^"[a-z]+"\\s*:\\s*', ''), members)
+        ),
+        [arrayFilter(
+            member -> match(member, '^"(statements?|message)"\\s*:'),
+            arrayMap(piece -> piece.text, {{ pieces(without_brackets(object), 'true') }})
+        )]
+    )[1]
+{%- endmacro %}
+
+{% macro without_brackets(text) -%}
+    substring({{ text }}, 2, length({{ text }}) - 1 - match({{ text }}, '[\\]}]$'))
+{%- endmacro %}
+
+{#- The pieces of a text up to the first that is not JSON; from there on the rest is one piece. -#}
+{% macro sound_pieces(text, at_commas) -%}
+    arrayMap(
+        cut -> arrayMap(
+            broken -> if(
+                broken = 0,
+                cut.text,
+                arrayPushBack(
+                    arraySlice(cut.text, 1, toInt64(broken) - 1),
+                    {{ trimmed('substring(' ~ text ~ ', cut.start[broken])') }}
+                )
+            ),
+            [arrayFirstIndex(piece -> not isValidJSON(piece), cut.text)]
+        )[1],
+        [{{ pieces(text, at_commas) }}]
+    )[1]
+{%- endmacro %}
+
+{#- A text cut outside of all brackets, at commas or after each value: texts without white space
+    around them, and the byte at which each starts. -#}
+{% macro pieces(text, at_commas) -%}
+    arrayMap(
+        tokens -> arrayMap(
+            ends -> arrayFilter(
+                piece -> piece.text != '',
+                arrayMap(
+                    (first, last) -> cast(
+                        ({{ trimmed('substring(' ~ text ~ ', first, last - first)') }}, first),
+                        'Tuple(text String, start UInt64)'
+                    ),
+                    arrayPushFront(arrayMap(last -> last + 1, ends), 1),
+                    arrayPushBack(
+                        arrayMap(last -> last + not ({{ at_commas }}), ends), length({{ text }}) + 1
+                    )
+                )
+            ),
+            [arrayFilter(
+                (last, token, depth) -> depth = 0 and (
+                    ({{ at_commas }} and token = ',')
+                    or (not ({{ at_commas }}) and token in ('}', ']'))
+                ),
+                arrayCumSum(token -> length(token), tokens),
+                tokens,
+                arrayCumSum(
+                    token -> multiIf(token in ('{', '['), 1, token in ('}', ']'), -1, 0), tokens
+                )
+            )]
+        )[1],
+        [extractAll({{ text }}, '(?s)"(?:[^"\\\\]|\\\\.)*"?|[{}\\[\\],]|[^"{}\\[\\],]+')]
+    )[1]
+{%- endmacro %}
+
+{#- JSON as RFC 8259 has it, in a form that the engine's reader takes: half a surrogate pair becomes
+    U+FFFD, a number beyond Float64 becomes null. -#}
+{% macro repaired(text) -%}
+    arrayMap(
+        text -> {{ replaced_if_not_json(
+            "'(?s)\\\"(?:[^\\\"\\\\\\\\]|\\\\\\\\.)*\\\"?|[0-9eE.+-]+|[^\\\"0-9eE.+-]+'",
+            "match(token, '^-?[0-9]') and not isFinite(toFloat64OrZero(token))", "'null'"
+        ) }},
+        arrayMap(
+            text -> {{ replaced_if_not_json(
+                "'(?s)\\\\\\\\u[dD][89abAB]..\\\\\\\\u[dD][c-fC-F]..|\\\\\\\\u....|\\\\\\\\.|[^\\\\\\\\]+|.'",
+                "match(token, '^\\\\\\\\u[dD][89a-fA-F]..$')", "'\\\\ufffd'"
+            ) }},
+            [{{ text }}]
+        )
+    )[1]
+{%- endmacro %}
+
+{#- `text` with the tokens that meet a condition replaced, unless it is JSON already. -#}
+{% macro replaced_if_not_json(tokens, condition, replacement) -%}
+    if(
+        isValidJSON(text),
+        text,
+        arrayStringConcat(arrayMap(
+            token -> if({{ condition }}, {{ replacement }}, token), extractAll(text, {{ tokens }})
+        ))
+    )
+{%- endmacro %}
