@@ -38,7 +38,7 @@ def items_of(line: bytes) -> list[Item]:
     # Bytes that are no UTF-8 make one value of the line unreadable, not those before it.
     text = line.decode("utf-8", "surrogateescape")
     found = list(_values(text))
-    opened = [inner for item in found for inner in _opened(item, 0)]
+    opened = [inner for item in found for inner in _opened(item)]
     if len(found) == len(opened) == 1 and opened[0] is found[0]:
         return found
     return [replace(item, number=number) for number, item in enumerate(opened, 1)]
@@ -69,14 +69,18 @@ def _read(source: str) -> Item:
         return Item(0, source, broken=True)
 
 
-def _opened(item: Item, depth: int) -> Iterator[Item]:
-    """The statements of a list or an envelope; any other value is one itself."""
-    inner = _inner(item) if depth < DEEPEST_ENVELOPE else None
+def _opened(item: Item, depth: int = 0, in_list: bool = False) -> Iterator[Item]:
+    """The statements of a list or an envelope; any other value is one itself, or none."""
+    inner = None
+    # A list in a list is not how anyone sends statements.
+    if depth < DEEPEST_ENVELOPE and not (in_list and isinstance(item.value, list)):
+        inner = _inner(item)
     if inner is None:
         yield item
-    else:
-        for one in inner:
-            yield from _opened(one, depth + 1)
+        return
+    of_list = isinstance(item.value, list) or isinstance(item.value.get("statements"), list)
+    for one in inner:
+        yield from _opened(one, depth + 1, of_list)
 
 
 def _inner(item: Item) -> Iterator[Item] | None:

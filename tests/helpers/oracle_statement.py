@@ -48,9 +48,11 @@ def extension(statement: Any, iri: str, *places: tuple[str, ...]) -> Iterator[An
     """The values of an extension, by place, and in each as the IRI is written here first."""
     other = f"http{'' if iri.startswith('https:') else 's'}:{iri.partition(':')[2]}"
     for place in places:
-        yield at(statement, *place, iri)
-        if iri.startswith("http"):
-            yield at(statement, *place, other)
+        extensions = at(statement, *place)
+        if isinstance(extensions, dict):
+            yield extensions.get(iri)
+            if iri.startswith("http"):
+                yield extensions.get(other)
 
 
 def torus(statement: Any, *names: str) -> Iterator[Any]:
