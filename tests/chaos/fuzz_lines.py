@@ -67,8 +67,10 @@ def corpus(dice: random.Random, count: int) -> list[bytes]:
         line = written(dice, statement)
         lines.append(line)
         if dice.random() < 0.05:
-            # The same event again: to the byte, or written otherwise.
-            lines.append(line if dice.random() < 0.5 else written(dice, statement))
+            # The same event again: to the byte, written otherwise, or as an LRS stored it.
+            stored = statement | {"stored": "2025-10-02T00:00:00.5Z", "version": "1.0.3"}
+            again = dice.choice([statement, stored])
+            lines.append(line if one_in(dice, 3) else written(dice, again))
         elif dice.random() < 0.35:
             lines[-1] = broken(dice, lines[-1])
         elif one_in(dice, 20):

@@ -170,7 +170,7 @@ STATEMENTS: list[dict[str, Any]] = [
             }
         },
     ),
-    # Attempts of Torus without a type, told apart by their guid.
+    # Attempts of Torus without a type: the guid names the family.
     *(
         _statement(
             f"{_ADL}answered",
@@ -183,7 +183,7 @@ STATEMENTS: list[dict[str, Any]] = [
     # A voiding of one of the first lines, and what is no activity.
     _statement(f"{_ADL}voided", {"objectType": "StatementRef", "id": RANDOM_ID.format(7).upper()}),
     _statement(f"{_VIDEO}verbs/played", {"objectType": "SubStatement", "id": "x"}),
-    # Groups: one that is a learner, one that is nobody, one without members.
+    # Groups: an identified one, an anonymous one, one without members.
     *(
         _statement(f"{_VIDEO}verbs/played", {"id": "https://lms.example.org/v/1"}, actor=group)
         for group in (

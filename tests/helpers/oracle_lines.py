@@ -20,12 +20,14 @@ class Item:
         source: the text from its first character to its last.
         value: what it says.
         broken: whether it is no JSON.
+        in_list: whether it is an element of a list.
     """
 
     number: int
     source: str
     value: Any = None
     broken: bool = False
+    in_list: bool = False
 
     @property
     def bytes(self) -> bytes:
@@ -62,32 +64,29 @@ def _values(text: str) -> Iterator[Item]:
         text = text[end:].lstrip(SPACE)
 
 
-def _read(source: str) -> Item:
+def _read(source: str, in_list: bool = False) -> Item:
     try:
-        return Item(0, source, parse(source))
+        return Item(0, source, parse(source), in_list=in_list)
     except ValueError:
         return Item(0, source, broken=True)
 
 
-def _opened(item: Item, depth: int = 0, in_list: bool = False) -> Iterator[Item]:
-    """The statements of a list or an envelope; any other value is one itself, or none."""
-    inner = None
-    # A list in a list is not how anyone sends statements.
-    if depth < DEEPEST_ENVELOPE and not (in_list and isinstance(item.value, list)):
-        inner = _inner(item)
+def _opened(item: Item, depth: int = 0) -> Iterator[Item]:
+    """The statements of a list or an envelope; any other value is returned as it is."""
+    inner = _inner(item) if depth < DEEPEST_ENVELOPE else None
     if inner is None:
         yield item
-        return
-    of_list = isinstance(item.value, list) or isinstance(item.value.get("statements"), list)
-    for one in inner:
-        yield from _opened(one, depth + 1, of_list)
+    else:
+        for one in inner:
+            yield from _opened(one, depth + 1)
 
 
 def _inner(item: Item) -> Iterator[Item] | None:
     """The values in a list or an envelope; None if it is neither."""
     value = item.value
     if isinstance(value, list):
-        return _elements(item.source)
+        # No producer sends a list of statements in a list.
+        return None if item.in_list else _elements(item.source)
     if not isinstance(value, dict) or "actor" in value or "verb" in value:
         return None
     if isinstance(value.get("statements"), list):
@@ -101,7 +100,7 @@ def _inner(item: Item) -> Iterator[Item] | None:
 
 
 def _elements(source: str) -> Iterator[Item]:
-    return (_read(text) for _, text in members(source))
+    return (_read(text, in_list=True) for _, text in members(source))
 
 
 def _member(source: str, name: str) -> str:

@@ -67,7 +67,7 @@ def test_what_is_no_activity_is_no_video(object_type: Any, expected: str) -> Non
     assert family(f"{ADL}verbs/experienced", page) == "page_viewed"
 
 
-def test_attempts_without_a_type_are_told_by_the_innermost_guid() -> None:
+def test_the_innermost_guid_names_the_family_of_attempts_without_a_type() -> None:
     """An empty guid is none, and other verbs are no attempts."""
     guids = {"page_attempt_guid": "p", "activity_attempt_guid": "a", "part_attempt_guid": "q"}
     for name in ("part_attempt", "activity_attempt", "page_attempt"):
@@ -93,7 +93,7 @@ def test_a_session_is_not_split_between_tables() -> None:
     assert family(f"{VIDEO}verbs/played", audio, context=session) == "other"
 
 
-def test_nobody_can_be_attributed_what_an_anonymous_group_did() -> None:
+def test_an_anonymous_group_is_in_no_event_table() -> None:
     """Voiding has its effect all the same, and a group with an id is one learner."""
     group = {"objectType": "Group", "member": [{"mbox": "mailto:a@b"}]}
     assert family(f"{VIDEO}verbs/played", typed(VIDEO_TYPE), actor=group) == "other"

@@ -161,7 +161,7 @@ def test_without_an_id_the_bytes_are_the_event() -> None:
     ],
 )
 def test_a_learner_is_the_first_identifier(actor: Any, expected: tuple | None) -> None:
-    """What cannot be told apart by a person is in lower case."""
+    """Addresses and hosts are in lower case, names and paths as they are."""
     assert learner_identity(PLAYED | {"actor": actor}) == expected
 
 

@@ -73,10 +73,12 @@ def test_fun_statements_are_all_video_and_all_different() -> None:
     assert first["session_id"] == "e20fd42f-5ede-5dff-8f07-0fabb988b4d1"
     assert (first["section_id"], first["page_id"], first["video_time"]) == (0, None, 207.268)
     assert readings[1].columns["video_length"] == 525.0
-    told = Counter(name for r in readings for name, value in r.columns.items() if value is not None)
-    assert told["video_speed"] == told["is_captioned"] == told["is_full_screen"] == 1901
-    assert (told["video_quality"], told["caption_language"]) == (823, 5)
-    assert told["video_completion_threshold"] == 3524
+    filled = Counter(
+        name for r in readings for name, value in r.columns.items() if value is not None
+    )
+    assert filled["video_speed"] == filled["is_captioned"] == filled["is_full_screen"] == 1901
+    assert (filled["video_quality"], filled["caption_language"]) == (823, 5)
+    assert filled["video_completion_threshold"] == 3524
 
 
 @needs_shared_data
