@@ -93,6 +93,10 @@ def _identify(dice: random.Random, statement: dict[str, Any], number: int) -> No
         statement["id"] = dice.choice(OTHER_IDS).format(shared)
     elif kind == 7:
         statement["id"] = dice.choice(["", None])
+    about = statement.get("object")
+    if isinstance(about, dict) and about.get("objectType") == "StatementRef":
+        # What is voided comes before or after.
+        about["id"] = RANDOM_ID.format(dice.randrange(number + 100)).upper()
 
 
 def written(dice: random.Random, value: Any) -> bytes:

@@ -180,7 +180,7 @@ STATEMENTS: list[dict[str, Any]] = [
         )
         for guid in ("part_attempt_guid", "activity_attempt_guid", "page_attempt_guid")
     ),
-    # A voiding of one of the first lines, and what is no activity.
+    # A voiding, and what is no activity.
     _statement(f"{_ADL}voided", {"objectType": "StatementRef", "id": RANDOM_ID.format(7).upper()}),
     _statement(f"{_VIDEO}verbs/played", {"objectType": "SubStatement", "id": "x"}),
     # Groups: an identified one, an anonymous one, one without members.
