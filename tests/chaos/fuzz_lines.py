@@ -2,9 +2,8 @@
 
     XAPI_CHAOS=1 XAPI_CHAOS_SEED=7 python -m pytest tests/chaos/test_fuzz.py    # 100,000 lines
 
-Real shapes (the sample's, and those of the shared data where it is) are changed member by member
-and byte by byte. Each statement keeps an id of its own: what the models do not read makes no two
-events, and is no difference that the tables could show.
+Real shapes (the sample's, and those of the shared data where it is) and made-up ones of other
+producers are changed member by member and byte by byte, and some lines hold several statements.
 """
 
 import gzip
@@ -22,8 +21,9 @@ from loader.demo.sample import SamplePlan, objects
 from loader.files import local_objects
 from loader.load import load
 from loader.settings import Settings
-from tests.chaos.odd_values import BYTES, NUMBERS, OBJECTS, ODD, TEXTS, TIMES
-from tests.helpers.compare import TABLES, Place, differences, readings
+from tests.chaos.line_changes import CHANGES, Raw, Twice, one_in
+from tests.chaos.odd_values import BYTES, OTHER_IDS, RANDOM_ID, STATEMENTS, TIMES
+from tests.helpers.compare import FAMILY_TABLES, Place, differences, place_of, raw_lines, readings
 from tests.helpers.dbt_runs import run_dbt
 from tests.helpers.oracle import Reading
 from tests.helpers.paths import SHARED
@@ -60,120 +60,43 @@ def corpus(dice: random.Random, count: int) -> list[bytes]:
     shapes = real_lines()
     lines: list[bytes] = []
     while len(lines) < count:
-        statement = json.loads(json.dumps(dice.choice(shapes)))
-        statement["id"] = f"line-{len(lines)}"
+        statement = json.loads(json.dumps(dice.choice(STATEMENTS if one_in(dice, 5) else shapes)))
+        _identify(dice, statement, len(lines))
         for _ in range(dice.choice([0, 1, 1, 1, 2, 4])):
             dice.choice(CHANGES)(dice, statement)
         line = written(dice, statement)
         lines.append(line)
         if dice.random() < 0.05:
-            # The same event again: to the byte, or written otherwise.
-            lines.append(line if dice.random() < 0.5 else written(dice, statement))
+            # The same event again: to the byte, written otherwise, or as an LRS stored it.
+            stored = statement | {"stored": "2025-10-02T00:00:00.5Z", "version": "1.0.3"}
+            again = dice.choice([statement, stored])
+            lines.append(line if one_in(dice, 3) else written(dice, again))
         elif dice.random() < 0.35:
             lines[-1] = broken(dice, lines[-1])
+        elif one_in(dice, 20):
+            lines[-1] = several(dice, [*lines[-dice.choice([1, 2, 3]) :]])
         if dice.random() < 0.01:
             lines.append(dice.choice(SPECIAL)(dice))
     return [line.replace(b"\n", b"") for line in lines[:count]]
 
 
-def _places(value: Any) -> Iterator[tuple[dict[str, Any], str]]:
-    """Every member of every object in a value, with its object."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield value, name
-            yield from _places(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _places(inner)
-
-
-def _anywhere(dice: random.Random, statement: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    places = [
-        place for place in _places(statement) if place[1] != "id" or place[0] is not statement
-    ]
-    return dice.choice(places) if places else (statement, "verb")
-
-
-def _drop(dice: random.Random, statement: dict[str, Any]) -> None:
-    holder, name = _anywhere(dice, statement)
-    holder.pop(name, None)
-
-
-def _replace(dice: random.Random, statement: dict[str, Any]) -> None:
-    holder, name = _anywhere(dice, statement)
-    odd = dice.choice([*ODD, *TEXTS])
-    holder[name] = {} if name in OBJECTS and isinstance(odd, list) else odd
-
-
-def _number(dice: random.Random, statement: dict[str, Any]) -> None:
-    holder, name = _anywhere(dice, statement)
-    holder[name] = Raw(dice.choice(NUMBERS))
-
-
-def _retype(dice: random.Random, statement: dict[str, Any]) -> None:
-    """A number as text, text as a number or a truth, a value in a list, a list's only value."""
-    holder, name = _anywhere(dice, statement)
-    value = holder.get(name)
-    if isinstance(value, bool) or value is None:
-        holder[name] = str(value).lower()
-    elif isinstance(value, int | float):
-        holder[name] = str(value)
-    elif isinstance(value, str):
-        number = value.isdecimal() and value.isascii()
-        holder[name] = int(value) if number else {} if name in OBJECTS else [value]
-    elif isinstance(value, list):
-        holder[name] = value[0] if value else {}
-
-
-def _time(dice: random.Random, statement: dict[str, Any]) -> None:
-    statement["timestamp"] = dice.choice(TIMES)
-
-
-def _rename(dice: random.Random, statement: dict[str, Any]) -> None:
-    holder, name = _anywhere(dice, statement)
-    if name in holder:
-        holder[dice.choice([name.upper(), name + " ", name[:-1], f" {name}", ""])] = holder.pop(
-            name
-        )
-
-
-def _twice(dice: random.Random, statement: dict[str, Any]) -> None:
-    """The same member twice: the first one counts. Not one that is no text or number: of those
-    ClickHouse takes the first that has the type."""
-    holder, name = _anywhere(dice, statement)
-    if isinstance(holder.get(name), str | int) and name not in OBJECTS:
-        holder[Twice(name)] = dice.choice(TEXTS)
-
-
-def _deep(dice: random.Random, statement: dict[str, Any]) -> None:
-    holder, name = _anywhere(dice, statement)
-    depth = dice.choice([3, 50, 1015, 1023, 1024, 1025, 3000])
-    brackets = [('{"a":', "}"), ("[", "]")]
-    opening, closing_ = dice.choice(brackets[: 1 if name in OBJECTS else 2])
-    inner = "1" if closing_ == "}" else ""
-    holder[name] = Raw(opening * depth + inner + closing_ * depth)
-
-
-CHANGES: list[Callable[[random.Random, dict[str, Any]], None]] = [
-    *(_drop, _drop, _replace, _replace, _replace, _number, _retype, _retype),
-    *(_time, _time, _rename, _twice, _deep),
-]
-
-
-class Raw(str):
-    """JSON that is written as it is."""
-
-
-class Twice(str):
-    """A member's name beside the same name."""
-
-    def __hash__(self) -> int:
-        """Each has a different name."""
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        """Each has a different name."""
-        return self is other
+def _identify(dice: random.Random, statement: dict[str, Any], number: int) -> None:
+    """Give a statement a random id, another one, an empty one, or none."""
+    statement.pop("id", None)
+    kind = dice.randrange(10)
+    if kind < 4:
+        random_id = RANDOM_ID.format(number)
+        statement["id"] = random_id.upper() if one_in(dice, 4) else random_id
+    elif kind < 7:
+        # Some ids are shared by different statements.
+        shared = number // 2 if one_in(dice, 3) else number
+        statement["id"] = dice.choice(OTHER_IDS).format(shared)
+    elif kind == 7:
+        statement["id"] = dice.choice(["", None])
+    about = statement.get("object")
+    if isinstance(about, dict) and about.get("objectType") == "StatementRef":
+        # What is voided comes before or after.
+        about["id"] = RANDOM_ID.format(dice.randrange(number + 100)).upper()
 
 
 def written(dice: random.Random, value: Any) -> bytes:
@@ -203,6 +126,26 @@ def written(dice: random.Random, value: Any) -> bytes:
     return write(value).encode("utf-8", "surrogatepass")
 
 
+def several(dice: random.Random, lines: list[bytes]) -> bytes:
+    """One line of several: a list, an LRS's answer, one after another, or an envelope."""
+    listed = dice.choice([b",", b" , "]).join(lines)
+    kind = dice.randrange(7)
+    if kind == 0:
+        return b"[" + listed + b"]"
+    if kind == 1:
+        return b'{"more":"","statements": [' + listed + b"]}"
+    if kind == 2:
+        return b'{"statement":' + lines[0] + b"}"
+    if kind == 3:
+        return b'{"timestamp":"2025-10-01T10:00:00Z","message":' + lines[0] + b"}"
+    if kind == 4:
+        try:
+            return json.dumps({"message": lines[0].decode(), "source_type": "file"}).encode()
+        except UnicodeDecodeError:
+            return lines[0]
+    return dice.choice([b"", b" ", b"\t\r"]).join(lines)
+
+
 def broken(dice: random.Random, line: bytes) -> bytes:
     """A line with bytes lost, changed or added."""
     at = dice.randrange(len(line) + 1)
@@ -230,6 +173,10 @@ SPECIAL: list[Callable[[random.Random], bytes]] = [
     lambda dice: b"\x00" * dice.randint(1, 9),
     lambda dice: b"\xef\xbb\xbf",
     lambda dice: dice.choice([b"null", b"true", b"1", b'"x"', b"[]", b"{}", b"[{}]", b"{}{}"]),
+    lambda dice: dice.choice(
+        [b'{"statements":[]}', b'{"message":""}', b'{"message":"x"}', b"[[]]"]
+    ),
+    lambda dice: dice.choice([b'{"statements":{}}', b'{"statement":"x"}', b'[{"statement":{}},7]']),
     lambda dice: bytes(dice.randrange(256) for _ in range(dice.randint(1, 60))),
     lambda dice: b"[" * (depth := dice.randint(1, 4000)) + b"]" * depth,
     lambda dice: b'{"verb":{"id":"' + b"x" * dice.choice([10**5, 10**6, 3 * 10**6]) + b'"}}',
@@ -273,16 +220,16 @@ def run(seed: int, count: int, folder: Path) -> tuple[Counter[str], list[str]]:
     run_dbt("run", folder=folder)
     expected = readings(written_)
     with closing(open_warehouse(settings)) as warehouse:
-        faults += _wrong(warehouse, expected)
+        faults += _wrong(warehouse, written_, expected)
     return Counter(reading.family for reading in expected.values()), faults
 
 
 STORED = """
-select source_path, source_line, family, reject_reason
+select source_path, source_line, source_item, family, reject_reason
 from {database:Identifier}.int_xapi__statements
 """
 REJECTED = """
-select source_path, source_line, reason, lower(hex(MD5(line))) as digest
+select source_path, source_line, source_item, reason, lower(hex(MD5(line))) as digest
 from {database:Identifier}.rejected_statements
 """
 RAW = """
@@ -290,24 +237,23 @@ select key, source_line, lower(hex(MD5(line))) as digest from {raw:Identifier}.s
 """
 
 
-def _wrong(warehouse: Warehouse, expected: dict[Place, Reading]) -> Iterator[str]:
+def _wrong(
+    warehouse: Warehouse, bodies: dict[str, bytes], expected: dict[Place, Reading]
+) -> Iterator[str]:
     """Where tables and oracle differ."""
     digests = {(row["key"], row["source_line"]): row["digest"] for row in warehouse.query(RAW)}
-    if digests.keys() != expected.keys():
-        yield f"raw holds {len(digests)} of {len(expected)} lines"
+    put = {(path, number) for path, number, _ in raw_lines(bodies)}
+    if digests.keys() != put:
+        yield f"raw holds {len(digests)} of {len(put)} lines"
     stored = {
-        (row["source_path"], row["source_line"]): (row["family"], row["reject_reason"])
-        for row in warehouse.query(STORED)
+        place_of(row): (row["family"], row["reject_reason"]) for row in warehouse.query(STORED)
     }
     for place, reading in expected.items():
         if stored.get(place) != (reading.family, reading.reason or ""):
             yield f"{place}: {stored.get(place)}, expected {reading.family}, {reading.reason}"
-    rejected = {
-        (row["source_path"], row["source_line"]): (row["reason"], row["digest"])
-        for row in warehouse.query(REJECTED)
-    }
+    rejected = {place_of(row): (row["reason"], row["digest"]) for row in warehouse.query(REJECTED)}
     wanted = {
-        place: (reading.reason, digests.get(place))
+        place: (reading.reason, digests.get(place[:2]))
         for place, reading in expected.items()
         if reading.reason
     }
@@ -318,5 +264,5 @@ def _wrong(warehouse: Warehouse, expected: dict[Place, Reading]) -> Iterator[str
             if rejected.get(place) != wanted.get(place)
         }
         yield f"rejected_statements differs in {len(odd)} lines: {sorted(odd)[:3]}"
-    for family in TABLES:
+    for family in FAMILY_TABLES:
         yield from differences(warehouse, expected, family)

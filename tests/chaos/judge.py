@@ -12,8 +12,8 @@ from hashlib import md5
 from typing import Any
 
 from loader.clickhouse.connect import Warehouse
-from tests.helpers.compare import TABLES, typed
-from tests.helpers.oracle import Reading, read_line, same_value
+from tests.helpers.compare import FAMILY_TABLES, typed, without_voided
+from tests.helpers.oracle import Reading, read_lines, same_value
 
 # In the order of UUIDs, which is not that of their text, should two commits share a millisecond.
 COMMITS = """
@@ -37,17 +37,18 @@ group by load_id, bucket, key
 """  # noqa: E501
 
 STORED = """
-select toString(load_id) as load_id, source_path, source_line, family
+select toString(load_id) as load_id, source_path, source_line, source_item, family
 from {database:Identifier}.int_xapi__statements
+where family != 'blank'
 """
 
 REJECTED = """
-select toString(load_id) as load_id, source_path, source_line, reason
+select toString(load_id) as load_id, source_path, source_line, source_item, reason
 from {database:Identifier}.rejected_statements
 """
 
-# A line: (load_id, path of its object, number from 1).
-Place = tuple[str, str, int]
+# A statement: (load_id, path of its object, number of its line from 1, its item in the line).
+Place = tuple[str, str, int, int]
 
 
 @dataclass
@@ -84,7 +85,7 @@ class Verdict:
 class Bodies:
     """Every object version that was ever put, by key and etag, and what its lines mean."""
 
-    _read: dict[bytes, list[Reading]] = {}  # noqa: RUF012 - of all worlds: their lines recur
+    _read: dict[bytes, list[list[Reading]]] = {}  # noqa: RUF012 - of all worlds: their lines recur
 
     def __init__(self):
         self._lines: dict[tuple[str, str], list[bytes]] = {}
@@ -105,12 +106,12 @@ class Bodies:
         """The digest that RAW_OBJECTS makes of it."""
         return md5(b"\n".join(self._lines[key, etag])).hexdigest()
 
-    def readings(self, key: str, etag: str) -> list[Reading]:
-        """What each line means."""
+    def readings(self, key: str, etag: str) -> list[list[Reading]]:
+        """What the statements of each line mean."""
         lines = self._lines[key, etag]
         digest = md5(b"\n".join(lines)).digest()
         if digest not in self._read:
-            self._read[digest] = [read_line(line) for line in lines]
+            self._read[digest] = read_lines(lines)
         return self._read[digest]
 
 
@@ -198,11 +199,13 @@ def judge(
     expected: dict[Place, Reading] = {}
     for load_id, bucket, key, etag in seen:
         path = f"{bucket}/{key}" if bucket else key
-        for number, reading in enumerate(bodies.readings(key, etag), 1):
-            expected[load_id, path, number] = reading
+        for number, line in enumerate(bodies.readings(key, etag), 1):
+            for reading in line:
+                expected[load_id, path, number, reading.item] = reading
     _judge_places(warehouse, expected, verdict)
-    for family, table in TABLES.items():
-        _judge_events(warehouse, expected, family, table, verdict)
+    shown = without_voided(expected)
+    for family, table in FAMILY_TABLES.items():
+        _judge_events(warehouse, shown, family, table, verdict)
     return verdict
 
 
@@ -227,7 +230,7 @@ def _judge_raw(warehouse: Warehouse, bodies: Bodies, commits: list[dict], verdic
 
 
 def _judge_places(warehouse: Warehouse, expected: dict[Place, Reading], verdict: Verdict) -> None:
-    """The store has every visible line once, `rejected_statements` every rejected one."""
+    """The store has every visible statement once, `rejected_statements` every rejected one."""
     rejected = {place: r.reason for place, r in expected.items() if r.family == "rejected"}
     families = {place: reading.family for place, reading in expected.items()}
     for name, sql, column, wanted in (
@@ -294,4 +297,4 @@ def _wrong_cells(reading: Reading, row: dict[str, Any]) -> list[str]:
 
 
 def _place(row: dict[str, Any]) -> Place:
-    return row["load_id"], row["source_path"], row["source_line"]
+    return row["load_id"], row["source_path"], row["source_line"], row["source_item"]

@@ -13,26 +13,64 @@ DEEPEST = 1024
 # Python reads no more than 4,300 digits otherwise.
 sys.set_int_max_str_digits(0)
 
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]|[^\s\[\]{},:"]+')
+SPACE = " \t\n\r"
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]|[^\s\[\]{},:"]+', re.DOTALL)
+HEX4 = "[0-9a-fA-F]{2}"
 ESCAPE = re.compile(
-    r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<lone>\\u[dD][89a-fA-F]..)|\\.", re.DOTALL
+    rf"\\u[dD][89abAB]{HEX4}\\u[dD][c-fC-F]{HEX4}|(?P<lone>\\u[dD][89a-fA-F]{HEX4})|\\.",
+    re.DOTALL,
 )
+UNPAIRED = re.compile("[\ud800-\udfff]")
 
 
-def parse(line: bytes) -> Any:
-    """Parse as RFC 8259 has it, where Python's own reader is more generous."""
-    source = line.decode("utf-8-sig")
+def parse(source: str) -> Any:
+    """Parse one value as RFC 8259 has it, where Python's own reader is more generous.
+
+    Half of a surrogate pair becomes U+FFFD, and a number that float64 does not hold becomes null:
+    both are valid JSON.
+    """
+    if UNPAIRED.search(source):
+        raise ValueError("the bytes are not UTF-8")
     if _depth(source) > DEEPEST:
         raise ValueError("nested too deeply")
-    if any(escape["lone"] for escape in ESCAPE.finditer(source)):
-        raise ValueError("half of a surrogate pair")
     return json.loads(
-        source,
+        ESCAPE.sub(lambda escape: r"\ufffd" if escape["lone"] else escape[0], source),
         object_pairs_hook=_first_of_each_key,
-        parse_int=_whole,
+        parse_int=int,
         parse_float=_finite,
-        parse_constant=_finite,
+        parse_constant=_no_number,
     )
+
+
+def end_of_value(source: str, start: int) -> int | None:
+    """Where the object or array that begins at `start` ends, by its brackets alone."""
+    opened = 0
+    for token in TOKEN.finditer(source, start):
+        opened += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+        if opened == 0:
+            return token.end()
+    return None
+
+
+def members(source: str) -> Iterator[tuple[str | None, str]]:
+    """The members of an object (key and text) or the elements of an array (None and text).
+
+    Args:
+        source: valid JSON of one object or array.
+    """
+    is_object = source[0] == "{"
+    at, key = 1, None
+    while at < len(source) - 1:
+        if source[at] in SPACE + ",:":
+            at += 1
+            continue
+        end = end_of_value(source, at) or len(source)
+        if is_object and key is None:
+            key = parse(source[at:end])
+        else:
+            yield key, source[at:end]
+            key = None
+        at = end
 
 
 def _depth(source: str) -> int:
@@ -50,16 +88,12 @@ def _depth(source: str) -> int:
     return deepest
 
 
-def _finite(digits: str) -> float:
-    """The float64 of a JSON number, or an error where there is none."""
-    if not isfinite(float(digits)):
-        raise ValueError(f"{digits} is outside float64")
-    return float(digits)
+def _finite(digits: str) -> float | None:
+    return float(digits) if isfinite(float(digits)) else None
 
 
-def _whole(digits: str) -> int:
-    """All digits of a JSON integer, however many."""
-    return int(digits)
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
 
 
 def _first_of_each_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -101,7 +135,7 @@ def same_json(one: str, other: str) -> bool:
     """Whether two texts are JSON of the same value."""
     with room_to_recurse():
         try:
-            return write(parse(one.encode()), True) == write(parse(other.encode()), True)
+            return write(parse(one), True) == write(parse(other), True)
         except ValueError:
             return False
 

@@ -1,22 +1,34 @@
-"""How the oracle reads a single value: text, a number, true or false, a time."""
+"""How the oracle reads a single value: text, a number, true or false, a duration, a time."""
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.helpers.oracle_json import write
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-END_OF_TIME = datetime(2200, 1, 1, tzinfo=UTC)
+DAYS_OF_400_YEARS = 146_097
 
 INTEGER = re.compile(r"\+?0*([0-9]+)")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-TIMESTAMP = re.compile(
-    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})"
-    r"(:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?)?"
-    r"(Z|(?P<sign>[+-])(?P<off_hour>[0-9]{2})(:?(?P<off_minute>[0-9]{2}))?)?"
+AMOUNT = r"[0-9]+(?:[.,][0-9]+)?"
+# Years and months have no fixed length: only 0 of them is a duration in seconds.
+DURATION = re.compile(
+    rf"P(?=.)(?:0+Y)?(?:0+M)?(?:({AMOUNT})W)?(?:({AMOUNT})D)?"
+    rf"(?:T(?=.)(?:({AMOUNT})H)?(?:({AMOUNT})M)?(?:({AMOUNT})S)?)?"
 )
+SECONDS_OF = (7 * 86_400, 86_400, 3_600, 60, 1)
+TIMESTAMP = re.compile(
+    r"(?P<year>[0-9]{4})(?P<dash>-?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2})[Tt ]"
+    r"(?P<hour>[0-9]{2})"
+    r"((?P<colon>:?)(?P<minute>[0-9]{2})"
+    r"((?P=colon)(?P<second>[0-9]{2})([.,](?P<fraction>[0-9]+))?)?)?"
+    r"([Zz]|(?P<sign>[+-])(?P<off_hour>[0-9]{2})(:?(?P<off_minute>[0-9]{2}))?)?"
+)
+
+Value = TypeVar("Value")
 
 
 class JsonText(str):
@@ -32,14 +44,19 @@ def at(value: Any, *path: str) -> Any:
     return value
 
 
-def first(*values: Any) -> Any:
-    """The first value that is there."""
-    return next((value for value in values if value is not None), None)
+def first(read: Callable[[Any], Value | None], values: Iterable[Any]) -> Value | None:
+    """The first reading of a value that is there."""
+    return next((found for found in map(read, values) if found is not None), None)
 
 
 def text(value: Any) -> str | None:
     """The string, or any other value as JSON text."""
     return value if value is None or isinstance(value, str) else JsonText(write(value))
+
+
+def id_text(value: Any) -> str | None:
+    """The same, where an empty string says nothing."""
+    return text(value) or None
 
 
 def integer(value: Any) -> int | None:
@@ -57,6 +74,35 @@ def number(value: Any) -> float | None:
     return float(digits) if NUMBER.fullmatch(digits) and isfinite(float(digits)) else None
 
 
+def speed(value: Any) -> float | None:
+    """A playback rate, which players write as 1.25 or as "1.25x"."""
+    return number(value.removesuffix("x") if isinstance(value, str) else value)
+
+
+def seconds(value: Any) -> float | None:
+    """A number of seconds, or an ISO 8601 duration."""
+    if (plain := number(value)) is not None:
+        return plain
+    match = DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return None
+    parts = [
+        (amount.replace(",", "."), unit)
+        for amount, unit in zip(match.groups(), SECONDS_OF, strict=True)
+        if amount
+    ]
+    if any("." in amount for amount, _ in parts[:-1]):
+        return None
+    total = sum((float(amount) * unit for amount, unit in parts), 0.0)
+    return total if isfinite(total) else None
+
+
+def length(value: Any) -> float | None:
+    """A length in seconds; 0 is none."""
+    found = seconds(value)
+    return found if found and found > 0 else None
+
+
 def boolean(value: Any) -> bool | None:
     """True or false, as value or as word."""
     return {"true": True, "false": False}.get(text(value) or "")
@@ -67,20 +113,26 @@ def count(value: Any) -> int | None:
     return len(value) if isinstance(value, list) else integer(value)
 
 
-def instant(value: Any) -> datetime | None:
-    """The moment in UTC to the microsecond, if it is one that the tables can hold."""
-    match = TIMESTAMP.fullmatch(text(value) or "")
+def millisecond(value: Any) -> int | None:
+    """The milliseconds since 1970 of a timestamp, if it is a usable one of any year."""
+    match = TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if not match:
         return None
-    part = {name: int(match[name] or 0) for name in ("hour", "minute", "second")}
-    micros = int((match["fraction"] or "")[:6].ljust(6, "0"))
-    off_hour, off_minute = int(match["off_hour"] or 0), int(match["off_minute"] or 0)
-    if off_hour > 23 or off_minute > 59:
+    year, month, day = int(match["year"]), int(match["month"]), int(match["day"])
+    hour, minute, second, off_hour, off_minute = (
+        int(match[name] or 0) for name in ("hour", "minute", "second", "off_hour", "off_minute")
+    )
+    if hour > 23 or minute > 59 or second > 60 or off_hour > 23 or off_minute > 59:
         return None
-    offset = timedelta(hours=off_hour, minutes=off_minute) * (-1 if match["sign"] == "-" else 1)
     try:
-        day = datetime.fromisoformat(match["date"])
-        moment = day.replace(**part, microsecond=micros, tzinfo=timezone(offset)).astimezone(UTC)
-    except (ValueError, OverflowError):
+        # Python has no year 0, so the day is looked up 400 years of the same calendar away.
+        days = date(2000 + year % 400, month, day) - EPOCH.date()
+    except ValueError:
         return None
-    return moment if EPOCH <= moment < END_OF_TIME else None
+    shift = (year // 400 - 5) * DAYS_OF_400_YEARS
+    millis = int((match["fraction"] or "")[:3].ljust(3, "0"))
+    if second == 60:
+        second, millis = 59, 999
+    offset = (off_hour * 60 + off_minute) * (-1 if match["sign"] == "-" else 1)
+    minutes = ((days.days + shift) * 24 + hour) * 60 + minute - offset
+    return (minutes * 60 + second) * 1000 + millis

@@ -10,3 +10,6 @@ EVENTS = ROOT / "tests" / "events"
 
 # Real statements; tests that use them skip where they are absent.
 SHARED = Path(os.environ.get("XAPI_SHARED_DATA") or ROOT.parent / "shared" / "data")
+
+# Inputs that went wrong once, beside them.
+CASES = SHARED.parent / "cases"

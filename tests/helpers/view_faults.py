@@ -10,7 +10,7 @@ from tests.helpers.compare import TABLES
 EVENTS_DIFFER = """
 with
     said as (
-        select event_id, load_id, source_path, source_line
+        select event_id, load_id, source_path, source_line, source_item
         from xapi.stg_xapi__statements
         where family = '{family}'
     )
@@ -18,7 +18,7 @@ select 'is missing' as fault, event_id from said
 where event_id not in (select event_id from xapi.{table})
 union all
 select 'is of no visible line', event_id from xapi.{table}
-where (event_id, load_id, source_path, source_line) not in (select * from said)
+where (event_id, load_id, source_path, source_line, source_item) not in (select * from said)
 union all
 select 'is there more than once', event_id from xapi.{table}
 group by event_id having count() > 1
@@ -28,15 +28,15 @@ limit 5
 # What is wrong with the statement store, by line.
 LINES_DIFFER = """
 with said as (select * except (bucket, key) from xapi.stg_xapi__statements)
-select 'is missing' as fault, load_id, source_path, source_line
+select 'is missing' as fault, load_id, source_path, source_line, source_item
 from (select * from said except select * from xapi.int_xapi__statements)
 union all
-select 'is of no visible line', load_id, source_path, source_line
+select 'is of no visible line', load_id, source_path, source_line, source_item
 from (select * from xapi.int_xapi__statements except select * from said)
 union all
-select 'is there more than once', load_id, source_path, source_line
+select 'is there more than once', load_id, source_path, source_line, source_item
 from xapi.int_xapi__statements
-group by load_id, source_path, source_line having count() > 1
+group by load_id, source_path, source_line, source_item having count() > 1
 limit 5
 """
 

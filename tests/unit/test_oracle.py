@@ -1,4 +1,4 @@
-"""The oracle itself: what it makes of odd lines."""
+"""The oracle itself: which lines it refuses, and how it reads text, numbers and times."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -6,23 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.oracle import TORUS, VIDEO, Reading, read_line, same_value
+from tests.helpers.oracle import Reading, read_line, same_value
+from tests.helpers.oracle_statement import ADL, TORUS
+from tests.helpers.statements import COMPLETED_PART, PLAYED, as_line, columns, extensions, reading
 
-PLAYED = {
-    "timestamp": "2025-10-01T00:00:00Z",
-    "verb": {"id": f"{VIDEO}verbs/played"},
-    "actor": {"account": {"name": 7}},
-}
-COMPLETED_QUESTION = {
-    **PLAYED,
-    "verb": {"id": "http://adlnet.gov/expapi/verbs/completed"},
-    "object": {"definition": {"type": "http://adlnet.gov/expapi/activities/question"}},
-}
-
-
-def reading(statement: dict[str, Any] = PLAYED, **changes: Any) -> Reading:
-    """The reading of a statement with some of its members changed."""
-    return read_line(json.dumps(statement | changes).encode())
+BOM = b"\xef\xbb\xbf"
+LOADED = datetime(2025, 10, 1, 12, tzinfo=UTC)
 
 
 def with_extension(name: str, source: str) -> bytes:
@@ -31,11 +20,10 @@ def with_extension(name: str, source: str) -> bytes:
     return statement.replace('"SOURCE"', source).encode()
 
 
-def timestamp_of(text: str) -> datetime | None:
-    """What becomes of a timestamp; None if the line is rejected for it."""
+def timestamp_of(text: Any) -> datetime | str | None:
+    """What becomes of a timestamp, or why the line is rejected."""
     read = reading(timestamp=text)
-    assert read.reason in (None, "no usable timestamp")
-    return read.columns.get("timestamp")
+    return read.reason or read.columns["timestamp"]
 
 
 # Lines that are refused ---------------------------------------------------------------------
@@ -44,81 +32,148 @@ def timestamp_of(text: str) -> datetime | None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"",
-        b" \t\r",
         b"\xff{}",
-        b"{} {}",
+        b'{"a":"\xed\xa0\x80"}',
         b'{"a":NaN}',
         b'{"a":-Infinity}',
-        b'{"a":1e400}',
-        b'{"a":1,"a":"\\ud800"}',
-        b'{"\\ude00\\ud83d":1}',
+        b'{"a":"\\ud8zz"}',
         b'{"a":01}',
         b"{'a':1}",
+        b'{"a":"\t"}',
+        b"x{}",
+        b"\xc2\xa0{}",
         b"\xef\xbb\xbf\xef\xbb\xbf{}",
         b"[" * 1025 + b"]" * 1025,
         b"[" * 1024 + b"1" + b"]" * 1024,
         b"[" * 100_000,
+        b'{"a":"',
     ],
 )
 def test_what_is_not_json_is_refused(line: bytes) -> None:
     """Python's own reader takes some of these."""
-    assert read_line(line) == Reading("rejected", "not JSON", {}, ("line", line))
+    (read,) = read_line(line)
+    assert read == Reading("rejected", "not JSON", {}, ("text", line.removeprefix(BOM)))
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"[" * 1024 + b"]" * 1024, "not an object"),
         (b'"\\\\ud800 \\ud83d\\ude00"', "not an object"),
+        (b"5", "not an object"),
         (b"\xef\xbb\xbf{} \r", "no usable timestamp"),
-        (json.dumps(PLAYED | {"verb": {"id": ""}}).encode(), "no verb"),
-        (json.dumps(PLAYED | {"verb": PLAYED["verb"]["id"]}).encode(), "no verb"),
-        (json.dumps(PLAYED | {"actor": 5}).encode(), "no actor"),
-        (json.dumps(PLAYED | {"actor": {"mbox": "", "openid": None}}).encode(), "no actor"),
+        (b'{"a":1e400,"b":"\\ud800"}', "no usable timestamp"),
+        (as_line(PLAYED | {"timestamp": "1999-01-01T00:00Z", "verb": {}}), "implausible timestamp"),
+        (as_line(PLAYED | {"verb": {"id": ""}, "actor": {}}), "no verb"),
+        (as_line(PLAYED | {"verb": PLAYED["verb"]["id"]}), "no verb"),
+        (as_line(PLAYED | {"actor": 5}), "no actor"),
+        (as_line(PLAYED | {"actor": {"mbox": "", "openid": None}}), "no actor"),
+        (as_line(PLAYED | {"actor": {"account": {"homePage": "h"}}}), "no actor"),
+        (as_line(PLAYED | {"actor": {"objectType": "Group", "member": []}}), "no actor"),
     ],
 )
 def test_json_that_is_no_statement_is_refused(line: bytes, reason: str) -> None:
     """The first reason wins."""
-    assert (read_line(line).family, read_line(line).reason) == ("rejected", reason)
+    (read,) = read_line(line)
+    assert (read.family, read.reason, read.item) == ("rejected", reason, 0)
 
 
 def test_the_deepest_statement_allowed_is_read() -> None:
     """Python alone would stop at a depth of about 1,000."""
-    read = read_line(with_extension("page_attempt_guid", "[" * 1021 + "]" * 1021))
+    (read,) = read_line(with_extension("page_attempt_guid", "[" * 1021 + "]" * 1021))
     assert read.columns["page_attempt_guid"] == "[" * 1021 + "]" * 1021
-    assert read_line(with_extension("page_attempt_guid", "[" * 1022 + "]" * 1022)).reason
+    (read,) = read_line(with_extension("page_attempt_guid", "[" * 1022 + "]" * 1022))
+    assert read.reason == "not JSON"
+
+
+def test_valid_json_that_an_engine_may_refuse_is_read() -> None:
+    """Half of a surrogate pair, and numbers that float64 does not hold."""
+    source = r'["a\uD83D", "\udE00\ud83d\ude00", 1e400, -1E+999, "\\ud800"]'
+    (read,) = read_line(with_extension("page_attempt_guid", source))
+    assert read.columns["page_attempt_guid"] == '["a�","�😀",null,null,"\\\\ud800"]'
+    (read,) = read_line(with_extension("project_id", "1e400"))
+    assert (read.family, read.columns["project_id"]) == ("video", None)
+
+
+# Times --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "2025-02-30T00:00:00Z",
-        "2025-10-01T24:00:00Z",
-        "2025-10-01T00:00:60Z",
-        "2025-10-01T00:00:00+24:00",
-        "2025-10-01T00:00:00+01:60",
-        "2025-10-01",
-        "2025-10-01T00:00:00Z\n",
-        "٢٠٢٥-10-01T00:00:00Z",
-        "1970-01-01T00:59:59+01:00",
-        "2199-12-31T23:59:59-00:01",
-        "9999-12-31T23:59:59-23:59",
-        "0000-01-01T00:00:00Z",
+        "2025-10-01T10:30:15.5Z",
+        "2025-10-01T10:30:15,5Z",
+        "2025-10-01 10:30:15.500000000001z",
+        "2025-10-01t10:30:15.5",
+        "20251001T103015.5Z",
+        "20251001T103015,5009",
+        "2025-10-01T103015.5+00",
+        "2025-10-01T12:30:15.5+02:00",
+        "2025-10-01T12:30:15.5+0200",
+        "2025-10-01T08:30:15.5-02",
+        "2025-10-02T00:15:15.5+13:45",
     ],
 )
-def test_a_timestamp_must_be_a_real_one_that_tables_can_hold(text: str) -> None:
-    """A date that slips through would land in the wrong month."""
-    assert timestamp_of(text) is None
+def test_all_spellings_of_one_moment(text: str) -> None:
+    """Extended and basic forms, any sign of the fraction, any offset."""
+    assert timestamp_of(text) == datetime(2025, 10, 1, 10, 30, 15, 500_000, UTC)
 
 
-def test_timestamps_become_utc_milliseconds() -> None:
-    """All spellings of one moment, and the digits that are cut off."""
-    moment = datetime(2025, 10, 1, 12, 30, tzinfo=UTC)
-    for text in ("2025-10-01 12:30", "2025-10-01T14:30:00+0200", "2025-10-01T07:30:00.0-05"):
-        assert timestamp_of(text) == moment
-    assert timestamp_of("2025-10-01T12:30:00.0019999Z") == moment + timedelta(milliseconds=1)
-    assert timestamp_of("1969-12-31T23:00:00-01:00") == datetime(1970, 1, 1, tzinfo=UTC)
+def test_what_a_time_leaves_out_is_zero() -> None:
+    """Hours, and whatever follows."""
+    for text in ("2025-10-01T10", "2025-10-01T10:00Z", "20251001T10Z", "20251001T1000"):
+        assert timestamp_of(text) == datetime(2025, 10, 1, 10, tzinfo=UTC)
+
+
+def test_digits_below_the_millisecond_are_cut_off_and_a_leap_second_ends_its_minute() -> None:
+    """Rounding would move an event into the next hour."""
+    last = datetime(2016, 12, 31, 23, 59, 59, 999_000, UTC)
+    for text in ("23:59:59.9999999Z", "23:59:60Z", "23:59:60.25Z", "23:59:60,25"):
+        assert timestamp_of(f"2016-12-31T{text}") == last
+    assert timestamp_of("20161231T235960Z") == last
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2025-02-30T00:00:00Z", "2025-00-10T00:00:00Z", "2025-10-01T24:00:00Z", "2025-10-01"),
+        *("2025-10-01T00:00:61Z", "2025-10-01T00:00:00+24:00", "2025-10-01T00:00:00+01:60"),
+        *("2025-W40-3T10:00:00Z", "2025-274T10:00:00Z", "2025", "1759312800", "2025-1001T10Z"),
+        *("2025-10-01T00:00:00Z\n", " 2025-10-01T00:00:00Z", "٢٠٢٥-10-01T00:00:00Z", "now"),
+        *("2025-10-01T10:3015Z", "2025-10-01T10:30:15.Z", "2025-10-01T10:30.5Z", "+2025-10-01T10Z"),
+        *(1759312800, True, {}, []),
+    ],
+)
+def test_what_is_no_timestamp(text: Any) -> None:
+    """A date that slips through would be stored in the wrong month."""
+    assert timestamp_of(text) == "no usable timestamp"
+
+
+def test_timestamps_are_plausible_from_2000_to_a_day_after_the_load() -> None:
+    """Both ends count."""
+
+    def reason(text: str) -> str | None:
+        return read_line(as_line(PLAYED | {"timestamp": text}), LOADED)[0].reason
+
+    for text in ("2000-01-01T00:00:00Z", "2000-01-01T01:00:00+01:00", "2025-10-02T12:00:00.0009Z"):
+        assert reason(text) is None
+    for text in (
+        *("1999-12-31T23:59:59.999Z", "2000-01-01T00:59:59+01:00", "2025-10-02T12:00:00.001Z"),
+        *("0000-02-29T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:00"),
+    ):
+        assert reason(text) == "implausible timestamp"
+
+
+def test_stored_counts_only_where_there_is_no_timestamp() -> None:
+    """A timestamp that cannot be read is not replaced."""
+    stored = "2025-10-01T10:00:00.5Z"
+    without = {name: value for name, value in PLAYED.items() if name != "timestamp"}
+    moment = datetime(2025, 10, 1, 10, 0, 0, 500_000, UTC)
+    assert columns(without, stored=stored)["timestamp"] == moment
+    for empty in (None, ""):
+        assert columns(timestamp=empty, stored=stored)["timestamp"] == moment
+    assert columns(stored=stored)["timestamp"] == datetime(2025, 10, 1, tzinfo=UTC)
+    assert reading(timestamp="never", stored=stored).reason == "no usable timestamp"
+    assert reading(without, stored="").reason == "no usable timestamp"
 
 
 # Values -------------------------------------------------------------------------------------
@@ -137,109 +192,63 @@ def test_timestamps_become_utc_milliseconds() -> None:
         ('"+0000000000000000000000012"', "+0000000000000000000000012", 12),
         ('"\u0661"', "\u0661", None),
         ('"12\\n"', "12\n", None),
+        ('""', None, None),
+        ("null", None, None),
+        ("0", "0", 0),
         ("true", "true", None),
         ('{ "\u00e9" : [1.50, null, "\\/"] }', '{"\u00e9":[1.5,null,"/"]}', None),
     ],
 )
-def test_text_and_integers(source: str, text: str, integer: int | None) -> None:
-    """A guid may arrive as a number and a number as a string."""
-    as_text = read_line(with_extension("page_attempt_guid", source)).columns
-    assert as_text["page_attempt_guid"] == text
-    as_integer = read_line(with_extension("project_id", source)).columns
-    assert as_integer["project_id"] == integer
+def test_ids_and_integers(source: str, text: str | None, integer: int | None) -> None:
+    """A guid may arrive as a number and a number as a string; an empty one says nothing."""
+    (as_text,) = read_line(with_extension("page_attempt_guid", source))
+    assert as_text.columns["page_attempt_guid"] == text
+    (as_integer,) = read_line(with_extension("project_id", source))
+    assert as_integer.columns["project_id"] == integer
 
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [("7.25", 7.25), (".5e1", 5.0), ("+1.", 1.0), (True, None), ("1e400", None), ("nan", None)],
+    [
+        *((0, 0.0), ("7.25", 7.25), (".5e1", 5.0), ("+1.", 1.0), (-1, -1.0)),
+        *((True, None), ("1e400", None), ("nan", None), ("", None), (" 7", None), ([7], None)),
+        *(("PT3M15S", 195.0), ("P1DT2H", 93_600.0), ("PT0.5S", 0.5), ("PT0,25S", 0.25)),
+        *(("P2W", 1_209_600.0), ("PT1.5H", 5400.0), ("P0Y0M0DT0H0M34.5S", 34.5), ("PT0S", 0.0)),
+        *(("P1Y", None), ("P1M", None), ("PT", None), ("P", None), ("P1DT", None), ("-PT1S", None)),
+        *(("pt1s", None), ("PT1.5M2S", None), ("PT1S ", None), ("PT1H1H", None), ("3:15", None)),
+    ],
 )
-def test_numbers(value: Any, number: float | None) -> None:
-    """Players write times as strings."""
-    result = {"extensions": {f"{VIDEO}extensions/time": value}}
-    assert reading(result=result).columns["video_time"] == number
+def test_seconds_are_numbers_or_durations(value: Any, number: float | None) -> None:
+    """Years and months have no fixed length."""
+    result = extensions(time=value) | {"duration": value}
+    assert columns(result=result)["video_time"] == number
+    assert columns(result=result)["duration_seconds"] == number
 
 
 def test_truth_is_true_or_false_as_value_or_word() -> None:
     """A number is neither."""
-    columns = reading(COMPLETED_QUESTION, result={"success": "true", "completion": 1}).columns
-    assert (columns["success"], columns["completion"]) == (True, None)
+    outcome = columns(COMPLETED_PART, result={"success": "true", "completion": 1})
+    assert (outcome["success"], outcome["completion"]) == (True, None)
 
 
-def test_fallbacks_are_taken_in_their_order() -> None:
-    """An empty course id counts as missing, and a single activity as a list of one."""
-    activities = {"parent": [{"id": ""}], "grouping": {"id": "course"}}
-    columns = reading(
-        actor={"account": {"name": "", "homePage": "h"}, "mbox": "mailto:a@b"},
-        object={"definition": {"name": {"de": None, "fr": "Titre", "it": "Titolo"}}},
-        context={
-            "contextActivities": activities,
-            "registration": "r",
-            "extensions": {f"{TORUS}page_id": 3, f"{TORUS}session_id": "torus"},
-        },
-        result={"extensions": {f"{VIDEO}extensions/length": 9}},
-    ).columns
-    assert (columns["user_id"], columns["home_page"]) == ("mailto:a@b", "h")
-    assert (columns["course_id"], columns["registration"]) == ("course", "r")
-    assert (columns["page_id"], columns["session_id"]) == (3, "torus")
-    assert (columns["video_title"], columns["video_length"]) == ("Titre", 9.0)
-
-
-@pytest.mark.parametrize(
-    ("verb", "kind", "family", "short"),
-    [
-        ("https://example.org/v#watched/", f"{VIDEO}activity-type/video", "video", "watched"),
-        (f"{VIDEO}verbs/", None, "video", "verbs"),
-        ("http://adlnet.gov/expapi/verbs/experienced", None, "video", "experienced"),
-        (
-            "http://adlnet.gov/expapi/verbs/experienced",
-            f"{TORUS}types/page",
-            "page_viewed",
-            "experienced",
-        ),
-        (f"{VIDEO}verbs/played", f"{TORUS}page_attempt", "video", "played"),
-        (f"{VIDEO}verbs/#", None, "video", f"{VIDEO}verbs/#"),
-        ("http://adlnet.gov/expapi/verbs/completed", None, "other", None),
-    ],
-)
-def test_families_go_by_type_and_then_by_verb(
-    verb: str, kind: str | None, family: str, short: str | None
-) -> None:
-    """What is of no family has no columns."""
-    read = reading(verb={"id": verb}, object={"definition": {"type": kind}})
-    assert (read.family, read.columns.get("verb")) == (family, short)
-
-
-# Identity and comparison --------------------------------------------------------------------
-
-
-def test_spelling_does_not_make_another_event() -> None:
-    """Key order, spaces, escapes, number and time spelling, byte order mark, repeated keys."""
-    plain = b'{"timestamp":"2025-10-01T00:00:00Z","verb":{"id":"https://w3id.org/xapi/video/'
-    plain += b'verbs/played"},"actor":{"mbox":"m"},"result":{"a":0,"b":100,"c":1e21}}'
-    other = b'\xef\xbb\xbf{ "actor":{"mbox":"\\u006d"}, "verb":{"id":"https:\\/\\/w3id.org/xapi/'
-    other += b'video/verbs/played"}, "result":{"c":1000000000000000000000,"b":1.0e2,"a":0.0},'
-    other += b'"timestamp":"2025-10-01 02:00:00.0000009+02","actor":7}\r'
-    assert read_line(plain).identity == read_line(other).identity
-
-
-def test_content_makes_another_event() -> None:
-    """True is not 1, text is no number, and a microsecond counts although no column shows it."""
-    results = [{"success": value} for value in (True, 1, "1", None)]
-    different = [reading(result=result) for result in results]
-    different += [reading(), reading(timestamp="2025-10-01T00:00:00.000001Z")]
-    assert len({read.identity for read in different}) == 6
+def test_an_answer_may_be_empty_but_a_number_may_not() -> None:
+    """An empty answer was given; an empty id was not."""
+    read = columns(COMPLETED_PART, result={"response": "", "score": {"raw": ""}}, id="")
+    assert (read["response"], read["score"], read["statement_id"]) == ("", None, None)
 
 
 def test_comparison_forgives_only_what_a_database_client_changes() -> None:
     """JSON may be spelled differently where it was JSON, text may not."""
-    columns = reading(COMPLETED_QUESTION, result={"response": {"a": 1.0, "b": []}}).columns
-    assert same_value("response", columns["response"], '{"b": [], "a": 1.0}')
-    assert not same_value("response", columns["response"], '{"b": [], "a": true}')
-    assert not same_value("response", columns["response"], None)
-    columns = reading(COMPLETED_QUESTION, result={"response": '{"a":1}'}).columns
-    assert same_value("response", columns["response"], '{"a":1}')
-    assert not same_value("response", columns["response"], '{"a": 1}')
-    assert same_value("timestamp", columns["timestamp"], datetime(2025, 10, 1))
-    assert not same_value("timestamp", columns["timestamp"], "2025-10-01 00:00:00.000")
+    response = columns(COMPLETED_PART, result={"response": {"a": 1.0, "b": []}})["response"]
+    assert same_value("response", response, '{"b": [], "a": 1.0}')
+    assert not same_value("response", response, '{"b": [], "a": true}')
+    assert not same_value("response", response, None)
+    response = columns(COMPLETED_PART, result={"response": '{"a":1}'})["response"]
+    assert same_value("response", response, '{"a":1}')
+    assert not same_value("response", response, '{"a": 1}')
+    timestamp = columns(verb={"id": f"{ADL}verbs/x"}, context=extensions(speed=1))["timestamp"]
+    assert same_value("timestamp", timestamp, datetime(2025, 10, 1))
+    assert not same_value("timestamp", timestamp, datetime(2025, 10, 1) + timedelta(seconds=1))
+    assert not same_value("timestamp", timestamp, "2025-10-01 00:00:00.000")
     assert same_value("score", 0.1, 0.1) and not same_value("score", 0.1, 0.1 + 2**-56)
     assert not same_value("home_page", None, "")
