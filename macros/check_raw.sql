@@ -4,7 +4,10 @@
 {% macro check_raw() %}
     {%- if execute and flags.WHICH != 'test' -%}
         {%- set raw = source('xapi_raw', 'loads').schema -%}
-        {%- set needed = ['statements.line', 'loads.forced', 'loads.commit_number', 'committed_objects.status'] -%}
+        {%- set needed = [
+            'statements.line', 'loads.forced', 'loads.commit_number', 'committed_objects.status',
+            'learner_key.first_half',
+        ] -%}
         {%- set found = run_query(
             "select concat(table, '.', name) from system.columns where database = '" ~ raw ~ "'"
         ).rows | map(attribute=0) | list -%}

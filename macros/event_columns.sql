@@ -1,7 +1,8 @@
 {#- What the event tables' configs have in common, besides engine, order and partition:
 
-    row_key, key_scope  an increment searches for existing rows by section and time, which the
-                        sorting key finds, and compares their event ids
+    row_key, key_scope  an increment searches for the event ids of its rows in their hours: a repeat may
+                        name another section or millisecond, but no other hour (identity.sql)
+    can_be_voided       a row leaves when a statement voids it
     settings            an insert writes little into each month: a compact part keeps all columns
                         in one file, a wide one has two files for each column
 
@@ -10,7 +11,8 @@
 {% macro event_table_config() %}
     {{ return({
         'row_key': 'event_id',
-        'key_scope': ['section_id', 'timestamp'],
+        'key_scope': 'toStartOfHour(timestamp)',
+        'can_be_voided': true,
         'loads_from': 'int_xapi__statements',
         'settings': {
             'min_bytes_for_wide_part': 67108864,
@@ -18,6 +20,27 @@
         },
     }) }}
 {% endmacro %}
+
+{#- The event tables: their models, by family. -#}
+{% macro event_tables() %}
+    {%- set tables = {} -%}
+    {%- for family in var('event_families') -%}
+        {% do tables.update({family: 'voided_statements' if family == 'voiding' else family ~ '_events'}) %}
+    {%- endfor -%}
+    {{ return(tables) }}
+{% endmacro %}
+
+{#- The table that holds the rows of a family, as SQL. -#}
+{% macro table_of_family(family) -%}
+    multiIf(
+        {{ family }} = 'voiding', 'voided_statements',
+        {{ family }} = 'rejected', 'rejected_statements',
+        concat({{ family }}, '_events')
+    )
+{%- endmacro %}
+
+{#- The families whose lines are no rows of an event table, as SQL strings. -#}
+{% macro families_without_events() -%}'rejected', 'other', 'blank', 'erased'{%- endmacro %}
 
 {#- The first columns of every event table: which event, who, where. LowCardinality makes grouping
     by verb or course three to five times as fast. -#}
@@ -27,13 +50,15 @@
     toLowCardinality(verb) as verb,
     assumeNotNull(user_id) as user_id,
     home_page,
+    assumeNotNull(learner_id) as learner_id,
     section_id,
     toLowCardinality(course_id) as course_id,
     project_id,
     publication_id,
     page_id,
     page_attempt_guid,
-    page_attempt_number
+    page_attempt_number,
+    enrollment_id
 {%- endmacro %}
 
 {#- The last columns of every event table: session, ids, and which line the event comes from. -#}
@@ -41,9 +66,11 @@
     session_id,
     registration,
     statement_id,
+    duration_seconds,
     load_id,
     source_path,
     source_line,
+    source_item,
     loaded_at
 {%- endmacro %}
 

@@ -46,7 +46,7 @@ objects_in_tables as (
     union all
 
     select
-        concat(family, '_events') as table_name,
+        {{ table_of_family('family') }} as table_name,
         load_id,
         source_path
 

@@ -39,9 +39,10 @@
             and ({{ table.row_key }}) not in (
                 select {{ table.row_key }}
                 from {{ relation }}
-                where {{ same_scope(table, rows, loads) }}
+                where {{ same_keys(table, rows, loads) }}
             )
             {{ without_repeats(table, rows, loads) }}
+            {{ 'and not ' ~ is_voided() if table.can_be_voided }}
         settings {{ insert_settings() }}
     {% endcall %}
 {% endmacro %}
@@ -58,10 +59,10 @@
         {%- endset -%}
         and (
             ({{ table.row_key }}) not in ({{ repeated }})
-            or (load_id, source_path, source_line) in (
+            or (load_id, source_path, source_line, source_item) in (
                 select argMin(
-                    (load_id, source_path, source_line),
-                    (loaded_at, load_id, source_path, source_line)
+                    (load_id, source_path, source_line, source_item),
+                    (loaded_at, load_id, source_path, source_line, source_item)
                 )
                 {{ of_loads }} and ({{ table.row_key }}) in ({{ repeated }})
                 group by {{ table.row_key }}
@@ -73,19 +74,22 @@
 {#- The same for rows that are costly to read more than once: by sorting them. -#}
 {% macro first_of_each(table) -%}
     {%- if not table.keeps_lines -%}
-        order by loaded_at, load_id, source_path, source_line
+        order by loaded_at, load_id, source_path, source_line, source_item
         limit 1 by {{ table.row_key }}
     {%- endif -%}
 {%- endmacro %}
 
-{#- The part of a table that can hold keys of these loads. -#}
-{% macro same_scope(table, rows, loads) -%}
-    {%- for column in table.key_scope -%}
-        {{ 'and ' if not loop.first }}{{ column }} in (
-            {{ loads if column == 'load_id' else
-                'select ' ~ column ~ ' from (' ~ rows ~ ') as candidates where load_id in (' ~ loads ~ ')' }}
-        )
-    {% endfor -%}
+{#- Condition on rows of a table: they have keys of these loads. The scope tells which part of the table
+    can have such keys; only keys of the loads are compared, so that memory depends on these loads and
+    not on the table. Lines are not compared: reading their keys would mean to parse them again. -#}
+{% macro same_keys(table, rows, loads) -%}
+    {%- set of_loads = 'from (' ~ rows ~ ') as candidates where load_id in (' ~ loads ~ ')' -%}
+    {%- if table.keeps_lines -%}
+        {{ table.key_scope }} in ({{ loads }})
+    {%- else -%}
+        {{ table.key_scope }} in (select {{ table.key_scope }} {{ of_loads }})
+        and ({{ table.row_key }}) in (select {{ table.row_key }} {{ of_loads }})
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro column_list(relation) %}

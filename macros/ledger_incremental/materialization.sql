@@ -18,12 +18,15 @@
         applied.sql   which loads a table holds
         insert.sql    rows of claimed loads, each once
         replace.sql   new tables, exchange, superseded rows
+        voided.sql    rows that a statement voids
         rebuild.sql   ranges of days
 
     Config: `order_by`, `partition_by`, `engine` as in dbt-clickhouse, and
         row_key     what one row is, e.g. 'event_id'; a row whose key the table holds is left out
-        key_scope   columns or expressions equal for rows of equal key; they tell which part of the
-                    table has to be searched for it, e.g. ['section_id', 'timestamp']
+        key_scope   an expression that is equal for rows of equal key; it tells which part of the
+                    table has to be searched for it, e.g. 'toStartOfHour(timestamp)'
+        can_be_voided
+                    whether a statement can void a row: it is left out, or leaves (voided.sql)
         loads_from  'ledger', or the name of the model whose applied loads are the ones to apply
 -#}
 {% materialization ledger_incremental, adapter='clickhouse' %}
@@ -107,11 +110,11 @@
 {% macro apply_new_loads(table) %}
     {%- set horizon = next_horizon(table) -%}
     {%- set slices = claim_new_loads(table) -%}
-    {#- Where slices supersede rows, sixteen of them share one rewrite of the months concerned. -#}
+    {#- Where slices remove rows, sixteen of them share one rewrite of the months concerned. -#}
     {%- for group in slices | batch(16) -%}
-        {%- set partitions = superseded_partitions(table, group) -%}
-        {%- if partitions -%}
-            {% do apply_and_supersede(table, group, partitions) %}
+        {%- set leaving = leaving_rows(table, group) -%}
+        {%- if leaving.partitions or leaving.restored -%}
+            {% do apply_and_remove(table, group, leaving) %}
         {%- else -%}
             {%- for slice in group -%}
                 {% do insert_slices(table, table.relation, [slice]) %}

@@ -127,16 +127,19 @@
         else of_days(days) ~ ' and load_id not in (' ~ expired_loads() ~ ')' -%}
     {%- set partitions = months_of_loads(loads) if table.keeps_lines else months_of_days(days) -%}
     {%- set new = create_new_table(table) -%}
+    {#- Of an event that lines of several sections report, the first line counts, so a rebuild of one
+        section looks at all lines of the days. -#}
+    {%- set whole_days = dict(days, section_id=none) -%}
     {%- set wanted -%}
-        {{ in_loads }} and {{ scope }}
+        {{ in_loads }} and {{ in_loads if table.keeps_lines else of_days(whole_days) }}
         {%- if not table.keeps_lines %}
         and ({{ table.row_key }}) not in (
             select {{ table.row_key }} from {{ table.relation }}
-            where {{ of_days(days) }} and load_id in ({{ expired_loads() }})
+            where {{ of_days(whole_days) }} and not ({{ scope }})
         )
         {%- endif %}
     {%- endset -%}
-    {% do insert_wanted(table, new, table.rows, wanted) %}
+    {% do insert_wanted(table, new, table.rows, wanted, scope) %}
     {% do keep_other_rows(table, new, scope, partitions) %}
     {% do put_in_place(table, new) %}
     {%- if table.keeps_lines -%}

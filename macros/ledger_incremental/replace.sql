@@ -98,17 +98,23 @@
 {% endmacro %}
 
 {#- Insert rows that are not those of claimed slices.
-    wanted  condition on the candidates -#}
-{% macro insert_wanted(table, new, rows, wanted) %}
+    wanted  condition on the candidates
+    kept    condition on those that are left when the first of each event is chosen -#}
+{% macro insert_wanted(table, new, rows, wanted, kept='true') %}
     {% do beat_claim(table) %}
     {%- set columns = column_list(table.relation) -%}
     {% call statement('insert_wanted') %}
         {{ run_comment() }}
         insert into {{ new.relation }} ({{ columns }})
         select {{ columns }}
-        from ({{ rows }}) as candidates
-        where {{ wanted }}
-        {{ first_of_each(table) }}
+        from (
+            select {{ columns }}
+            from ({{ rows }}) as candidates
+            where {{ wanted }}
+                {{ 'and not ' ~ is_voided() if table.can_be_voided }}
+            {{ first_of_each(table) }}
+        ) as firsts
+        where {{ kept }}
         settings {{ insert_settings() }}
     {% endcall %}
 {% endmacro %}
@@ -161,24 +167,39 @@
 {#- The path of an object of the ledger, as the tables call it. -#}
 {% macro source_path() -%}if(bucket = '', key, concat(bucket, '/', key)){%- endmacro %}
 
-{#- The partitions that hold superseded rows. -#}
-{% macro superseded_partitions(table, slices) %}
-    {%- set some = run_statement('select count() from (' ~ invisible_objects(table, slices) ~ ')').rows[0][0] | int -%}
-    {%- if not some -%}
-        {{ return([]) }}
+{#- What leaves a table because of these slices: a condition on its rows, and the partitions that have
+    such rows. `restored` is a subquery of statement ids that are no longer voided, because the object
+    with the voiding was superseded; none if there are no such ids. -#}
+{% macro leaving_rows(table, slices) %}
+    {%- set superseded = '(load_id, source_path) in (' ~ superseded_objects(table, slices) ~ ')' -%}
+    {%- set conditions, restored = [], namespace(ids=none) -%}
+    {%- if run_statement('select count() from (' ~ invisible_objects(table, slices) ~ ')').rows[0][0] | int -%}
+        {% do conditions.append(superseded) %}
+        {%- if table.can_be_voided and run_statement(
+            'select count() from (' ~ superseded_voidings(table, slices) ~ ')'
+        ).rows[0][0] | int -%}
+            {%- set restored.ids = '(' ~ superseded_voidings(table, slices) ~ ')' -%}
+        {%- endif -%}
     {%- endif -%}
-    {{ return(run_statement(
-        'select distinct ' ~ table.partition_by ~ ' from ' ~ table.relation
-        ~ ' where (load_id, source_path) in (' ~ superseded_objects(table, slices) ~ ')'
-    ).rows | map(attribute=0) | list) }}
+    {%- if table.can_be_voided and has_voidings(table, slices) -%}
+        {% do conditions.append(is_voided('load_id in (' ~ claimed_loads(table, slices) ~ ')')) %}
+    {%- endif -%}
+    {%- if not conditions -%}
+        {{ return({'partitions': [], 'restored': none}) }}
+    {%- endif -%}
+    {%- set condition = '(' ~ conditions | join(' or ') ~ ')' -%}
+    {{ return({
+        'condition': condition,
+        'restored': restored.ids,
+        'partitions': run_statement(
+            'select distinct ' ~ table.partition_by ~ ' from ' ~ table.relation ~ ' where ' ~ condition
+        ).rows | map(attribute=0) | list,
+    }) }}
 {% endmacro %}
 
-{#- Apply slices that supersede rows of the table. An event that another visible line reports stays,
-    with that line as its source. -#}
-{% macro apply_and_supersede(table, slices, partitions) %}
-    {%- set superseded -%}
-        (load_id, source_path) in ({{ superseded_objects(table, slices) }})
-    {%- endset -%}
+{#- Apply slices that remove rows of the table. An event of a superseded object that another visible
+    line reports stays, with that line as its source. -#}
+{% macro apply_and_remove(table, slices, leaving) %}
     {%- if table.keeps_lines -%}
         {%- for slice in slices -%}{% do insert_slices(table, table.relation, [slice]) %}{%- endfor -%}
         {% do record_table(table, table.relation, table.id, count=false) %}
@@ -186,16 +207,25 @@
         {% do delete_superseded(table, slices) %}
     {%- else -%}
         {%- set new = create_new_table(table) -%}
-        {% do keep_other_rows(table, new, superseded, partitions) %}
+        {% do keep_other_rows(table, new, leaving.condition, leaving.partitions) %}
         {%- set lost -%}
-            select {{ table.row_key }} from {{ table.relation }} where {{ superseded }}
+            select {{ table.row_key }} from {{ table.relation }} where {{ leaving.condition }}
         {%- endset -%}
         {%- set wanted -%}
-            {{ table.row_key }} in ({{ lost }})
+            (
+                {{ table.row_key }} in ({{ lost }})
+                {%- if leaving.restored %}
+                or lower(coalesce(statement_id, '')) in {{ leaving.restored }}
+                {%- endif %}
+            )
             and load_id in ({{ applied_loads(table.name, table.applied_under) }})
-            and not ({{ superseded }})
+            and not ((load_id, source_path) in ({{ superseded_objects(table, slices) }}))
             and ({{ table.row_key }}) not in (
-                select {{ table.row_key }} from {{ new.relation }} where ({{ table.row_key }}) in ({{ lost }})
+                select {{ table.row_key }} from {{ new.relation }}
+                where ({{ table.row_key }}) in ({{ lost }})
+                {%- if leaving.restored %}
+                    or lower(coalesce(statement_id, '')) in {{ leaving.restored }}
+                {%- endif %}
             )
         {%- endset -%}
         {% do insert_wanted(table, new, table.rows, wanted) %}

@@ -1,5 +1,5 @@
 {#- By which rules the rows of a table were made: the version of the identity rule, and the parse (a
-    hash of the SQL of the staging view). Rows made by different rules must not meet in one table:
+    hash of the SQL of the staging view, and of the key that makes learner_id). Rows made by different rules must not meet in one table:
     the same event could have two ids. -#}
 
 {#- Post-hook of the staging view: write the hash of its SQL into its comment. Comments, white space
@@ -8,7 +8,8 @@
     {%- if execute -%}
         {%- set code = modules.re.sub('--[^\n]*|/\\*.*?\\*/', ' ', model.compiled_code) -%}
         {%- set code = modules.re.sub('\\s+', ' ', code) | replace(target.schema ~ '_raw', 'raw') -%}
-        alter table {{ this }} {{ cluster_clause() }} modify comment '[parse {{ local_md5(code | trim) }}]'
+        {%- set key = run_query('select ' ~ key_fingerprint()).rows[0][0] -%}
+        alter table {{ this }} {{ cluster_clause() }} modify comment '[parse {{ local_md5(code | trim ~ key) }}]'
     {%- endif -%}
 {% endmacro %}
 

@@ -2,7 +2,8 @@
 
     name, relation   the model and its table
     row_key          what one row is, e.g. 'event_id'
-    key_scope        columns that are equal for rows of equal key; they limit the search for a key
+    key_scope        an expression that is equal for rows of equal key; it limits the search for a key
+    can_be_voided    whether a statement can void a row
     partition_by     partition expression
     loads_from       'ledger', or the model whose applied loads are the ones to apply
     keeps_lines      whether a row is a line of an object, so that its key never occurs twice
@@ -23,6 +24,7 @@
         'relation': api.Relation.create(schema=node.schema, identifier=node.alias, type='table'),
         'row_key': node.config.row_key,
         'key_scope': node.config.key_scope,
+        'can_be_voided': node.config.can_be_voided,
         'partition_by': node.config.partition_by,
         'loads_from': node.config.loads_from,
         'keeps_lines': 'source_line' in node.config.row_key,
@@ -190,8 +192,8 @@
 {#- A new id. -#}
 {% macro new_id() %}{{ return(run_statement('select toString(generateUUIDv4())').rows[0][0]) }}{% endmacro %}
 
-{#- The version of the rule by which event ids are made (macros/parse_statement.sql). -#}
-{% macro identity_rule() %}{{ return(1) }}{% endmacro %}
+{#- The version of the rule by which event ids are made (macros/statements/identity.sql). -#}
+{% macro identity_rule() %}{{ return(2) }}{% endmacro %}
 
 {#- Take over the bookkeeping of a table that has no id: one that a release before 0.2 made, whose
     loads are in load_applications under its UUID. Loads whose superseded rows that release had not

@@ -63,12 +63,7 @@
     `xapi-elt init` makes. Case makes no difference in addresses, schemes and hosts. -#}
 {% macro learner_id(learner) -%}
     reinterpretAsUUID(sipHash128Keyed(
-        (
-            select (toUInt64(first_half), toUInt64(second_half))
-            from {{ source('xapi_raw', 'learner_key').render() }}
-            order by created_at, first_half
-            limit 1
-        ),
+        {{ learner_key() }},
         {{ learner }}.1,
         {{ lower_host(learner ~ '.2') }},
         multiIf(
@@ -78,6 +73,19 @@
         )
     ))
 {%- endmacro %}
+
+{#- The key of the pseudonyms; should two commands have made one at once, the first counts. -#}
+{% macro learner_key() -%}
+    (
+        select (toUInt64(first_half), toUInt64(second_half))
+        from {{ source('xapi_raw', 'learner_key').render() }}
+        order by created_at, first_half
+        limit 1
+    )
+{%- endmacro %}
+
+{#- A hash that shows whether the key is another one, but not the key. -#}
+{% macro key_fingerprint() -%}hex(sipHash64Keyed({{ learner_key() }}, 'fingerprint')){%- endmacro %}
 
 {#- An IRI with its scheme and host in lower case. -#}
 {% macro lower_host(iri) -%}

@@ -70,10 +70,10 @@ lines_by_day as (
         toDate(loaded_at) as day,
         countIf(family = 'rejected') as rejected,
         countIf(family = 'other') as other,
-        countIf(family not in ('rejected', 'other')) as event_lines,
+        countIf(family not in ({{ families_without_events() }})) as event_lines,
         countIf(
-            family not in ('rejected', 'other')
-            and (concat(family, '_events'), load_id) not in (select * from applied_loads)
+            family not in ({{ families_without_events() }})
+            and ({{ table_of_family('family') }}, load_id) not in (select * from applied_loads)
         ) as waiting_lines
 
     from statements
@@ -92,7 +92,7 @@ events_by_day as (
         count() as event_count,
         -- Rows whose load is not recorded yet: the run is still going on, or it died.
         countIf(
-            (concat(family, '_events'), load_id) not in (select * from applied_loads)
+            ({{ table_of_family('family') }}, load_id) not in (select * from applied_loads)
         ) as events_ahead
 
     from events

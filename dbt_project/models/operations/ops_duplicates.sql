@@ -12,7 +12,7 @@ lines_of_events as (
 
     from statements
 
-    where family not in ('rejected', 'other')
+    where family not in ({{ families_without_events() }})
 
 ),
 

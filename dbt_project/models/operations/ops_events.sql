@@ -1,37 +1,40 @@
 with
 
-{% for family in var('event_families') %}
-{{ family }}_events as (
+{% for family, table in event_tables().items() %}
+{{ table }} as (
 
     select
         '{{ family }}' as family,
         *,
         _partition_id as partition_id
 
-    from {{ ref(family ~ '_events').render() }}
+    from {{ ref(table).render() }}
 
 ),
 
 {% endfor %}
 events as (
 
-    {% for family in var('event_families') %}
+    {% for table in event_tables().values() %}
     select
         family,
         event_id,
         timestamp,
         verb,
         user_id,
+        home_page,
+        learner_id,
         section_id,
         course_id,
         statement_id,
         load_id,
         source_path,
         source_line,
+        source_item,
         loaded_at,
         partition_id
 
-    from {{ family }}_events
+    from {{ table }}
 
     {% if not loop.last %}
     union all

@@ -82,7 +82,7 @@ progress as (
 timestamps as (
 
     select
-        concat(family, '_events') as table_name,
+        {{ table_of_family('family') }} as table_name,
         timestamp
 
     from events

@@ -33,9 +33,9 @@ placed_lines as (
         ) as section,
         if(section = 0, course_id, '') as course,
         family,
-        family not in ('rejected', 'other') as is_event_line,
+        family not in ({{ families_without_events() }}) as is_event_line,
         is_event_line
-        and (concat(family, '_events'), load_id) not in (select * from applied_loads) as is_waiting,
+        and ({{ table_of_family('family') }}, load_id) not in (select * from applied_loads) as is_waiting,
         source_path,
         loaded_at
 
@@ -72,7 +72,7 @@ events_by_section as (
         count() as event_count,
         -- Rows whose load is not recorded yet: the run is still going on, or it died.
         countIf(
-            (concat(family, '_events'), load_id) not in (select * from applied_loads)
+            ({{ table_of_family('family') }}, load_id) not in (select * from applied_loads)
         ) as events_ahead,
         {% for family in var('event_families') %}
         countIf(family = '{{ family }}') as {{ family }}_events,

@@ -37,11 +37,11 @@ names as (
         '{{ ref("int_xapi__statements").identifier }}' as table_name,
         '' as family
 
-    {% for family in var('event_families') %}
+    {% for family, table in event_tables().items() %}
     union all
 
     select
-        '{{ ref(family ~ "_events").identifier }}' as table_name,
+        '{{ ref(table).identifier }}' as table_name,
         '{{ family }}' as family
 
     {% endfor %}

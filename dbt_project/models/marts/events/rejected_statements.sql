@@ -1,9 +1,9 @@
 {{ config(
     engine = engine_name('MergeTree'),
-    order_by = '(load_id, source_path, source_line)',
+    order_by = '(load_id, source_path, source_line, source_item)',
     partition_by = 'toYYYYMM(loaded_at)',
-    row_key = 'load_id, source_path, source_line',
-    key_scope = ['load_id'],
+    row_key = 'load_id, source_path, source_line, source_item',
+    key_scope = 'load_id',
     loads_from = 'int_xapi__statements',
     rebuild_by = 'load',
 ) }}
@@ -51,6 +51,7 @@ rejected_statements as (
         statements.load_id as load_id,
         statements.source_path as source_path,
         statements.source_line as source_line,
+        statements.source_item as source_item,
         statements.loaded_at as loaded_at
 
     from statements

@@ -26,6 +26,13 @@ video_events as (
         video_played_segments,
         video_seek_from,
         video_seek_to,
+        video_completion_threshold,
+        video_speed,
+        video_quality,
+        video_volume,
+        is_full_screen,
+        is_captioned,
+        caption_language,
         {{ event_lineage() }}
 
     from statements
