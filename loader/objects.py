@@ -26,6 +26,8 @@ class S3Object:
         etag: version, without quotes; '' if unknown.
         size: bytes as stored.
         event_time: when S3 sent the notification.
+        version_id: S3's name of the version, if the notification has it: only with it can a
+            version be read that was overwritten.
     """
 
     bucket: str
@@ -34,6 +36,7 @@ class S3Object:
     size: int = 0
     last_modified: datetime | None = None
     event_time: datetime | None = None
+    version_id: str = ""
 
     @property
     def path(self) -> str:
