@@ -225,7 +225,9 @@ def _notified(record: dict[str, Any]) -> S3Object:
         try:
             key = unquote_plus(key, errors="strict")
         except UnicodeDecodeError:
-            raise UnknownEventError(f"the key {key[:LONGEST_KEY]!r} is not encoded UTF-8 text") from None
+            raise UnknownEventError(
+                f"the key {key[:LONGEST_KEY]!r} is not encoded UTF-8 text"
+            ) from None
     about = record["s3"]["object"]
     return _object(
         _text(record, "s3", "bucket", "name"),
