@@ -16,6 +16,7 @@ from loader.clickhouse.warehouse import Warehouse
 from loader.errors import (
     LoaderError,
     MemoryLimitError,
+    PermanentError,
     RetryableError,
     UnavailableError,
     UnknownOutcomeError,
@@ -24,7 +25,7 @@ from loader.files import FileSource, UploadSource
 from loader.objects import MOST_PATHS, S3Object
 from loader.outcomes import Outcome
 from loader.settings import Settings
-from loader.sources import S3Source, Source, within_memory
+from loader.sources import AS_NAMED, S3Source, Source, within_memory
 
 # Seconds after which an attempt must not commit any more (its machine may have been suspended):
 # `gc` removes uncommitted lines at twice that age.
@@ -33,6 +34,10 @@ LONGEST_ATTEMPT = 12 * 3600
 # Failures in one insert into the ledger: their errors are long, and ClickHouse refuses a parameter
 # above 128 KiB.
 MOST_ERRORS = 50
+
+# How compressed content begins, as hexadecimal digits. Of these, only gzip is read: ClickHouse
+# accepts zstd that was cut off.
+COMPRESSED = {"1F8B08": "gzip", "28B52FFD": "zstd", "425A68": "bzip2", "FD377A58": "xz"}
 
 COUNT_LOADED = """
 select
@@ -44,6 +49,7 @@ select
     uniqExact(etag) as versions,
     max(source_line) as last_line,
     uniqExact(source_line) as places,
+    hex(substring(anyIf(line, source_line = 1), 1, 4)) as beginning,
     lines + sum(length(line)) as bytes
 from {raw:Identifier}.statements
 where load_id = {load_id:UUID}
@@ -149,6 +155,14 @@ def source_for(warehouse: Warehouse, settings: Settings, items: Iterable[S3Objec
     return UploadSource(warehouse, settings)
 
 
+class _CompressedError(LoaderError):
+    """Objects of a batch are gzip files, although their names do not say so."""
+
+    def __init__(self, items: list[S3Object]):
+        super().__init__(f"{len(items)} objects are gzip files")
+        self.items = items
+
+
 class _Loader:
     """Loads batches: insert, verify, commit."""
 
@@ -230,13 +244,20 @@ class _Loader:
                 fresh.append(item)
         return fresh, settled
 
-    def _load_or_split(self, batch: list[S3Object]) -> Iterator[list[Outcome]]:
+    def _load_or_split(
+        self, batch: list[S3Object], compression: str = AS_NAMED
+    ) -> Iterator[list[Outcome]]:
         """Load a batch; if that fails, load its halves, so that only the bad objects fail."""
         load_id, started = self._new_id(), self._clock()
         try:
-            self._source.insert(batch, load_id)
-            outcomes = self._verify(batch, load_id)
+            self._source.insert(batch, load_id, compression)
+            outcomes = self._verify(batch, load_id, compression)
             self._check_age(batch[0], started)
+        except _CompressedError as error:
+            yield from self._load_or_split(error.items, "gzip")
+            if rest := [item for item in batch if item not in error.items]:
+                yield from self._load_or_split(rest)
+            return
         except UnavailableError:
             raise
         except UnknownOutcomeError as error:
@@ -244,7 +265,7 @@ class _Loader:
         except LoaderError as error:
             if self._worth_splitting(batch, error):
                 for part in _parts(batch, error):
-                    yield from self._load_or_split(part)
+                    yield from self._load_or_split(part, compression)
                 return
             outcomes = [_failed(item, error) for item in batch]
         self.record(outcomes, load_id, started)
@@ -266,11 +287,13 @@ class _Loader:
             return False
         return not isinstance(error, RetryableError) or s3_responds(self._source, batch[0])
 
-    def _verify(self, batch: list[S3Object], load_id: UUID) -> list[Outcome]:
+    def _verify(self, batch: list[S3Object], load_id: UUID, compression: str) -> list[Outcome]:
         """Compare the lines that this attempt inserted with the objects of the batch."""
         rows = self._warehouse.query(self._count_loaded, load_id=str(load_id))
         loaded = {row["key"]: row for row in rows}
-        outcomes = [_committed(item, loaded[item.key]) for item in batch if item.key in loaded]
+        with_lines = [item for item in batch if item.key in loaded]
+        _check_compression(with_lines, loaded, compression)
+        outcomes = [_committed(item, loaded[item.key], compression) for item in with_lines]
         without_lines = [item for item in batch if item.key not in loaded]
         present = self._source.stat(without_lines) if without_lines else {}
         for item in without_lines:
@@ -278,7 +301,7 @@ class _Loader:
                 outcomes.append(_missing(item))
                 continue
             item = present[item.path]
-            if item.size and self._source.count_lines(item):
+            if item.size and self._source.count_lines(item, compression):
                 raise RetryableError(f"{item.uri} has lines, but none of them was inserted")
             outcomes.append(Outcome(item, "committed"))
         return outcomes
@@ -325,7 +348,29 @@ def _missing(item: S3Object) -> Outcome:
     return Outcome(item, "failed", error=f"{item.uri}: no such object (or no permission to see it)")
 
 
-def _committed(item: S3Object, row: dict) -> Outcome:
+def _check_compression(items: list[S3Object], loaded: dict[str, dict], compression: str) -> None:
+    """Raise an error if the lines that were read are compressed.
+
+    Raises:
+        _CompressedError: some objects must be read again as gzip files.
+        PermanentError: an object is compressed in another way, or twice.
+    """
+    again = []
+    for item in items:
+        beginning = loaded[item.key]["beginning"]
+        found = [name for mark, name in COMPRESSED.items() if beginning.startswith(mark)]
+        if found == ["gzip"] and compression == AS_NAMED and not item.key.endswith(".gz"):
+            again.append(item)
+        elif found:
+            raise PermanentError(
+                f"{item.uri}: its lines are compressed ({found[0]}), which its name does not say; "
+                "decompress it, or compress it once, with gzip, and replace it"
+            )
+    if again:
+        raise _CompressedError(again)
+
+
+def _committed(item: S3Object, row: dict, compression: str) -> Outcome:
     """The outcome of an object, if each of its lines was inserted exactly once.
 
     Raises:
@@ -339,7 +384,8 @@ def _committed(item: S3Object, row: dict) -> Outcome:
         )
     # ClickHouse accepts a truncated response whose headers match, so compare byte counts. The last
     # line may have no line break. A truncated gzip file is an error in itself.
-    if item.key.endswith(".jsonl") and row["bytes"] - row["size"] not in (0, 1):
+    is_plain = item.key.endswith(".jsonl") and compression == AS_NAMED
+    if is_plain and row["bytes"] - row["size"] not in (0, 1):
         raise RetryableError(
             f"{item.uri}: {row['bytes']} bytes of lines were read, the object has {row['size']}; "
             "it was not read completely"

@@ -31,6 +31,9 @@ LOAD_SETTINGS = """
     s3_retry_attempts = 8
 """
 
+# ClickHouse's word for: decompress by the ending of the name.
+AS_NAMED = "auto"
+
 # The number of a line in its object. ClickHouse 26.3 and newer count the lines of text files (26.1
 # returns NULL, 25.8 returns -1). On older servers, lines are numbered in the order in which they
 # are read: one thread reads each object, and `$mixed` keeps the blocks in that order.
@@ -76,7 +79,12 @@ select
     _time,
     $source_line,
     line
-from $s3 filename = {{pattern:String}}, format = 'LineAsString', structure = 'line String')
+from $s3
+    filename = {{pattern:String}},
+    format = 'LineAsString',
+    structure = 'line String',
+    compression_method = {{compression:String}}
+)
 where _path in {{paths:Array(String)}}
 settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
 """
@@ -96,7 +104,12 @@ settings {_READ_SETTINGS}, s3_ignore_file_doesnt_exist = $named
 
 COUNT_LINES = f"""
 select count() as lines
-from $s3 filename = {{pattern:String}}, format = 'LineAsString', structure = 'line String')
+from $s3
+    filename = {{pattern:String}},
+    format = 'LineAsString',
+    structure = 'line String',
+    compression_method = {{compression:String}}
+)
 where _path in {{paths:Array(String)}}
 settings {_READ_SETTINGS}
 """
@@ -118,15 +131,16 @@ class Source(Protocol):
             Those objects that exist, by path.
         """
 
-    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+    def insert(self, batch: list[S3Object], load_id: UUID, compression: str = AS_NAMED) -> None:
         """Insert all lines of a batch into the raw table, in one statement.
 
         Args:
             batch: objects of one batch.
             load_id: the attempt that the lines belong to.
+            compression: how they are compressed: as their names say, or gzip.
         """
 
-    def count_lines(self, item: S3Object) -> int:
+    def count_lines(self, item: S3Object, compression: str = AS_NAMED) -> int:
         """Read an object again and count its lines."""
 
 
@@ -172,7 +186,7 @@ class S3Source:
             for row in rows
         }
 
-    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+    def insert(self, batch: list[S3Object], load_id: UUID, compression: str = AS_NAMED) -> None:
         """See `Source.insert`."""
         self._warehouse.command(
             self._sql(
@@ -183,12 +197,16 @@ class S3Source:
             ),
             load_id=str(load_id),
             bucket=batch[0].bucket,
+            compression=compression,
             **self._addresses(batch),
         )
 
-    def count_lines(self, item: S3Object) -> int:
+    def count_lines(self, item: S3Object, compression: str = AS_NAMED) -> int:
         """See `Source.count_lines`."""
-        return self._warehouse.query(self._sql(COUNT_LINES), **self._addresses([item]))[0]["lines"]
+        [row] = self._warehouse.query(
+            self._sql(COUNT_LINES), compression=compression, **self._addresses([item])
+        )
+        return row["lines"]
 
     def _sql(self, text: str, **more: str | int) -> str:
         return within_memory(text, self._settings, s3=self._s3, **more)
