@@ -39,6 +39,14 @@ MOST_ERRORS = 50
 # accepts zstd that was cut off.
 COMPRESSED = {"1F8B08": "gzip", "28B52FFD": "zstd", "425A68": "bzip2", "FD377A58": "xz"}
 
+# S3's answers to a request for a version that is not there, or may not be read.
+_VERSION_REFUSED = re.compile(
+    r"NoSuchVersion|InvalidArgument|MethodNotAllowed|Access ?Denied|HTTP response code: 4\d\d"
+)
+
+# The ETag of an object without content.
+EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
+
 COUNT_LOADED = """
 select
     key,
@@ -102,18 +110,21 @@ def load(
         UnavailableError: ClickHouse cannot be reached; outcomes yielded before remain valid.
     """
     items = list(items)
+    versions = S3Source(warehouse, settings)
     source = source or source_for(warehouse, settings, items)
     count_loaded = within_memory(COUNT_LOADED, settings)
     loader = _Loader(
-        warehouse, source, count_loaded, mode, policy, force, most_bytes, clock, new_id
+        warehouse, source, versions, count_loaded, mode, policy, force, most_bytes, clock, new_id
     )
     readable, refused = _split_readable(source, items)
     for batch in _failed_by_bucket(refused):
         loader.record(batch, new_id(), clock())
         yield batch
-    for group in places(readable):
-        for batch in pieces(group, most, most_bytes):
-            yield from loader.load_batch(batch)
+    while readable:
+        for group in places(readable):
+            for batch in pieces(group, most, most_bytes):
+                yield from loader.load_batch(batch)
+        readable = _other_versions(readable)
 
 
 def s3_responds(source: Source, item: S3Object) -> bool:
@@ -170,6 +181,7 @@ class _Loader:
         self,
         warehouse: Warehouse,
         source: Source,
+        versions: S3Source,
         count_loaded: str,
         mode: str,
         policy: str,
@@ -180,6 +192,7 @@ class _Loader:
     ):
         self._warehouse = warehouse
         self._source = source
+        self._versions = versions
         self._count_loaded = count_loaded
         self._mode = mode
         self._policy = policy
@@ -194,12 +207,15 @@ class _Loader:
         if outcomes:
             self.record(outcomes, self._new_id(), self._clock())
             yield outcomes
-        fresh, settled = self._not_settled(known)
+        named = {item.path for item in batch if item.etag}
+        fresh, overwritten, settled = self._not_settled(known, named)
         if settled:
             yield settled
         # Sizes are complete only now: some objects came without one.
         for piece in pieces(fresh, most_bytes=self._most_bytes):
             yield from self._load_or_split(piece)
+        for item in overwritten:
+            yield self._load_version(item)
 
     def record(self, outcomes: list[Outcome], load_id: UUID, started: datetime) -> None:
         """Write the ledger rows of an attempt. Those that commit come last, in one insert."""
@@ -232,8 +248,16 @@ class _Loader:
         missing = [item for item in known if not item.etag]
         return [item for item in known if item.etag], [_missing(item) for item in missing]
 
-    def _not_settled(self, batch: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
-        """Split a batch into objects to load and outcomes of those that the ledger settles."""
+    def _not_settled(
+        self, batch: list[S3Object], named: set[str]
+    ) -> tuple[list[S3Object], list[S3Object], list[Outcome]]:
+        """Split a batch into objects to load, versions that were overwritten by one that counts,
+        and outcomes of objects that the ledger settles.
+
+        Args:
+            batch: objects with their versions.
+            named: paths of those whose version was named by an event or a listing.
+        """
         visible = ledger.visible_versions(self._warehouse, batch)
         fresh, settled = [], []
         for item in batch:
@@ -242,7 +266,24 @@ class _Loader:
                 settled.append(Outcome(item, outcome))
             else:
                 fresh.append(item)
-        return fresh, settled
+        # Versions that are not the current one any more can only be those of known keys.
+        suspects = [item for item in fresh if visible[item.path] and item.path in named]
+        current = self._current(suspects) if self._policy == "append" else {}
+        overwritten = [
+            item
+            for item in suspects
+            if current.get(item.path, item).etag in visible[item.path] - {item.etag}
+        ]
+        return [item for item in fresh if item not in overwritten], overwritten, settled
+
+    def _current(self, items: list[S3Object]) -> dict[str, S3Object]:
+        """The current versions of objects, by path; none if S3 does not say."""
+        try:
+            return self._source.stat(items) if items else {}
+        except UnavailableError:
+            raise
+        except LoaderError:
+            return {}
 
     def _load_or_split(
         self, batch: list[S3Object], compression: str = AS_NAMED
@@ -270,6 +311,54 @@ class _Loader:
             outcomes = [_failed(item, error) for item in batch]
         self.record(outcomes, load_id, started)
         yield [replace(outcome, load_id=load_id) for outcome in outcomes]
+        found = {one.item.path: one.item.etag for one in outcomes if one.is_committed}
+        for item in batch:
+            is_overwritten = item.etag and found.get(item.path, item.etag) != item.etag
+            if is_overwritten and self._policy == "append":
+                yield self._load_version(item)
+
+    def _load_version(self, item: S3Object) -> list[Outcome]:
+        """Load a version that was overwritten, or record that it was missed.
+
+        Only with policy append: with the others, only the current version counts.
+        """
+        load_id, started = self._new_id(), self._clock()
+        try:
+            outcome = self._read_version(item, load_id)
+        except UnavailableError:
+            raise
+        except UnknownOutcomeError as error:
+            outcome = replace(_failed(item, error), outcome="unknown")
+        except LoaderError as error:
+            is_failure = isinstance(error, RetryableError | MemoryLimitError)
+            if is_failure and not _VERSION_REFUSED.search(str(error)):
+                outcome = _failed(item, error)
+            else:
+                outcome = _missed(item, error)
+        self.record([outcome], load_id, started)
+        return [replace(outcome, load_id=load_id)]
+
+    def _read_version(self, item: S3Object, load_id: UUID) -> Outcome:
+        """Read a version that was overwritten.
+
+        Raises:
+            PermanentError: it cannot be read.
+        """
+        if item.etag == EMPTY:
+            return Outcome(item, "committed")
+        if item.version_id in ("", "null"):
+            raise PermanentError("its notification has no version id")
+        if not item.size or set(item.key) & set("{}*?"):
+            raise PermanentError("without a size, or with one of {}*? in its key, it is not read")
+        self._versions.insert_version(item, load_id)
+        rows = self._warehouse.query(self._count_loaded, load_id=str(load_id))
+        if not rows:
+            raise PermanentError("it has more bytes than the current version")
+        try:
+            _check_compression([item], {item.key: rows[0]}, AS_NAMED)
+            return _committed(item, rows[0], AS_NAMED)
+        except (RetryableError, _CompressedError) as error:
+            raise PermanentError(str(error)) from None
 
     def _check_age(self, item: S3Object, started: datetime) -> None:
         """Raise a RetryableError if the attempt took so long that `gc` may remove its lines."""
@@ -320,6 +409,14 @@ def _parts(batch: list[S3Object], error: LoaderError) -> list[list[S3Object]]:
     return [part for part in (named, rest[:half], rest[half:]) if part]
 
 
+def _other_versions(items: list[S3Object]) -> list[S3Object]:
+    """The objects that `places` left out, because a later one has the same path, if they are of
+    another version."""
+    last = {item.path: item for item in items}
+    others = {(item.path, item.etag): item for item in items if item.etag}
+    return [item for item in others.values() if item.etag != last[item.path].etag]
+
+
 def _split_readable(source: Source, items: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
     """Split objects into those that can be read and failures of those that may not or cannot."""
     readable, refused = [], []
@@ -342,6 +439,15 @@ def _failed(item: S3Object, error: LoaderError) -> Outcome:
     text = str(error)
     named = text if item.uri in text else f"{item.uri}: {text}"
     return Outcome(item, "failed", error=named, retryable=isinstance(error, RetryableError))
+
+
+def _missed(item: S3Object, error: LoaderError) -> Outcome:
+    text = (
+        f"{item.uri}: its version {item.etag} was overwritten before it was read, and cannot be "
+        f"read any more: {error}; if S3 still has it (version id "
+        f"{item.version_id or 'unknown'}), copy it to a new key"
+    )
+    return Outcome(item, "missed", error=text)
 
 
 def _missing(item: S3Object) -> Outcome:

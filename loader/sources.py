@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from string import Template
 from typing import Protocol
+from urllib.parse import quote
 from uuid import UUID
 
 from loader.clickhouse.warehouse import Warehouse
@@ -86,6 +87,29 @@ from $s3
     compression_method = {{compression:String}}
 )
 where _path in {{paths:Array(String)}}
+settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
+"""
+
+# An older version of an object. ClickHouse requests size and ETag of the current version and reads
+# no more bytes than that has, so a longer version would come cut off.
+INSERT_VERSION = f"""
+{INTO_STATEMENTS}
+select
+    {{load_id:UUID}},
+    {{bucket:String}},
+    {{key:String}},
+    {{etag:String}},
+    {{size:UInt64}},
+    parseDateTime64BestEffort({{modified:String}}, 3, 'UTC'),
+    $source_line,
+    line
+from $s3
+    filename = {{pattern:String}},
+    format = 'LineAsString',
+    structure = 'line String',
+    compression_method = {{compression:String}}
+)
+where _path = {{path:String}} and _size >= {{size:UInt64}}
 settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
 """
 
@@ -182,6 +206,7 @@ class S3Source:
                 size=row["size"],
                 last_modified=datetime.fromtimestamp(row["last_modified"], UTC),
                 event_time=known[row["path"]].event_time,
+                version_id=known[row["path"]].version_id,
             )
             for row in rows
         }
@@ -189,12 +214,7 @@ class S3Source:
     def insert(self, batch: list[S3Object], load_id: UUID, compression: str = AS_NAMED) -> None:
         """See `Source.insert`."""
         self._warehouse.command(
-            self._sql(
-                INSERT_OBJECTS,
-                source_line=COUNTED if self._counts else NUMBERED,
-                mixed=int(self._counts),
-                threads=threads(batch),
-            ),
+            self._insert(INSERT_OBJECTS, batch),
             load_id=str(load_id),
             bucket=batch[0].bucket,
             compression=compression,
@@ -207,6 +227,36 @@ class S3Source:
             self._sql(COUNT_LINES), compression=compression, **self._addresses([item])
         )
         return row["lines"]
+
+    def insert_version(self, item: S3Object, load_id: UUID, compression: str = AS_NAMED) -> None:
+        """Insert the lines of a version that was overwritten, unless the current one is shorter.
+
+        Args:
+            item: the version, with its id, ETag and size.
+            load_id: the attempt that the lines belong to.
+            compression: see `Source.insert`.
+        """
+        modified = item.event_time or datetime.now(UTC)
+        self._warehouse.command(
+            self._insert(INSERT_VERSION, [item]),
+            load_id=str(load_id),
+            bucket=item.bucket,
+            key=item.key,
+            etag=item.etag,
+            size=item.size,
+            modified=modified.astimezone(UTC).isoformat(timespec="milliseconds"),
+            compression=compression,
+            path=item.path,
+            pattern=f"{quote(item.path)}?versionId={quote(item.version_id, safe='')}",
+        )
+
+    def _insert(self, text: str, batch: list[S3Object]) -> str:
+        return self._sql(
+            text,
+            source_line=COUNTED if self._counts else NUMBERED,
+            mixed=int(self._counts),
+            threads=threads(batch),
+        )
 
     def _sql(self, text: str, **more: str | int) -> str:
         return within_memory(text, self._settings, s3=self._s3, **more)
