@@ -200,6 +200,7 @@ class _Loader:
         self._most_bytes = most_bytes
         self._clock = clock
         self._new_id = new_id
+        self._wants_all_versions = mode == "event" and policy == "append"
 
     def load_batch(self, batch: list[S3Object]) -> Iterator[list[Outcome]]:
         """Load those objects of a batch that the ledger does not have yet."""
@@ -268,7 +269,7 @@ class _Loader:
                 fresh.append(item)
         # Versions that are not the current one any more can only be those of known keys.
         suspects = [item for item in fresh if visible[item.path] and item.path in named]
-        current = self._current(suspects) if self._policy == "append" else {}
+        current = self._current(suspects) if self._wants_all_versions else {}
         overwritten = [
             item
             for item in suspects
@@ -314,13 +315,14 @@ class _Loader:
         found = {one.item.path: one.item.etag for one in outcomes if one.is_committed}
         for item in batch:
             is_overwritten = item.etag and found.get(item.path, item.etag) != item.etag
-            if is_overwritten and self._policy == "append":
+            if is_overwritten and self._wants_all_versions:
                 yield self._load_version(item)
 
     def _load_version(self, item: S3Object) -> list[Outcome]:
         """Load a version that was overwritten, or record that it was missed.
 
-        Only with policy append: with the others, only the current version counts.
+        Only if an event named the version, and with policy append: a listing means the objects as
+        they are, and with the other policies an older version does not count.
         """
         load_id, started = self._new_id(), self._clock()
         try:

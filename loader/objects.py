@@ -12,6 +12,9 @@ MOST_PATHS = 1000
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
+# An ending of a name, e.g. .json; what follows another point is part of the name itself.
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}$")
+
 # Keys without characters that are special in a URL or a pattern; Torus writes only such keys.
 _PLAIN = re.compile(r"[A-Za-z0-9._/=-]+")
 
@@ -59,6 +62,12 @@ class S3Object:
         if not uri.startswith("s3://") or not bucket or not key:
             raise SettingsError(f"{uri!r} is not an object; accepted: s3://bucket/key")
         return cls(bucket, key)
+
+
+def ending(key: str) -> str:
+    """The ending of a key's name, e.g. '.json'; 'none' if it has none."""
+    found = _ENDING.search(key.rpartition("/")[2])
+    return found[0] if found else "none"
 
 
 def check_bucket(bucket: str, allowed_buckets: Iterable[str]) -> None:

@@ -157,7 +157,7 @@ def test_versions_that_were_missed_are_counted_and_no_difference(lake, capsys, b
         list(load(pipeline.warehouse, pipeline.settings, [item], mode="event"))
     report = compare(capsys, lake)
     assert (report["agrees"], report["missed"]) == (True, 1)
-    assert "1 version was overwritten before it was read" in run_cli(capsys, "reconcile", lake)
+    assert "overwritten before they were read: 1 " in run_cli(capsys, "reconcile", lake)
     assert "missed" in run_cli(capsys, "status")
     assert old in run_cli(capsys, "status", "--json")
     # Written again, it is loaded, and so no longer missed.

@@ -59,6 +59,37 @@ def test_bulk_loads_the_selected_objects_once(stage, lake, fields, count):
     assert stage.trigger.answer(event, 20)["objects"] == {}
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "pre fix/",
+        " leading/",
+        "100%/",
+        "%C3%A4/",
+        "pre%20fix/",
+        "pre#fix/",
+        "pre+fix/",
+        "prä/日本/",
+        "a&b=c;d@e:f/",
+        "a?versionId=b/",
+        "what?/",
+        'it\'s "quoted"/',
+        "~!$(),[]^`|\\/",
+        "{a,b}*/ ü#/",
+        "ü 100%/a$b^/",
+    ],
+)
+@pytest.mark.parametrize("rest", ["", "ü x%20#"])
+def test_bulk_lists_prefixes_with_any_characters(stage, put, folder, rest):
+    keys = {f"{folder}{rest}1.jsonl", f"{folder}{rest}sub/2.jsonl"}
+    for key in keys:
+        put(key, LINE)
+    put("other/1.jsonl", LINE)
+    answer = stage.trigger.answer({"mode": "bulk", "prefix": folder + rest}, 20)
+    assert answer["objects"] == {"committed": 2}
+    assert stage.visible().keys() == keys
+
+
 def test_bulk_stops_in_time_and_continues_where_it_stopped(stage, lake, lake_server, monkeypatch):
     monkeypatch.setattr("loader.bulk.resumable.pieces", partial(pieces, most_bytes=3 * len(LINE)))
     lake_server.fault = lambda sql: ("delay", 0.8) if INSERT.match(sql) else None

@@ -168,6 +168,6 @@ def test_a_late_old_version_never_replaces_the_newer(warehouse, bucket, policy):
         etag, version = about["ETag"].strip('"'), about["VersionId"]
         items.append(S3Object(bucket, "a.jsonl", etag, len(body), version_id=version))
     for item in reversed(items):
-        list(load(warehouse, Settings.from_env(), [item], policy=policy))
+        list(load(warehouse, Settings.from_env(), [item], mode="event", policy=policy))
     expected = ("v1", "v2", "v2") if policy == "append" else ("v2", "v2")
     assert visible(warehouse, "a.jsonl") == expected
