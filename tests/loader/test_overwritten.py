@@ -1,7 +1,6 @@
 """Versions that are overwritten before they are read: read by their id, or recorded as missed."""
 
 import gzip
-from itertools import permutations
 
 import boto3
 import pytest
@@ -59,7 +58,7 @@ def etags(*events) -> list[str]:
 
 @pytest.mark.parametrize("together", [True, False])
 def test_an_overwritten_version_is_read_or_missed(stage, bucket, versioned, together):
-    for number, order in enumerate(permutations(range(3))):
+    for number, order in enumerate(((0, 1, 2), (2, 1, 0), (1, 2, 0))):
         key = f"section/1/video/{number}.jsonl"
         events = [write(bucket, key, LINE * count) for count in (1, 2, 3)]
         delivered = [events[at] for at in order]
