@@ -47,22 +47,31 @@ _VERSION_REFUSED = re.compile(
 # The ETag of an object without content.
 EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 
+# Only the first line of each object is read; of the others, the stored length.
 COUNT_LOADED = """
-select
-    key,
-    any(etag) as version,
-    any(object_size) as size,
-    toUnixTimestamp64Milli(any(last_modified)) / 1000 as modified,
-    count() as lines,
-    uniqExact(etag) as versions,
-    max(source_line) as last_line,
-    uniqExact(source_line) as places,
-    hex(substring(anyIf(line, source_line = 1), 1, 4)) as beginning,
-    lines + sum(length(line)) as bytes
-from {raw:Identifier}.statements
-where load_id = {load_id:UUID}
-group by key
-settings max_memory_usage = $memory
+select *
+from (
+    select
+        key,
+        any(etag) as version,
+        any(object_size) as size,
+        toUnixTimestamp64Milli(any(last_modified)) / 1000 as modified,
+        count() as lines,
+        uniqExact(etag) as versions,
+        max(source_line) as last_line,
+        uniqExact(source_line) as places,
+        lines + sum(length(line)) as bytes
+    from {raw:Identifier}.statements
+    where load_id = {load_id:UUID}
+    group by key
+) as counted
+left join (
+    select key, any(hex(substring(line, 1, 4))) as beginning
+    from {raw:Identifier}.statements
+    where load_id = {load_id:UUID} and source_line = 1
+    group by key
+) as firsts using (key)
+settings max_memory_usage = $memory, join_use_nulls = 0
 """
 
 

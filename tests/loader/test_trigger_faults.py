@@ -23,7 +23,7 @@ from tests.helpers.trigger_stage import (
 STATEMENTS = {
     "the question what is committed": r"[\s\S]*committed_objects",
     "the insert of lines": INSERT.pattern,
-    "the look at what was inserted": r"select\s+key,\s+any",
+    "the look at what was inserted": r"select \*\s+from \(\s+select\s+key,\s+any",
     "the commit": r"insert into \{raw:Identifier\}\.loads",
 }
 
