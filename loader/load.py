@@ -26,6 +26,7 @@ from loader.objects import MOST_PATHS, S3Object
 from loader.outcomes import Outcome
 from loader.settings import Settings
 from loader.sources import AS_NAMED, S3Source, Source, within_memory
+from loader.verify import COUNT_LOADED, CompressedError, check_compression, committed
 
 # Seconds after which an attempt must not commit any more (its machine may have been suspended):
 # `gc` removes uncommitted lines at twice that age.
@@ -35,10 +36,6 @@ LONGEST_ATTEMPT = 12 * 3600
 # above 128 KiB.
 MOST_ERRORS = 50
 
-# How compressed content begins, as hexadecimal digits. Of these, only gzip is read: ClickHouse
-# accepts zstd that was cut off.
-COMPRESSED = {"1F8B08": "gzip", "28B52FFD": "zstd", "425A68": "bzip2", "FD377A58": "xz"}
-
 # S3's answers to a request for a version that is not there, or may not be read.
 _VERSION_REFUSED = re.compile(
     r"NoSuchVersion|InvalidArgument|MethodNotAllowed|Access ?Denied|HTTP response code: 4\d\d"
@@ -46,33 +43,6 @@ _VERSION_REFUSED = re.compile(
 
 # The ETag of an object without content.
 EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
-
-# Only the first line of each object is read; of the others, the stored length.
-COUNT_LOADED = """
-select *
-from (
-    select
-        key,
-        any(etag) as version,
-        any(object_size) as size,
-        toUnixTimestamp64Milli(any(last_modified)) / 1000 as modified,
-        count() as lines,
-        uniqExact(etag) as versions,
-        max(source_line) as last_line,
-        uniqExact(source_line) as places,
-        lines + sum(length(line)) as bytes
-    from {raw:Identifier}.statements
-    where load_id = {load_id:UUID}
-    group by key
-) as counted
-left join (
-    select key, any(hex(substring(line, 1, 4))) as beginning
-    from {raw:Identifier}.statements
-    where load_id = {load_id:UUID} and source_line = 1
-    group by key
-) as firsts using (key)
-settings max_memory_usage = $memory, join_use_nulls = 0
-"""
 
 
 def load(
@@ -175,14 +145,6 @@ def source_for(warehouse: Warehouse, settings: Settings, items: Iterable[S3Objec
     return UploadSource(warehouse, settings)
 
 
-class _CompressedError(LoaderError):
-    """Objects of a batch are gzip files, although their names do not say so."""
-
-    def __init__(self, items: list[S3Object]):
-        super().__init__(f"{len(items)} objects are gzip files")
-        self.items = items
-
-
 class _Loader:
     """Loads batches: insert, verify, commit."""
 
@@ -229,10 +191,10 @@ class _Loader:
 
     def record(self, outcomes: list[Outcome], load_id: UUID, started: datetime) -> None:
         """Write the ledger rows of an attempt. Those that commit come last, in one insert."""
-        committed = [outcome for outcome in outcomes if outcome.is_committed]
+        commits = [outcome for outcome in outcomes if outcome.is_committed]
         others = [outcome for outcome in outcomes if not outcome.is_committed]
         parts = [others[at : at + MOST_ERRORS] for at in range(0, len(others), MOST_ERRORS)]
-        for part in [*parts, committed] if committed else parts:
+        for part in [*parts, commits] if commits else parts:
             ledger.record(
                 self._warehouse, part, load_id, self._mode, self._policy, self._force, started
             )
@@ -304,7 +266,7 @@ class _Loader:
             self._source.insert(batch, load_id, compression)
             outcomes = self._verify(batch, load_id, compression)
             self._check_age(batch[0], started)
-        except _CompressedError as error:
+        except CompressedError as error:
             yield from self._load_or_split(error.items, "gzip")
             if rest := [item for item in batch if item not in error.items]:
                 yield from self._load_or_split(rest)
@@ -336,6 +298,7 @@ class _Loader:
         load_id, started = self._new_id(), self._clock()
         try:
             outcome = self._read_version(item, load_id)
+            self._check_age(item, started)
         except UnavailableError:
             raise
         except UnknownOutcomeError as error:
@@ -366,9 +329,9 @@ class _Loader:
         if not rows:
             raise PermanentError("it has more bytes than the current version")
         try:
-            _check_compression([item], {item.key: rows[0]}, AS_NAMED)
-            return _committed(item, rows[0], AS_NAMED)
-        except (RetryableError, _CompressedError) as error:
+            check_compression([item], {item.key: rows[0]}, AS_NAMED)
+            return committed(item, rows[0], AS_NAMED)
+        except (RetryableError, CompressedError) as error:
             raise PermanentError(str(error)) from None
 
     def _check_age(self, item: S3Object, started: datetime) -> None:
@@ -392,8 +355,8 @@ class _Loader:
         rows = self._warehouse.query(self._count_loaded, load_id=str(load_id))
         loaded = {row["key"]: row for row in rows}
         with_lines = [item for item in batch if item.key in loaded]
-        _check_compression(with_lines, loaded, compression)
-        outcomes = [_committed(item, loaded[item.key], compression) for item in with_lines]
+        check_compression(with_lines, loaded, compression)
+        outcomes = [committed(item, loaded[item.key], compression) for item in with_lines]
         without_lines = [item for item in batch if item.key not in loaded]
         present = self._source.stat(without_lines) if without_lines else {}
         for item in without_lines:
@@ -463,54 +426,3 @@ def _missed(item: S3Object, error: LoaderError) -> Outcome:
 
 def _missing(item: S3Object) -> Outcome:
     return Outcome(item, "failed", error=f"{item.uri}: no such object (or no permission to see it)")
-
-
-def _check_compression(items: list[S3Object], loaded: dict[str, dict], compression: str) -> None:
-    """Raise an error if the lines that were read are compressed.
-
-    Raises:
-        _CompressedError: some objects must be read again as gzip files.
-        PermanentError: an object is compressed in another way, or twice.
-    """
-    again = []
-    for item in items:
-        beginning = loaded[item.key]["beginning"]
-        found = [name for mark, name in COMPRESSED.items() if beginning.startswith(mark)]
-        if found == ["gzip"] and compression == AS_NAMED and not item.key.endswith(".gz"):
-            again.append(item)
-        elif found:
-            raise PermanentError(
-                f"{item.uri}: its lines are compressed ({found[0]}), which its name does not say; "
-                "decompress it, or compress it once, with gzip, and replace it"
-            )
-    if again:
-        raise _CompressedError(again)
-
-
-def _committed(item: S3Object, row: dict, compression: str) -> Outcome:
-    """The outcome of an object, if each of its lines was inserted exactly once.
-
-    Raises:
-        RetryableError: the inserted lines are not those of the object, which may have changed while
-            it was read.
-    """
-    if row["versions"] != 1 or not row["lines"] == row["last_line"] == row["places"]:
-        raise RetryableError(
-            f"{item.uri}: {row['lines']} lines of {row['versions']} versions were read, the last "
-            f"is line {row['last_line']}; the object changed while it was read"
-        )
-    # ClickHouse accepts a truncated response whose headers match, so compare byte counts. The last
-    # line may have no line break. A truncated gzip file is an error in itself.
-    is_plain = item.key.endswith(".jsonl") and compression == AS_NAMED
-    if is_plain and row["bytes"] - row["size"] not in (0, 1):
-        raise RetryableError(
-            f"{item.uri}: {row['bytes']} bytes of lines were read, the object has {row['size']}; "
-            "it was not read completely"
-        )
-    version = replace(
-        item,
-        etag=row["version"],
-        size=row["size"],
-        last_modified=datetime.fromtimestamp(row["modified"], UTC),
-    )
-    return Outcome(version, "committed", rows=row["lines"])
