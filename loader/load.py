@@ -304,11 +304,11 @@ class _Loader:
         except UnknownOutcomeError as error:
             outcome = replace(_failed(item, error), outcome="unknown")
         except LoaderError as error:
-            is_failure = isinstance(error, RetryableError | MemoryLimitError)
-            if is_failure and not _VERSION_REFUSED.search(str(error)):
+            refused = _VERSION_REFUSED.search(str(error))
+            if isinstance(error, RetryableError | MemoryLimitError) and not refused:
                 outcome = _failed(item, error)
             else:
-                outcome = _missed(item, error)
+                outcome = _missed(item, f"S3 answered {refused[0]}" if refused else str(error))
         self.record([outcome], load_id, started)
         return [replace(outcome, load_id=load_id)]
 
@@ -415,10 +415,10 @@ def _failed(item: S3Object, error: LoaderError) -> Outcome:
     return Outcome(item, "failed", error=named, retryable=isinstance(error, RetryableError))
 
 
-def _missed(item: S3Object, error: LoaderError) -> Outcome:
+def _missed(item: S3Object, reason: str) -> Outcome:
     text = (
         f"{item.uri}: its version {item.etag} was overwritten before it was read, and cannot be "
-        f"read any more: {error}; if S3 still has it (version id "
+        f"read any more: {reason}; if S3 still has it (version id "
         f"{item.version_id or 'unknown'}), copy it to a new key"
     )
     return Outcome(item, "missed", error=text)
