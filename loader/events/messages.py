@@ -11,6 +11,7 @@ from urllib.parse import unquote_plus
 from loader.bulk.selection import ROOT, BulkRequest, day_range, section_number
 from loader.errors import PermanentError, SettingsError
 from loader.objects import S3Object
+from loader.settings import is_utf8
 
 # Longest key that S3 allows, in bytes, and longest names of buckets and versions that are accepted.
 LONGEST_KEY, LONGEST_BUCKET, LONGEST_VERSION = 1024, 255, 1024
@@ -368,7 +369,7 @@ def _bulk(event: dict[str, Any]) -> BulkRequest:
             f"unknown field {', '.join(unknown)}; accepted: {', '.join(sorted(known))}"
         )
     for name in ("bucket", "after"):
-        if not isinstance(event.get(name, ""), str):
+        if not _is_text(event.get(name, "")):
             raise SettingsError(f"{name} is {event[name]!r}; accepted: text")
     for name in ("dry_run", "force"):
         if not isinstance(event.get(name, False), bool):
@@ -390,9 +391,14 @@ def _prefixes(event: dict[str, Any]) -> list[str]:
     given = event.get("prefixes", [])
     given = given if isinstance(given, list) else [given]
     given = [*given, event["prefix"]] if "prefix" in event else given
-    if not all(isinstance(prefix, str) for prefix in given):
+    if not all(_is_text(prefix) for prefix in given):
         raise SettingsError(f"prefixes is {given!r}; accepted: the beginning of keys, as text")
     return given
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text that can be sent to ClickHouse: without half a surrogate pair."""
+    return isinstance(value, str) and is_utf8(value)
 
 
 def _sections(event: dict[str, Any]) -> Iterator[int]:

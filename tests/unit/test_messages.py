@@ -193,6 +193,9 @@ def test_what_creates_no_object_asks_for_nothing():
         ({"dry_run": "yes"}, "true, false"),
         ({"prefix": 7}, "prefix"),
         ({"bucket": 7}, "bucket"),
+        ({"bucket": "\ud800"}, "bucket"),
+        ({"prefixes": ["a", "\udfff"]}, "prefix"),
+        ({"after": "\ud800"}, "after"),
         ({"since": "2025-09-01"}, "unknown field since"),
     ],
 )
