@@ -35,6 +35,12 @@ class SettingsError(PermanentError):
     """A setting or argument is wrong; the text names it and the accepted values."""
 
 
+NO_WHOLE_GZIP = (
+    "this is no complete gzip file (cut off, damaged, padded with zeros, or not compressed): "
+    "decompress it with gunzip, which ignores padding, compress it again and replace it"
+)
+
+
 def describe(error: BaseException) -> str:
     """An error for logs and reports: the text of a LoaderError; of another one only its type and
     where it was raised, because its text may quote a password.

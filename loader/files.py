@@ -3,17 +3,18 @@
 import gzip
 import hashlib
 import tempfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
 from loader.clickhouse.warehouse import Warehouse
-from loader.errors import MemoryLimitError, PermanentError, SettingsError
+from loader.errors import NO_WHOLE_GZIP, MemoryLimitError, PermanentError, SettingsError
 from loader.objects import SUFFIXES, S3Object, check_readable
 from loader.settings import Settings
-from loader.sources import COUNTED, INTO_STATEMENTS, LOAD_SETTINGS, within_memory
+from loader.sources import AS_NAMED, COUNTED, INTO_STATEMENTS, LOAD_SETTINGS, within_memory
 
 # Bytes of a local file that one INSERT sends to a server.
 UPLOAD_BLOCK = 32 * 1024 * 1024
@@ -32,7 +33,7 @@ select
     assumeNotNull(_time),
     {COUNTED},
     line
-from file({{pattern:String}}, 'LineAsString', 'line String')
+from file({{pattern:String}}, 'LineAsString', 'line String', {{compression:String}})
 where _path in {{paths:Array(String)}}
 settings {LOAD_SETTINGS}
 """
@@ -90,7 +91,7 @@ class FileSource:
         """See `Source.stat`."""
         return {item.path: _stat_file(Path(item.key)) for item in batch if Path(item.key).is_file()}
 
-    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+    def insert(self, batch: list[S3Object], load_id: UUID, compression: str = AS_NAMED) -> None:
         """See `Source.insert`."""
         self._warehouse.command(
             within_memory(INSERT_FILES, self._settings),
@@ -98,12 +99,13 @@ class FileSource:
             pattern=_folder_pattern(batch),
             paths=[item.key for item in batch],
             etags=[item.etag for item in batch],
+            compression=compression,
         )
 
-    def count_lines(self, item: S3Object) -> int:
+    def count_lines(self, item: S3Object, compression: str = AS_NAMED) -> int:
         """See `Source.count_lines`."""
         lines, block = 0, b"\n"
-        with _open(Path(item.key)) as file:
+        with _open(Path(item.key), compression) as file:
             while more := file.read(UPLOAD_BLOCK):
                 lines, block = lines + more.count(b"\n"), more
         return lines + (not block.endswith(b"\n"))
@@ -113,12 +115,13 @@ class UploadSource(FileSource):
     """Local files whose lines are sent to a server, which cannot read them itself. This process
     sends blocks of whole lines and does not parse them."""
 
-    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+    def insert(self, batch: list[S3Object], load_id: UUID, compression: str = AS_NAMED) -> None:
         """See `Source.insert`; here each block of a file is one statement."""
         upload = within_memory(UPLOAD_LINES, self._settings)
+        longest = self._settings.load_memory // MEMORY_PER_BYTE
         for item in batch:
             lines_before = 0
-            for block in _blocks(Path(item.key), self._settings.load_memory // MEMORY_PER_BYTE):
+            for block in _blocks(Path(item.key), longest, compression):
                 self._warehouse.command(
                     upload,
                     data=block,
@@ -170,29 +173,39 @@ def _stat_file(path: Path) -> S3Object:
     )
 
 
-def _open(path: Path) -> BinaryIO:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path, compression: str) -> BinaryIO:
+    is_gzip = compression == "gzip" or path.suffix == ".gz"
+    return gzip.open(path) if is_gzip else path.open("rb")
 
 
-def _blocks(path: Path, longest: int) -> Iterator[bytes]:
+def _blocks(path: Path, longest: int, compression: str) -> Iterator[bytes]:
     """Read a file in blocks of whole lines.
 
     Args:
         path: the file.
         longest: bytes that the last line of a block may have after the block's end.
+        compression: see `Source.insert`.
 
     Raises:
         MemoryLimitError: a line is longer.
+        PermanentError: it is not a whole gzip file.
     """
-    with _open(path) as file:
-        while block := file.read(UPLOAD_BLOCK):
-            rest = file.readline(longest)
+    with _open(path, compression) as file:
+        while block := _read(path, file.read, UPLOAD_BLOCK):
+            rest = _read(path, file.readline, longest)
             if len(rest) == longest and not rest.endswith(b"\n"):
                 raise MemoryLimitError(
                     f"{path}: a line has more than {longest:,} bytes, which needs more memory than "
                     "a load may use: split it, or raise XAPI_LOAD_MEMORY_MB"
                 )
             yield block + rest
+
+
+def _read(path: Path, read: Callable[[int], bytes], most: int) -> bytes:
+    try:
+        return read(most)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise PermanentError(f"{path}: {error}; {NO_WHOLE_GZIP}") from None
 
 
 def read_bundle(path: Path, unzip: bool, most: int) -> bytes:
@@ -280,7 +293,7 @@ class BundleSource:
         """See `Source.stat`."""
         return {item.path: item for item in batch}
 
-    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+    def insert(self, batch: list[S3Object], load_id: UUID, compression: str = AS_NAMED) -> None:
         """See `Source.insert`."""
         [item] = batch
         if item.last_modified is None:
@@ -302,6 +315,6 @@ class BundleSource:
             insert = within_memory(INSERT_LINES_OF_FILE, self._settings)
             self._warehouse.command(insert, file=file.name, **values)
 
-    def count_lines(self, item: S3Object) -> int:
+    def count_lines(self, item: S3Object, compression: str = AS_NAMED) -> int:
         """See `Source.count_lines`."""
         return self._body.count(b"\n") + (not self._body.endswith(b"\n"))

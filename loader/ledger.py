@@ -26,7 +26,11 @@ select
     key,
     toUnixTimestamp(max(last_modified)) as modified,
     toUnixTimestamp64Milli(minIf(committed_at, outcome = 'committed')) / 1000 as first_committed,
-    argMax(error, committed_at) as error
+    argMax(error, committed_at) as error,
+    groupUniqArrayIf(etag, outcome = 'committed') as loaded,
+    length(arrayFilter(
+        missing -> not has(loaded, missing), groupUniqArrayIf(etag, outcome = 'missed')
+    )) as missed
 from {raw:Identifier}.loads
 where bucket = {bucket:String} and startsWith(key, {prefix:String}) and key > {after:String}
 group by key
@@ -123,7 +127,7 @@ def ledger_keys(
 
     Yields:
         key, versions (visible etags), lines (of those), modified and first_committed (Unix times,
-        None and 0 if unknown), error (of the latest attempt).
+        None and 0 if unknown), error (of the latest attempt), missed (number of versions).
     """
     after, rows = "", [{}] * most
     while len(rows) == most:

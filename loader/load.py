@@ -16,6 +16,7 @@ from loader.clickhouse.warehouse import Warehouse
 from loader.errors import (
     LoaderError,
     MemoryLimitError,
+    PermanentError,
     RetryableError,
     UnavailableError,
     UnknownOutcomeError,
@@ -24,7 +25,8 @@ from loader.files import FileSource, UploadSource
 from loader.objects import MOST_PATHS, S3Object
 from loader.outcomes import Outcome
 from loader.settings import Settings
-from loader.sources import S3Source, Source, within_memory
+from loader.sources import AS_NAMED, S3Source, Source, within_memory
+from loader.verify import COUNT_LOADED, CompressedError, check_compression, committed
 
 # Seconds after which an attempt must not commit any more (its machine may have been suspended):
 # `gc` removes uncommitted lines at twice that age.
@@ -34,22 +36,13 @@ LONGEST_ATTEMPT = 12 * 3600
 # above 128 KiB.
 MOST_ERRORS = 50
 
-COUNT_LOADED = """
-select
-    key,
-    any(etag) as version,
-    any(object_size) as size,
-    toUnixTimestamp64Milli(any(last_modified)) / 1000 as modified,
-    count() as lines,
-    uniqExact(etag) as versions,
-    max(source_line) as last_line,
-    uniqExact(source_line) as places,
-    lines + sum(length(line)) as bytes
-from {raw:Identifier}.statements
-where load_id = {load_id:UUID}
-group by key
-settings max_memory_usage = $memory
-"""
+# S3's answers to a request for a version that is not there, or may not be read.
+_VERSION_REFUSED = re.compile(
+    r"NoSuchVersion|InvalidArgument|MethodNotAllowed|Access ?Denied|HTTP response code: 4\d\d"
+)
+
+# The ETag of an object without content.
+EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 
 
 def load(
@@ -96,18 +89,21 @@ def load(
         UnavailableError: ClickHouse cannot be reached; outcomes yielded before remain valid.
     """
     items = list(items)
+    versions = S3Source(warehouse, settings)
     source = source or source_for(warehouse, settings, items)
     count_loaded = within_memory(COUNT_LOADED, settings)
     loader = _Loader(
-        warehouse, source, count_loaded, mode, policy, force, most_bytes, clock, new_id
+        warehouse, source, versions, count_loaded, mode, policy, force, most_bytes, clock, new_id
     )
     readable, refused = _split_readable(source, items)
     for batch in _failed_by_bucket(refused):
         loader.record(batch, new_id(), clock())
         yield batch
-    for group in places(readable):
-        for batch in pieces(group, most, most_bytes):
-            yield from loader.load_batch(batch)
+    while readable:
+        for group in places(readable):
+            for batch in pieces(group, most, most_bytes):
+                yield from loader.load_batch(batch)
+        readable = _other_versions(readable)
 
 
 def s3_responds(source: Source, item: S3Object) -> bool:
@@ -156,6 +152,7 @@ class _Loader:
         self,
         warehouse: Warehouse,
         source: Source,
+        versions: S3Source,
         count_loaded: str,
         mode: str,
         policy: str,
@@ -166,6 +163,7 @@ class _Loader:
     ):
         self._warehouse = warehouse
         self._source = source
+        self._versions = versions
         self._count_loaded = count_loaded
         self._mode = mode
         self._policy = policy
@@ -173,6 +171,7 @@ class _Loader:
         self._most_bytes = most_bytes
         self._clock = clock
         self._new_id = new_id
+        self._wants_all_versions = mode == "event" and policy == "append"
 
     def load_batch(self, batch: list[S3Object]) -> Iterator[list[Outcome]]:
         """Load those objects of a batch that the ledger does not have yet."""
@@ -180,19 +179,22 @@ class _Loader:
         if outcomes:
             self.record(outcomes, self._new_id(), self._clock())
             yield outcomes
-        fresh, settled = self._not_settled(known)
+        named = {item.path for item in batch if item.etag}
+        fresh, overwritten, settled = self._not_settled(known, named)
         if settled:
             yield settled
         # Sizes are complete only now: some objects came without one.
         for piece in pieces(fresh, most_bytes=self._most_bytes):
             yield from self._load_or_split(piece)
+        for item in overwritten:
+            yield self._load_version(item)
 
     def record(self, outcomes: list[Outcome], load_id: UUID, started: datetime) -> None:
         """Write the ledger rows of an attempt. Those that commit come last, in one insert."""
-        committed = [outcome for outcome in outcomes if outcome.is_committed]
+        commits = [outcome for outcome in outcomes if outcome.is_committed]
         others = [outcome for outcome in outcomes if not outcome.is_committed]
         parts = [others[at : at + MOST_ERRORS] for at in range(0, len(others), MOST_ERRORS)]
-        for part in [*parts, committed] if committed else parts:
+        for part in [*parts, commits] if commits else parts:
             ledger.record(
                 self._warehouse, part, load_id, self._mode, self._policy, self._force, started
             )
@@ -218,8 +220,16 @@ class _Loader:
         missing = [item for item in known if not item.etag]
         return [item for item in known if item.etag], [_missing(item) for item in missing]
 
-    def _not_settled(self, batch: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
-        """Split a batch into objects to load and outcomes of those that the ledger settles."""
+    def _not_settled(
+        self, batch: list[S3Object], named: set[str]
+    ) -> tuple[list[S3Object], list[S3Object], list[Outcome]]:
+        """Split a batch into objects to load, versions that were overwritten by one that counts,
+        and outcomes of objects that the ledger settles.
+
+        Args:
+            batch: objects with their versions.
+            named: paths of those whose version was named by an event or a listing.
+        """
         visible = ledger.visible_versions(self._warehouse, batch)
         fresh, settled = [], []
         for item in batch:
@@ -228,15 +238,39 @@ class _Loader:
                 settled.append(Outcome(item, outcome))
             else:
                 fresh.append(item)
-        return fresh, settled
+        # Versions that are not the current one any more can only be those of known keys.
+        suspects = [item for item in fresh if visible[item.path] and item.path in named]
+        current = self._current(suspects) if self._wants_all_versions else {}
+        overwritten = [
+            item
+            for item in suspects
+            if current.get(item.path, item).etag in visible[item.path] - {item.etag}
+        ]
+        return [item for item in fresh if item not in overwritten], overwritten, settled
 
-    def _load_or_split(self, batch: list[S3Object]) -> Iterator[list[Outcome]]:
+    def _current(self, items: list[S3Object]) -> dict[str, S3Object]:
+        """The current versions of objects, by path; none if S3 does not say."""
+        try:
+            return self._source.stat(items) if items else {}
+        except UnavailableError:
+            raise
+        except LoaderError:
+            return {}
+
+    def _load_or_split(
+        self, batch: list[S3Object], compression: str = AS_NAMED
+    ) -> Iterator[list[Outcome]]:
         """Load a batch; if that fails, load its halves, so that only the bad objects fail."""
         load_id, started = self._new_id(), self._clock()
         try:
-            self._source.insert(batch, load_id)
-            outcomes = self._verify(batch, load_id)
+            self._source.insert(batch, load_id, compression)
+            outcomes = self._verify(batch, load_id, compression)
             self._check_age(batch[0], started)
+        except CompressedError as error:
+            yield from self._load_or_split(error.items, "gzip")
+            if rest := [item for item in batch if item not in error.items]:
+                yield from self._load_or_split(rest)
+            return
         except UnavailableError:
             raise
         except UnknownOutcomeError as error:
@@ -244,11 +278,61 @@ class _Loader:
         except LoaderError as error:
             if self._worth_splitting(batch, error):
                 for part in _parts(batch, error):
-                    yield from self._load_or_split(part)
+                    yield from self._load_or_split(part, compression)
                 return
             outcomes = [_failed(item, error) for item in batch]
         self.record(outcomes, load_id, started)
         yield [replace(outcome, load_id=load_id) for outcome in outcomes]
+        found = {one.item.path: one.item.etag for one in outcomes if one.is_committed}
+        for item in batch:
+            is_overwritten = item.etag and found.get(item.path, item.etag) != item.etag
+            if is_overwritten and self._wants_all_versions:
+                yield self._load_version(item)
+
+    def _load_version(self, item: S3Object) -> list[Outcome]:
+        """Load a version that was overwritten, or record that it was missed.
+
+        Only if an event named the version, and with policy append: a listing means the objects as
+        they are, and with the other policies an older version does not count.
+        """
+        load_id, started = self._new_id(), self._clock()
+        try:
+            outcome = self._read_version(item, load_id)
+            self._check_age(item, started)
+        except UnavailableError:
+            raise
+        except UnknownOutcomeError as error:
+            outcome = replace(_failed(item, error), outcome="unknown")
+        except LoaderError as error:
+            refused = _VERSION_REFUSED.search(str(error))
+            if isinstance(error, RetryableError | MemoryLimitError) and not refused:
+                outcome = _failed(item, error)
+            else:
+                outcome = _missed(item, f"S3 answered {refused[0]}" if refused else str(error))
+        self.record([outcome], load_id, started)
+        return [replace(outcome, load_id=load_id)]
+
+    def _read_version(self, item: S3Object, load_id: UUID) -> Outcome:
+        """Read a version that was overwritten.
+
+        Raises:
+            PermanentError: it cannot be read.
+        """
+        if item.etag == EMPTY:
+            return Outcome(item, "committed")
+        if item.version_id in ("", "null"):
+            raise PermanentError("its notification has no version id")
+        if not item.size or set(item.key) & set("{}*?"):
+            raise PermanentError("without a size, or with one of {}*? in its key, it is not read")
+        self._versions.insert_version(item, load_id)
+        rows = self._warehouse.query(self._count_loaded, load_id=str(load_id))
+        if not rows:
+            raise PermanentError("it has more bytes than the current version")
+        try:
+            check_compression([item], {item.key: rows[0]}, AS_NAMED)
+            return committed(item, rows[0], AS_NAMED)
+        except (RetryableError, CompressedError) as error:
+            raise PermanentError(str(error)) from None
 
     def _check_age(self, item: S3Object, started: datetime) -> None:
         """Raise a RetryableError if the attempt took so long that `gc` may remove its lines."""
@@ -266,11 +350,13 @@ class _Loader:
             return False
         return not isinstance(error, RetryableError) or s3_responds(self._source, batch[0])
 
-    def _verify(self, batch: list[S3Object], load_id: UUID) -> list[Outcome]:
+    def _verify(self, batch: list[S3Object], load_id: UUID, compression: str) -> list[Outcome]:
         """Compare the lines that this attempt inserted with the objects of the batch."""
         rows = self._warehouse.query(self._count_loaded, load_id=str(load_id))
         loaded = {row["key"]: row for row in rows}
-        outcomes = [_committed(item, loaded[item.key]) for item in batch if item.key in loaded]
+        with_lines = [item for item in batch if item.key in loaded]
+        check_compression(with_lines, loaded, compression)
+        outcomes = [committed(item, loaded[item.key], compression) for item in with_lines]
         without_lines = [item for item in batch if item.key not in loaded]
         present = self._source.stat(without_lines) if without_lines else {}
         for item in without_lines:
@@ -278,7 +364,7 @@ class _Loader:
                 outcomes.append(_missing(item))
                 continue
             item = present[item.path]
-            if item.size and self._source.count_lines(item):
+            if item.size and self._source.count_lines(item, compression):
                 raise RetryableError(f"{item.uri} has lines, but none of them was inserted")
             outcomes.append(Outcome(item, "committed"))
         return outcomes
@@ -295,6 +381,14 @@ def _parts(batch: list[S3Object], error: LoaderError) -> list[list[S3Object]]:
     rest = [item for item in batch if item not in named]
     half = len(rest) // 2
     return [part for part in (named, rest[:half], rest[half:]) if part]
+
+
+def _other_versions(items: list[S3Object]) -> list[S3Object]:
+    """The objects that `places` left out, because a later one has the same path, if they are of
+    another version."""
+    last = {item.path: item for item in items}
+    others = {(item.path, item.etag): item for item in items if item.etag}
+    return [item for item in others.values() if item.etag != last[item.path].etag]
 
 
 def _split_readable(source: Source, items: list[S3Object]) -> tuple[list[S3Object], list[Outcome]]:
@@ -321,33 +415,14 @@ def _failed(item: S3Object, error: LoaderError) -> Outcome:
     return Outcome(item, "failed", error=named, retryable=isinstance(error, RetryableError))
 
 
+def _missed(item: S3Object, reason: str) -> Outcome:
+    text = (
+        f"{item.uri}: its version {item.etag} was overwritten before it was read, and cannot be "
+        f"read any more: {reason}; if S3 still has it (version id "
+        f"{item.version_id or 'unknown'}), copy it to a new key"
+    )
+    return Outcome(item, "missed", error=text)
+
+
 def _missing(item: S3Object) -> Outcome:
     return Outcome(item, "failed", error=f"{item.uri}: no such object (or no permission to see it)")
-
-
-def _committed(item: S3Object, row: dict) -> Outcome:
-    """The outcome of an object, if each of its lines was inserted exactly once.
-
-    Raises:
-        RetryableError: the inserted lines are not those of the object, which may have changed while
-            it was read.
-    """
-    if row["versions"] != 1 or not row["lines"] == row["last_line"] == row["places"]:
-        raise RetryableError(
-            f"{item.uri}: {row['lines']} lines of {row['versions']} versions were read, the last "
-            f"is line {row['last_line']}; the object changed while it was read"
-        )
-    # ClickHouse accepts a truncated response whose headers match, so compare byte counts. The last
-    # line may have no line break. A truncated gzip file is an error in itself.
-    if item.key.endswith(".jsonl") and row["bytes"] - row["size"] not in (0, 1):
-        raise RetryableError(
-            f"{item.uri}: {row['bytes']} bytes of lines were read, the object has {row['size']}; "
-            "it was not read completely"
-        )
-    version = replace(
-        item,
-        etag=row["version"],
-        size=row["size"],
-        last_modified=datetime.fromtimestamp(row["modified"], UTC),
-    )
-    return Outcome(version, "committed", rows=row["lines"])

@@ -12,6 +12,9 @@ MOST_PATHS = 1000
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
+# An ending of a name, e.g. .json; what follows another point is part of the name itself.
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}$")
+
 # Keys without characters that are special in a URL or a pattern; Torus writes only such keys.
 _PLAIN = re.compile(r"[A-Za-z0-9._/=-]+")
 
@@ -26,6 +29,8 @@ class S3Object:
         etag: version, without quotes; '' if unknown.
         size: bytes as stored.
         event_time: when S3 sent the notification.
+        version_id: S3's name of the version, if the notification has it: only with it can a
+            version be read that was overwritten.
     """
 
     bucket: str
@@ -34,6 +39,7 @@ class S3Object:
     size: int = 0
     last_modified: datetime | None = None
     event_time: datetime | None = None
+    version_id: str = ""
 
     @property
     def path(self) -> str:
@@ -56,6 +62,12 @@ class S3Object:
         if not uri.startswith("s3://") or not bucket or not key:
             raise SettingsError(f"{uri!r} is not an object; accepted: s3://bucket/key")
         return cls(bucket, key)
+
+
+def ending(key: str) -> str:
+    """The ending of a key's name, e.g. '.json'; 'none' if it has none."""
+    found = _ENDING.search(key.rpartition("/")[2])
+    return found[0] if found else "none"
 
 
 def check_bucket(bucket: str, allowed_buckets: Iterable[str]) -> None:

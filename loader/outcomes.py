@@ -15,8 +15,9 @@ class Outcome:
     Attributes:
         item: the object; if it was read, with the version that was read.
         outcome: committed, skipped (the ledger already has this version), ignored (by policy: the
-            ledger has another version), failed or unknown (no response in time). Only committed
-            rows count.
+            ledger has another version), failed, unknown (no response in time) or missed (this
+            version was overwritten before it was read, and cannot be read any more). Only
+            committed rows count.
         rows: number of lines loaded.
         error: why it failed, in one line; '' if it did not.
         retryable: whether another attempt may succeed.
@@ -52,6 +53,7 @@ class Summary:
         bytes: bytes of the loaded objects, as stored.
         inserts: number of load attempts that committed something.
         failed: the outcomes failed and unknown.
+        missed: the outcomes missed; the version that is there now has an outcome of its own.
         seconds: how long it took.
         stopped: why the rest was not attempted; '' if everything was.
     """
@@ -62,13 +64,14 @@ class Summary:
     bytes: int = 0
     inserts: int = 0
     failed: list[Outcome] = field(default_factory=list)
+    missed: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
     stopped: str = ""
 
     @property
     def done(self) -> int:
         """Number of objects that were attempted."""
-        return self.counts.total()
+        return self.counts.total() - self.counts["missed"]
 
     @property
     def committed(self) -> int:
@@ -89,6 +92,7 @@ class Summary:
             self.bytes + other.bytes,
             self.inserts + other.inserts,
             self.failed + other.failed,
+            self.missed + other.missed,
             self.seconds + other.seconds,
             self.stopped or other.stopped,
         )
@@ -104,4 +108,6 @@ class Summary:
                 load_ids.add(outcome.load_id)
             elif outcome.is_failed:
                 self.failed.append(outcome)
+            elif outcome.outcome == "missed":
+                self.missed.append(outcome)
         self.inserts += len(load_ids)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from string import Template
 from typing import Protocol
+from urllib.parse import quote
 from uuid import UUID
 
 from loader.clickhouse.warehouse import Warehouse
@@ -30,6 +31,9 @@ LOAD_SETTINGS = """
     min_free_disk_bytes_to_perform_insert = 67108864,
     s3_retry_attempts = 8
 """
+
+# ClickHouse's word for: decompress by the ending of the name.
+AS_NAMED = "auto"
 
 # The number of a line in its object. ClickHouse 26.3 and newer count the lines of text files (26.1
 # returns NULL, 25.8 returns -1). On older servers, lines are numbered in the order in which they
@@ -76,8 +80,36 @@ select
     _time,
     $source_line,
     line
-from $s3 filename = {{pattern:String}}, format = 'LineAsString', structure = 'line String')
+from $s3
+    filename = {{pattern:String}},
+    format = 'LineAsString',
+    structure = 'line String',
+    compression_method = {{compression:String}}
+)
 where _path in {{paths:Array(String)}}
+settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
+"""
+
+# An older version of an object. ClickHouse requests size and ETag of the current version and reads
+# no more bytes than that has, so a longer version would come cut off.
+INSERT_VERSION = f"""
+{INTO_STATEMENTS}
+select
+    {{load_id:UUID}},
+    {{bucket:String}},
+    {{key:String}},
+    {{etag:String}},
+    {{size:UInt64}},
+    parseDateTime64BestEffort({{modified:String}}, 3, 'UTC'),
+    $source_line,
+    line
+from $s3
+    filename = {{pattern:String}},
+    format = 'LineAsString',
+    structure = 'line String',
+    compression_method = {{compression:String}}
+)
+where _path = {{path:String}} and _size >= {{size:UInt64}}
 settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
 """
 
@@ -96,7 +128,12 @@ settings {_READ_SETTINGS}, s3_ignore_file_doesnt_exist = $named
 
 COUNT_LINES = f"""
 select count() as lines
-from $s3 filename = {{pattern:String}}, format = 'LineAsString', structure = 'line String')
+from $s3
+    filename = {{pattern:String}},
+    format = 'LineAsString',
+    structure = 'line String',
+    compression_method = {{compression:String}}
+)
 where _path in {{paths:Array(String)}}
 settings {_READ_SETTINGS}
 """
@@ -118,15 +155,16 @@ class Source(Protocol):
             Those objects that exist, by path.
         """
 
-    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+    def insert(self, batch: list[S3Object], load_id: UUID, compression: str = AS_NAMED) -> None:
         """Insert all lines of a batch into the raw table, in one statement.
 
         Args:
             batch: objects of one batch.
             load_id: the attempt that the lines belong to.
+            compression: how they are compressed: as their names say, or gzip.
         """
 
-    def count_lines(self, item: S3Object) -> int:
+    def count_lines(self, item: S3Object, compression: str = AS_NAMED) -> int:
         """Read an object again and count its lines."""
 
 
@@ -168,27 +206,57 @@ class S3Source:
                 size=row["size"],
                 last_modified=datetime.fromtimestamp(row["last_modified"], UTC),
                 event_time=known[row["path"]].event_time,
+                version_id=known[row["path"]].version_id,
             )
             for row in rows
         }
 
-    def insert(self, batch: list[S3Object], load_id: UUID) -> None:
+    def insert(self, batch: list[S3Object], load_id: UUID, compression: str = AS_NAMED) -> None:
         """See `Source.insert`."""
         self._warehouse.command(
-            self._sql(
-                INSERT_OBJECTS,
-                source_line=COUNTED if self._counts else NUMBERED,
-                mixed=int(self._counts),
-                threads=threads(batch),
-            ),
+            self._insert(INSERT_OBJECTS, batch),
             load_id=str(load_id),
             bucket=batch[0].bucket,
+            compression=compression,
             **self._addresses(batch),
         )
 
-    def count_lines(self, item: S3Object) -> int:
+    def count_lines(self, item: S3Object, compression: str = AS_NAMED) -> int:
         """See `Source.count_lines`."""
-        return self._warehouse.query(self._sql(COUNT_LINES), **self._addresses([item]))[0]["lines"]
+        [row] = self._warehouse.query(
+            self._sql(COUNT_LINES), compression=compression, **self._addresses([item])
+        )
+        return row["lines"]
+
+    def insert_version(self, item: S3Object, load_id: UUID, compression: str = AS_NAMED) -> None:
+        """Insert the lines of a version that was overwritten, unless the current one is shorter.
+
+        Args:
+            item: the version, with its id, ETag and size.
+            load_id: the attempt that the lines belong to.
+            compression: see `Source.insert`.
+        """
+        modified = item.event_time or datetime.now(UTC)
+        self._warehouse.command(
+            self._insert(INSERT_VERSION, [item]),
+            load_id=str(load_id),
+            bucket=item.bucket,
+            key=item.key,
+            etag=item.etag,
+            size=item.size,
+            modified=modified.astimezone(UTC).isoformat(timespec="milliseconds"),
+            compression=compression,
+            path=item.path,
+            pattern=f"{quote(item.path)}?versionId={quote(item.version_id, safe='')}",
+        )
+
+    def _insert(self, text: str, batch: list[S3Object]) -> str:
+        return self._sql(
+            text,
+            source_line=COUNTED if self._counts else NUMBERED,
+            mixed=int(self._counts),
+            threads=threads(batch),
+        )
 
     def _sql(self, text: str, **more: str | int) -> str:
         return within_memory(text, self._settings, s3=self._s3, **more)

@@ -83,6 +83,8 @@ class Plan:
         bytes_per_second: likewise.
         in_flight: number of concurrent INSERTs.
         seconds: estimated time of loading; None if nothing was loaded yet.
+        left_out: number of other objects of the selection, by the ending of their name: they are
+            not read.
     """
 
     selection: Selection
@@ -100,6 +102,7 @@ class Plan:
     bytes_per_second: float | None = None
     in_flight: int = 1
     seconds: float | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
     _months: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def add(self, item: S3Object) -> None:
@@ -192,6 +195,7 @@ def plan(
         new_plan.listed = listing.seen
         on_progress(new_plan)
     new_plan.listed, new_plan.list_requests = listing.seen, listing.requests
+    new_plan.left_out = dict(listing.left_out)
     if has_ledger:
         _estimate(new_plan, warehouse)
     return new_plan

@@ -5,7 +5,8 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -13,10 +14,20 @@ from urllib.parse import unquote_plus
 from loader.aws.client import aws_errors
 from loader.bulk.selection import Selection, section_of
 from loader.errors import PermanentError, SettingsError
-from loader.objects import SUFFIXES, S3Object
+from loader.objects import SUFFIXES, S3Object, ending
+
+# Number of endings that are counted separately; keys may have any.
+_ENDINGS = 20
 
 # Number of existing sections that an error names.
 _SHOWN = 5
+
+
+def by_ending(counts: Mapping[str, int]) -> str:
+    """Numbers of objects by ending as text: '2 .json, 1 without ending'."""
+    words = {"none": "without ending", "other": "with other endings"}
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return ", ".join(f"{count:,} {words.get(name, name)}" for name, count in ordered)
 
 
 class Listing:
@@ -30,12 +41,15 @@ class Listing:
         selection: the objects to list.
         requests: number of LIST or GET requests made so far.
         seen: number of JSONL objects of the prefix and sections so far, of any day.
+        left_out: number of other objects of the selection so far, by the ending of their name;
+            without folder markers.
     """
 
     def __init__(self, client: Any, selection: Selection):
         self.selection = selection
         self.requests = 0
         self.seen = 0
+        self.left_out: Counter[str] = Counter()
         self._client = client
         self._sections: set[int | None] = set()
 
@@ -50,15 +64,27 @@ class Listing:
         denied = "may not be listed (needs s3:ListBucket, s3:GetObject)"
         with aws_errors(self.selection.uri, denied=denied):
             for item in self._objects():
-                wanted = item.key.endswith(SUFFIXES) and item.key.startswith(self.selection.prefix)
-                if not wanted or not self.selection.of_section(item.key):
+                if not item.key.startswith(self.selection.prefix):
+                    continue
+                if not self.selection.of_section(item.key):
+                    continue
+                is_selected = self.selection.of_days(item.key, item.last_modified)
+                if not item.key.endswith(SUFFIXES):
+                    if is_selected and not (item.key.endswith("/") and not item.size):
+                        self._leave_out(item.key)
                     continue
                 self.seen += 1
                 if self.selection.sections:
                     self._sections.add(section_of(item.key))
-                if self.selection.of_days(item.key, item.last_modified):
+                if is_selected:
                     yield item
             self._check()
+
+    def _leave_out(self, key: str) -> None:
+        """Count an object that is not read."""
+        name = ending(key)
+        is_counted = name in self.left_out or len(self.left_out) < _ENDINGS
+        self.left_out[name if is_counted else "other"] += 1
 
     def _objects(self) -> Iterator[S3Object]:
         pages = self._client.get_paginator("list_objects_v2")
@@ -78,12 +104,15 @@ class Listing:
     def _check(self) -> None:
         """Raise an error if nothing was listed: a mistyped name must not look like success."""
         where = self.selection.uri
+        left_out = f"; left out: {by_ending(self.left_out)}" if self.left_out else ""
         unknown = [str(one) for one in self.selection.sections if one not in self._sections]
         if unknown:
             names = f"section {', '.join(unknown)}"
-            raise SettingsError(f"no objects of {names} under {where}{self._known_sections()}")
+            raise SettingsError(
+                f"no objects of {names} under {where}{self._known_sections()}{left_out}"
+            )
         if not self.seen:
-            raise SettingsError(f"no {' or '.join(SUFFIXES)} objects under {where}")
+            raise SettingsError(f"no {' or '.join(SUFFIXES)} objects under {where}{left_out}")
 
     def _known_sections(self) -> str:
         """The existing sections, as the end of an error message."""

@@ -95,6 +95,10 @@ class Reconciliation:
         leftover_objects: number of objects with lines that were never committed. These lines are
             invisible and not a difference.
         leftover_lines: number of those lines.
+        left_out: number of other objects that S3 lists, by the ending of their name: they are not
+            read, and not a difference.
+        missed: number of versions that were overwritten before they were read. S3 does not list
+            them, so they are not a difference.
     """
 
     selection: Selection
@@ -107,6 +111,8 @@ class Reconciliation:
     differences: list[Difference] = field(default_factory=list)
     leftover_objects: int = 0
     leftover_lines: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    missed: int = 0
 
     @property
     def agrees(self) -> bool:
@@ -141,6 +147,8 @@ class Reconciliation:
             "differences": [asdict(difference) for difference in self.differences],
             "leftover_objects": self.leftover_objects,
             "leftover_lines": self.leftover_lines,
+            "left_out": self.left_out,
+            "missed": self.missed,
         }
 
 
@@ -178,6 +186,7 @@ def reconcile(
     started = clock().timestamp()
     leftovers = _leftovers(warehouse, found)
     for item, held in _side_by_side(iter(listing), _ledger(warehouse, selection)):
+        found.missed += held["missed"] if held else 0
         if item is None:
             _not_listed(found, held, started)
         else:
@@ -185,6 +194,7 @@ def reconcile(
             _compare(found, item, held, leftovers)
             if found.listed % 1000 == 0:
                 on_progress(found)
+    found.left_out = dict(listing.left_out)
     _compare_lines(warehouse, found)
     return found
 

@@ -4,11 +4,13 @@ ClickHouse lists the bucket, and the ledger shows what is left, so the function 
 on S3.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from loader.batches import pieces
 from loader.bulk.selection import KEY_TIME, BulkRequest
@@ -24,6 +26,10 @@ MOST_LISTED = 50_000
 
 # Largest number of failures in the answer; the ledger has all of them.
 MOST_NAMED = 100
+
+# Characters that `s3()` does not take literally, and those that are not the same in a URL.
+_GLOB = re.compile(r"[{}*?$^]")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._/-]")
 
 # One LIST request per thousand keys, no HEAD and no GET (format 'One').
 _LISTING = r"""
@@ -209,12 +215,11 @@ def _count(warehouse: Warehouse, request: BulkRequest) -> dict[str, Any]:
 
 def _values(request: BulkRequest, prefix: str, after: str = "") -> dict[str, Any]:
     folder = prefix[: prefix.rfind("/") + 1]
-    folder_pattern = folder.translate({ord(mark): "?" for mark in "{}*?"})
     return {
         "bucket": request.bucket,
         "prefix": prefix,
-        # `{ } * ?` in the folder would be read as a pattern; the exact prefix is in the `where`.
-        "pattern": f"{request.bucket}/{folder_pattern}**/*",
+        # The exact prefix is in the `where`.
+        "pattern": f"{request.bucket}/{_pattern(folder)}**/*",
         "key_time": KEY_TIME,
         "suffixes": list(SUFFIXES),
         "after": after,
@@ -222,6 +227,12 @@ def _values(request: BulkRequest, prefix: str, after: str = "") -> dict[str, Any
         "last": request.last_day.isoformat() if request.last_day else "",
         "force": int(request.force),
     }
+
+
+def _pattern(folder: str) -> str:
+    """The glob that covers a folder. `s3()` reads it as part of a URL; one that has a '?' is not
+    decoded, so there all but plain characters become '?'."""
+    return _NOT_PLAIN.sub("?", folder) if _GLOB.search(folder) else quote(folder)
 
 
 def _listed(bucket: str, row: dict[str, Any]) -> S3Object:

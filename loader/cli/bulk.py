@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from loader.bulk.backfill import BATCH_BYTES, Plan, Throttle
+from loader.bulk.listing import by_ending
 from loader.bulk.reconcile import Reconciliation
 from loader.cli.app import AsJson, app
 from loader.cli.load import Force, Policy
@@ -20,7 +21,7 @@ from loader.cli.output import (
     size,
 )
 from loader.gc import SAFE_AGE
-from loader.objects import MOST_PATHS
+from loader.objects import MOST_PATHS, SUFFIXES
 from loader.outcomes import Summary
 from loader.pipeline import Pipeline
 
@@ -216,6 +217,7 @@ def _print_plan(plan: Plan, of_inventory: bool) -> None:
         f"  to load: {plan.count:,} ({size(plan.bytes)}); at least {plan.requests:,} S3 requests "
         f"(this plan took {plan.list_requests:,})"
     )
+    _print_left_out(plan.left_out)
     if plan.count and plan.seconds is None:
         console.print("  time: unknown, because nothing was loaded yet")
     elif plan.count:
@@ -224,6 +226,12 @@ def _print_plan(plan: Plan, of_inventory: bool) -> None:
             f"and {size(plan.bytes_per_second)} a second like the latest loads, "
             f"{plan.in_flight} INSERT at a time"
         )
+
+
+def _print_left_out(counts: dict[str, int]) -> None:
+    if counts:
+        read = " and ".join(SUFFIXES)
+        console.print(f"  left out: {by_ending(counts)} (only {read} are read)")
 
 
 def _print_comparison(found: Reconciliation) -> None:
@@ -237,6 +245,12 @@ def _print_comparison(found: Reconciliation) -> None:
         f"{found.selection.uri}: S3 lists {found.listed:,} objects, the ledger has "
         f"{found.equal:,} of them; {found.lines:,} lines"
     )
+    _print_left_out(found.left_out)
+    if found.missed:
+        console.print(
+            f"versions that were overwritten before they were read: {found.missed:,} "
+            "(outcome missed in the ledger)"
+        )
     if found.leftover_lines:
         console.print(
             f"{found.leftover_lines:,} lines of {found.leftover_objects:,} objects were never "

@@ -158,8 +158,8 @@ def report(summary: Summary, as_json: bool, **more: Any) -> None:
 
 
 def print_failures(summary: Summary) -> None:
-    """Print one line for each object that failed."""
-    for failure in summary.failed:
+    """Print one line for each object that failed, and for each version that was missed."""
+    for failure in summary.failed + summary.missed:
         errors.print(f"{failure.outcome}: {failure.error}")
 
 
@@ -173,6 +173,7 @@ def _summary_json(summary: Summary) -> dict[str, Any]:
         "failed": [
             {"object": failure.item.uri, "error": failure.error} for failure in summary.failed
         ],
+        "missed": [{"object": one.item.uri, "error": one.error} for one in summary.missed],
         "not_tried": summary.requested - summary.done,
         "stopped": summary.stopped,
     }

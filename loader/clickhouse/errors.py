@@ -3,6 +3,7 @@
 import re
 
 from loader.errors import (
+    NO_WHOLE_GZIP,
     LoaderError,
     MemoryLimitError,
     PermanentError,
@@ -26,7 +27,7 @@ UNKNOWN_CODES = {159, 209, 210, 394}
 # to S3 that broke within the headers as 1001, an exception of the standard library.
 NETWORK = "Poco::Net::"
 
-WRONG_PASSWORD, READ_ONLY, OUT_OF_MEMORY = 516, 164, 241
+WRONG_PASSWORD, READ_ONLY, OUT_OF_MEMORY, NO_GZIP = 516, 164, 241, 354
 
 # The limit of the statement itself (max_memory_usage), as old and new versions report it. The
 # limits of the user and of the server depend on what else runs at the time.
@@ -51,6 +52,8 @@ def from_answer(text: str, code: int | None = None) -> LoaderError:
         return UnknownOutcomeError(text)
     if code in RETRYABLE_CODES or NETWORK in text:
         return RetryableError(text)
+    if code == NO_GZIP:
+        return PermanentError(f"{text}; {NO_WHOLE_GZIP}")
     if code == READ_ONLY:
         return PermanentError(f"{text}; give CLICKHOUSE_USER a profile with readonly = 0")
     if code in (60, 81):

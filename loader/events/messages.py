@@ -1,6 +1,7 @@
 """Parse events: every shape that requests a load, turned into objects or a request. No I/O."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,12 +11,22 @@ from urllib.parse import unquote_plus
 from loader.bulk.selection import ROOT, BulkRequest, day_range, section_number
 from loader.errors import PermanentError, SettingsError
 from loader.objects import S3Object
+from loader.settings import is_utf8
 
-# Longest key that S3 allows, in bytes.
-LONGEST_KEY = 1024
+# Longest key that S3 allows, in bytes, and longest names of buckets and versions that are accepted.
+LONGEST_KEY, LONGEST_BUCKET, LONGEST_VERSION = 1024, 255, 1024
+
+# Largest size that is accepted, in bytes, and the years of a time that ClickHouse can store.
+LARGEST_SIZE, YEARS = 2**62, range(1970, 2200)
+
+# What CloudTrail calls the requests that create an object.
+CREATING_CALLS = {"PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload"}
+
+# Sources of notifications with keys that are not encoded like a form field.
+PLAIN_SOURCES = {"ceph:s3"}
 
 ACCEPTED = (
-    "SQS, SNS and EventBridge events of S3, S3 notifications, "
+    "SQS, SNS and EventBridge events of S3, notifications of S3 and of compatible storage, "
     '{"bucket", "key"}, {"body"}, {"mode": "bulk"}, {"health_check": true}, {"diagnostics": true}'
 )
 
@@ -113,7 +124,7 @@ def read(event: Any) -> Request:
         raise UnknownEventError(
             f"the body is {_shape(event['body'])}; accepted: text with one statement per line"
         )
-    return Notifications((Message(objects=tuple(objects_in(event))),))
+    return Notifications((Message(objects=objects_in(event)),))
 
 
 def for_log(event: Any) -> Any:
@@ -137,8 +148,9 @@ def _shape(value: Any) -> str:
     return f"{kind} of {len(value)}" if isinstance(value, dict | list | str) else kind
 
 
-def objects_in(event: Any) -> list[S3Object]:
-    """The objects that a notification names, in its order; none for a test message.
+def objects_in(event: Any) -> tuple[S3Object, ...]:
+    """The objects to load that a notification names, in its order; none for a test message, and
+    none for folder markers (objects of 0 bytes whose key ends in '/').
 
     Args:
         event: the notification, parsed from JSON.
@@ -146,22 +158,26 @@ def objects_in(event: Any) -> list[S3Object]:
     Raises:
         UnknownEventError: the shape of the notification is unknown.
     """
+    return tuple(item for item in _named(event) if not (item.key.endswith("/") and not item.size))
+
+
+def _named(event: Any) -> list[S3Object]:
     if not isinstance(event, dict):
         raise UnknownEventError(f"the message is not a JSON object; accepted: {ACCEPTED}")
     if event.get("Event") == "s3:TestEvent":
         return []
     if event.get("Type") == "Notification" and isinstance(event.get("Message"), str):
-        return objects_in(_json(event["Message"]))
+        return _named(_json(event["Message"]))
     if _records(event, "EventSource", "aws:sns"):
         return [
             item
             for record in event["Records"]
-            for item in objects_in(_json(_text(record, "Sns", "Message")))
+            for item in _named(_json(_text(record, "Sns", "Message")))
         ]
-    if _records(event, "eventSource", "aws:s3"):
+    if _records(event, "eventSource", ":s3"):
         return [_notified(record) for record in event["Records"] if _creates(record)]
     if event.get("source") == "aws.s3" and isinstance(event.get("detail-type"), str):
-        return [_from_eventbridge(event)] if event["detail-type"] == "Object Created" else []
+        return _from_eventbridge(event)
     if {"bucket", "key"} <= event.keys():
         return [_object(_text(event, "bucket"), _text(event, "key"))]
     raise UnknownEventError(f"the event has an unknown shape; accepted: {ACCEPTED}")
@@ -175,75 +191,137 @@ def _queued(record: dict[str, Any]) -> Message:
     common = {
         "id": str(record.get("messageId", "")),
         "receipt": str(record.get("receiptHandle", "")),
-        "receives": int(receives) if str(receives).isdecimal() else 1,
+        "receives": int(receives) if re.fullmatch(r"[0-9]{1,9}", str(receives)) else 1,
     }
     try:
-        return Message(**common, objects=tuple(objects_in(_json(body))))
+        return Message(**common, objects=objects_in(_json(body)))
     except UnknownEventError as error:
         return Message(**common, error=str(error), body=str(body))
 
 
 def _records(event: dict[str, Any], field: str, source: str) -> bool:
-    """Whether the event is a list of records, all from the same source."""
+    """Whether the event is a list of records, all from sources whose name ends like this."""
     records = event.get("Records")
     return (
         isinstance(records, list)
         and bool(records)
-        and all(isinstance(record, dict) and record.get(field) == source for record in records)
+        and all(
+            isinstance(record, dict) and str(record.get(field)).lower().endswith(source)
+            for record in records
+        )
     )
 
 
 def _creates(record: dict[str, Any]) -> bool:
     """Whether the record reports a new object: 'ObjectCreated:Put' in direct notifications, with
-    the prefix 's3:' elsewhere."""
-    return _text(record, "eventName").removeprefix("s3:").startswith("ObjectCreated:")
+    the prefix 's3:' elsewhere; 'ObjectSynced:Create' if another zone of Ceph created it."""
+    name = _text(record, "eventName").removeprefix("s3:")
+    return name.startswith(("ObjectCreated:", "ObjectSynced:Create"))
 
 
 def _notified(record: dict[str, Any]) -> S3Object:
-    """The object of a direct notification, whose key is encoded like a form field."""
-    encoded = _text(record, "s3", "object", "key")
-    try:
-        key = unquote_plus(encoded, errors="strict")
-    except UnicodeDecodeError:
-        raise UnknownEventError(f"the key {encoded!r} is not encoded UTF-8 text") from None
+    """The object of a notification, whose key is encoded like a form field by most sources."""
+    key = _text(record, "s3", "object", "key")
+    if record["eventSource"].lower() not in PLAIN_SOURCES:
+        try:
+            key = unquote_plus(key, errors="strict")
+        except UnicodeDecodeError:
+            raise UnknownEventError(
+                f"the key {key[:LONGEST_KEY]!r} is not encoded UTF-8 text"
+            ) from None
     about = record["s3"]["object"]
     return _object(
-        _text(record, "s3", "bucket", "name"), key, about, "eTag", record.get("eventTime")
+        _text(record, "s3", "bucket", "name"),
+        key,
+        etag=about.get("eTag") or about.get("etag"),
+        version=about.get("versionId"),
+        size=about.get("size"),
+        time=record.get("eventTime"),
     )
 
 
-def _from_eventbridge(event: dict[str, Any]) -> S3Object:
-    """The object of an EventBridge event, whose key is not encoded."""
+def _from_eventbridge(event: dict[str, Any]) -> list[S3Object]:
+    """The object of an EventBridge event, whose key is not encoded; none if it creates none."""
+    if event["detail-type"] == "AWS API Call via CloudTrail":
+        return _from_cloudtrail(event)
+    if event["detail-type"] != "Object Created":
+        return []
     key = _text(event, "detail", "object", "key")
     about = event["detail"]["object"]
-    return _object(_text(event, "detail", "bucket", "name"), key, about, "etag", event.get("time"))
+    return [
+        _object(
+            _text(event, "detail", "bucket", "name"),
+            key,
+            etag=about.get("etag"),
+            version=about.get("version-id"),
+            size=about.get("size"),
+            time=event.get("time"),
+        )
+    ]
+
+
+def _from_cloudtrail(event: dict[str, Any]) -> list[S3Object]:
+    """The object of a request that CloudTrail recorded; none if it created none, or failed."""
+    call = _text(event, "detail", "eventName")
+    if call not in CREATING_CALLS or event["detail"].get("errorCode"):
+        return []
+    return [
+        _object(
+            _text(event, "detail", "requestParameters", "bucketName"),
+            _text(event, "detail", "requestParameters", "key"),
+            time=event["detail"].get("eventTime"),
+        )
+    ]
 
 
 def _object(
     bucket: str,
     key: str,
-    about: dict[str, Any] | None = None,
-    etag_field: str = "",
-    event_time: Any = None,
+    *,
+    etag: Any = None,
+    version: Any = None,
+    size: Any = None,
+    time: Any = None,
 ) -> S3Object:
-    about = about or {}
-    try:
-        length = len(key.encode())
-    except UnicodeEncodeError:
-        raise UnknownEventError(f"the key {key!r} is not UTF-8 text") from None
-    if not bucket or not 0 < length <= LONGEST_KEY:
+    """The object with these names, which must be such that ClickHouse can store them.
+
+    Size and time help to make batches and to measure; those that cannot be are left out.
+    """
+    name, place = _bytes(key, "key"), _bytes(bucket, "bucket")
+    if not 0 < place <= LONGEST_BUCKET or not 0 < name <= LONGEST_KEY:
         raise UnknownEventError(
-            f"an object needs a bucket and a key of 1 to {LONGEST_KEY} bytes; the bucket is "
-            f"{bucket!r}, the key has {length} bytes"
+            f"an object needs a bucket of 1 to {LONGEST_BUCKET} bytes and a key of 1 to "
+            f"{LONGEST_KEY} bytes; the bucket has {place} bytes, the key has {name} bytes"
         )
-    etag, size = about.get(etag_field), about.get("size")
     return S3Object(
         bucket,
         key,
-        etag=etag.strip('"') if isinstance(etag, str) else "",
-        size=size if isinstance(size, int) and size >= 0 else 0,
-        event_time=_time(event_time),
+        etag=_version(etag, "ETag").strip('"'),
+        size=size if type(size) is int and 0 <= size <= LARGEST_SIZE else 0,
+        event_time=_time(time),
+        version_id=_version(version, "version id"),
     )
+
+
+def _bytes(text: str, what: str) -> int:
+    """Number of bytes of a text in UTF-8."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise UnknownEventError(f"the {what} {text[:LONGEST_KEY]!r} is not UTF-8 text") from None
+
+
+def _version(value: Any, what: str) -> str:
+    """What a notification says about the version of an object; '' if it says nothing."""
+    if value is None:
+        return ""
+    is_plain = isinstance(value, str) and value.isascii() and value.isprintable()
+    if not is_plain or len(value) > LONGEST_VERSION:
+        raise UnknownEventError(
+            f"the {what} is {_shape(value)}; accepted: at most {LONGEST_VERSION} printable ASCII "
+            "characters"
+        )
+    return value
 
 
 def _time(text: Any) -> datetime | None:
@@ -251,7 +329,7 @@ def _time(text: Any) -> datetime | None:
         time = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
-    return time if time.tzinfo else None
+    return time if time.tzinfo and time.year in YEARS else None
 
 
 def _json(text: Any) -> Any:
@@ -291,7 +369,7 @@ def _bulk(event: dict[str, Any]) -> BulkRequest:
             f"unknown field {', '.join(unknown)}; accepted: {', '.join(sorted(known))}"
         )
     for name in ("bucket", "after"):
-        if not isinstance(event.get(name, ""), str):
+        if not _is_text(event.get(name, "")):
             raise SettingsError(f"{name} is {event[name]!r}; accepted: text")
     for name in ("dry_run", "force"):
         if not isinstance(event.get(name, False), bool):
@@ -313,9 +391,14 @@ def _prefixes(event: dict[str, Any]) -> list[str]:
     given = event.get("prefixes", [])
     given = given if isinstance(given, list) else [given]
     given = [*given, event["prefix"]] if "prefix" in event else given
-    if not all(isinstance(prefix, str) for prefix in given):
+    if not all(_is_text(prefix) for prefix in given):
         raise SettingsError(f"prefixes is {given!r}; accepted: the beginning of keys, as text")
     return given
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text that can be sent to ClickHouse: without half a surrogate pair."""
+    return isinstance(value, str) and is_utf8(value)
 
 
 def _sections(event: dict[str, Any]) -> Iterator[int]:

@@ -17,7 +17,7 @@ class Tally:
         now: the time; for the lag between a notification and its commit.
 
     Attributes:
-        outcomes: the latest outcome of each object, by path.
+        outcomes: the latest outcome of each object, by path; a failure stays.
         summary: counts of all outcomes.
     """
 
@@ -41,7 +41,10 @@ class Tally:
         outcomes = list(outcomes)
         self.summary.add(outcomes)
         for outcome in outcomes:
-            self.outcomes[outcome.item.path] = outcome
+            # Two messages may name two versions of one object: if one fails, both are repeated.
+            earlier = self.outcomes.get(outcome.item.path)
+            if not earlier or not earlier.is_failed:
+                self.outcomes[outcome.item.path] = outcome
             self._log_outcome(outcome)
             event_time = outcome.item.event_time
             if outcome.is_committed and event_time:
@@ -67,7 +70,7 @@ class Tally:
 
     def _log_outcome(self, outcome: Outcome) -> None:
         self._log(
-            "WARNING" if outcome.is_failed else "INFO",
+            "WARNING" if outcome.is_failed or outcome.outcome == "missed" else "INFO",
             "object",
             object=outcome.item.uri,
             etag=outcome.item.etag,

@@ -16,6 +16,7 @@ import pytest
 from loader.bulk import backfill
 from loader.bulk.listing import Listing
 from loader.bulk.selection import Selection, day_of, select
+from loader.errors import SettingsError
 from loader.pipeline import Pipeline
 from loader.settings import Settings
 from tests.helpers.bulk_lake import (
@@ -270,3 +271,45 @@ def test_a_plan_of_many_keys_stays_small_in_memory():
     assert read == plan.bytes == keys * 1000
     # As objects in memory they would take some 13 MB, and a plan in memory 3 MB.
     assert peak < 5e6
+
+
+# What is left out
+
+
+def test_objects_that_are_not_read_are_counted_by_ending(bucket, chdb_path, capsys):
+    names = ["a.json", "b.json", "c.jsonl.GZ", "no-ending", "2025-09-02T00-00-15.123456Z_0CC1"]
+    names += ["folder.d/none", "folder/", "x.JSONL", "y.jsonl", "z.csv.gz"]
+    fill(bucket, {f"section/1/{name}": b"" if name[-1] == "/" else LINE for name in names})
+    expected = {".json": 2, ".GZ": 1, "none": 3, ".JSONL": 1, ".gz": 1}
+    uri = f"s3://{bucket}/section/"
+
+    plan = json.loads(run_cli(capsys, "backfill", uri, "--dry-run", "--json"))["plan"]
+    assert (plan["listed"], plan["left_out"]) == (1, expected)
+    text = run_cli(capsys, "backfill", uri)
+    shown = "left out: 3 without ending, 2 .json, 1 .GZ, 1 .JSONL, 1 .gz (only .jsonl and .jsonl.gz"
+    assert shown in " ".join(text.split())
+    report = json.loads(run_cli(capsys, "reconcile", uri, "--json"))
+    assert (report["agrees"], report["left_out"]) == (True, expected)
+    assert shown in " ".join(run_cli(capsys, "reconcile", uri).split())
+
+    days = ["--start-date", "2025-09-02", "--end-date", "2025-09-02"]
+    plan = json.loads(run_cli(capsys, "backfill", uri, "--dry-run", "--json", *days))["plan"]
+    assert plan["left_out"] == {"none": 1}
+    nothing = f"s3://{bucket}/section/1/a"
+    assert "left out: 1 .json" in run_cli(capsys, "backfill", nothing, code=2)
+
+
+def test_many_endings_are_counted_together():
+    page = {
+        "Contents": [
+            {"Key": f"a.{number:03}", "ETag": "", "Size": 1, "LastModified": NOON}
+            for number in range(100)
+        ]
+    }
+    client = SimpleNamespace(
+        get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [page]),
+    )
+    listing = Listing(client, Selection("lake"))
+    with pytest.raises(SettingsError, match=r"80 with other endings, 1 \.000"):
+        list(listing)
+    assert listing.left_out.total() == 100

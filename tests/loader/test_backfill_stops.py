@@ -27,7 +27,7 @@ class DeadSource:
         self.calls["stat"] += 1
         raise RetryableError(self.error)
 
-    def insert(self, batch, load_id):
+    def insert(self, batch, load_id, compression):
         """Fail."""
         self.calls["insert"] += 1
         raise RetryableError(self.error)

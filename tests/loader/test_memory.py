@@ -44,9 +44,9 @@ def test_a_bomb_fails_alone_after_a_handful_of_tries_and_its_neighbours_load(
     tried = Counter()
     insert = loading.S3Source.insert
 
-    def counted(self, batch, load_id):
+    def counted(self, batch, load_id, *more):
         tried.update(item.key for item in batch)
-        insert(self, batch, load_id)
+        insert(self, batch, load_id, *more)
 
     monkeypatch.setattr(loading.S3Source, "insert", counted)
     before = peak()

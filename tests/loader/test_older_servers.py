@@ -88,9 +88,9 @@ def test_a_key_that_vanishes_after_its_head_request_fails_alone(older, bucket, p
         put(f"section/1/video/{name}.jsonl", numbered(2))
     insert = S3Source.insert
 
-    def too_late(source: S3Source, batch: list[S3Object], load_id: UUID) -> None:
+    def too_late(source: S3Source, batch: list[S3Object], load_id: UUID, *more: str) -> None:
         boto3.client("s3").delete_object(Bucket=bucket, Key="section/1/video/b.jsonl")
-        insert(source, batch, load_id)
+        insert(source, batch, load_id, *more)
 
     monkeypatch.setattr(S3Source, "insert", too_late)
     found = outcomes_of(older, bucket, [f"section/1/video/{name}.jsonl" for name in "abc"])

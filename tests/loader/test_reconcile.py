@@ -5,6 +5,7 @@ import json
 import boto3
 import pytest
 
+from loader.load import load
 from loader.objects import S3Object
 from loader.pipeline import Pipeline
 from tests.helpers.bulk_lake import LINE, committed, fill, key_of, rows, run_cli
@@ -145,3 +146,21 @@ def test_without_tables_it_says_what_to_do(bucket, chdb_path, capsys):
     assert rows("select count() as n from system.tables where database = {raw:String}") == [
         {"n": 0}
     ]
+
+
+def test_versions_that_were_missed_are_counted_and_no_difference(lake, capsys, bucket):
+    key = key_of(1, "2025-09-01", 20)
+    old = boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=LINE)["ETag"].strip('"')
+    fill(bucket, {key: TWO})
+    with Pipeline.from_env() as pipeline:
+        item = S3Object(bucket, key, old, len(LINE))
+        list(load(pipeline.warehouse, pipeline.settings, [item], mode="event"))
+    report = compare(capsys, lake)
+    assert (report["agrees"], report["missed"]) == (True, 1)
+    assert "overwritten before they were read: 1 " in run_cli(capsys, "reconcile", lake)
+    assert "missed" in run_cli(capsys, "status")
+    assert old in run_cli(capsys, "status", "--json")
+    # Written again, it is loaded, and so no longer missed.
+    fill(bucket, {key: LINE})
+    run_cli(capsys, "backfill", lake)
+    assert compare(capsys, lake)["missed"] == 0

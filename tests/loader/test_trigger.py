@@ -32,7 +32,8 @@ PLAIN = "section/2161/video/2025-10-01T00-00-15.123456Z_0CC175B9C0F1B6A831C399E2
     "name",
     [
         *("sqs_direct", "sqs_eventbridge", "sqs_sns", "s3_direct", "sns_direct", "eventbridge"),
-        *("bucket_key", "sqs_test_event", "test_event", "bundle"),
+        *("bucket_key", "sqs_test_event", "test_event", "bundle", "cloudtrail", "sqs_cloudtrail"),
+        *("sqs_minio", "sqs_ceph", "folder_marker"),
     ],
 )
 def test_each_route_brings_its_objects_into_raw(stage, put, bucket, name):
@@ -42,6 +43,7 @@ def test_each_route_brings_its_objects_into_raw(stage, put, bucket, name):
     expected = {
         "sqs_direct": 5, "sqs_eventbridge": 5, "sqs_sns": 3, "s3_direct": 2, "sns_direct": 3,
         "eventbridge": 2, "bucket_key": 2, "sqs_test_event": 0, "test_event": 0, "bundle": 2,
+        "cloudtrail": 2, "sqs_cloudtrail": 3, "sqs_minio": 2, "sqs_ceph": 2, "folder_marker": 0,
     }[name]  # fmt: skip
     buckets = [""] if name == "bundle" else []
     assert sum(stage.visible(*buckets).values()) == expected

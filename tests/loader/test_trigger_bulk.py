@@ -59,6 +59,35 @@ def test_bulk_loads_the_selected_objects_once(stage, lake, fields, count):
     assert stage.trigger.answer(event, 20)["objects"] == {}
 
 
+def test_bulk_lists_prefixes_with_any_characters(stage, put):
+    folders = [
+        "pre fix/",
+        " leading/",
+        "100%/",
+        "%C3%A4/",
+        "pre%20fix/",
+        "pre#fix/",
+        "pre+fix/",
+        "prä/日本/",
+        "a&b=c;d@e:f/",
+        "a?versionId=b/",
+        "what?/",
+        'it\'s "quoted"/',
+        "~!$(),[]^`|\\/",
+        "{a,b}*/ ü#/",
+        "ü 100%/a$b^/",
+    ]
+    for folder in folders:
+        put(f"{folder}ü x%20#1.jsonl", LINE)
+        put(f"{folder}sub/2.jsonl", LINE)
+    for folder in folders:
+        answer = stage.trigger.answer({"mode": "bulk", "prefix": f"{folder}ü x%20#"}, 20)
+        assert answer["objects"] == {"committed": 1}, folder
+        answer = stage.trigger.answer({"mode": "bulk", "prefix": folder}, 20)
+        assert answer["objects"] == {"committed": 1}, folder
+    assert len(stage.visible()) == 2 * len(folders)
+
+
 def test_bulk_stops_in_time_and_continues_where_it_stopped(stage, lake, lake_server, monkeypatch):
     monkeypatch.setattr("loader.bulk.resumable.pieces", partial(pieces, most_bytes=3 * len(LINE)))
     lake_server.fault = lambda sql: ("delay", 0.8) if INSERT.match(sql) else None

@@ -23,7 +23,7 @@ from tests.helpers.trigger_stage import (
 STATEMENTS = {
     "the question what is committed": r"[\s\S]*committed_objects",
     "the insert of lines": INSERT.pattern,
-    "the look at what was inserted": r"select\s+key,\s+any",
+    "the look at what was inserted": r"select \*\s+from \(\s+select\s+key,\s+any",
     "the commit": r"insert into \{raw:Identifier\}\.loads",
 }
 
@@ -134,3 +134,46 @@ def test_a_queue_that_refuses_a_delay_changes_nothing_else(stage, bucket):
     stage.trigger.delay = refuse
     assert stage.deliver(named(bucket, "section/1/video/gone.jsonl")) == ["m0"]
     assert stage.lines("delay_refused")[0]["error"] == "no right to"
+
+
+ODD = {
+    "a surrogate in the bucket": {"bucket": {"name": "la\ud800ke"}},
+    "a bucket of 200 KB": {"bucket": {"name": "b" * 200_000}},
+    "no bucket": {"bucket": None},
+    "a surrogate in the etag": {"object": {"eTag": "\ud800"}},
+    "an etag of 200 KB": {"object": {"eTag": "e" * 200_000}},
+    "an etag that is a list": {"object": {"eTag": [None]}},
+    "a key that is a number": {"object": {"key": 7}},
+    "no object": {"object": None},
+}
+HARMLESS = {
+    "size true": {"object": {"size": True}},
+    "size as text": {"object": {"size": "many"}},
+    "a negative size": {"object": {"size": -5}},
+    "a huge size": {"object": {"size": 10**30}},
+    "year 1": {"time": "0001-01-01T00:00:00+14:00"},
+    "year 9999": {"time": "9999-12-31T23:59:59-14:00"},
+    "no time": {"time": {"at": None}},
+}
+
+
+def test_odd_messages_fail_alone(stage, put, bucket):
+    """Those with odd numbers and times load; those without usable names return to the queue."""
+    odd = {**ODD, **HARMLESS}
+    keys = {name: f"section/1/video/{number}.jsonl" for number, name in enumerate(odd)}
+    messages = []
+    for name, change in odd.items():
+        put(keys[name], LINE)
+        about = {"bucket": {"name": bucket}, "object": {"key": keys[name]}}
+        for member in ("bucket", "object"):
+            if member in change:
+                more = change[member]
+                about[member] = about[member] | more if isinstance(more, dict) else more
+        record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": about}
+        messages.append({"Records": [record | {"eventTime": change.get("time")}]})
+    put("section/1/video/good.jsonl", LINE)
+    messages.append(named(bucket, "section/1/video/good.jsonl"))
+
+    assert stage.deliver(*messages) == [f"m{number}" for number in range(len(ODD))]
+    expected = {*(keys[name] for name in HARMLESS), "section/1/video/good.jsonl"}
+    assert stage.visible().keys() == expected

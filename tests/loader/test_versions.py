@@ -155,3 +155,19 @@ def test_two_versions_restored_through_s3_versions_count_as_they_come(warehouse,
         assert outcome.outcome == "committed"
     assert etags[0] == etags[2]
     assert visible(warehouse, "a.jsonl") == ("v1",)
+
+
+@pytest.mark.parametrize("policy", ["append", "replace", "ignore"])
+def test_a_late_old_version_never_replaces_the_newer(warehouse, bucket, policy):
+    client = boto3.client("s3")
+    kept = {"Status": "Enabled"}
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=kept)
+    items = []
+    for body in (b"v1\n", b"v2\nv2\n"):
+        about = client.put_object(Bucket=bucket, Key="a.jsonl", Body=body)
+        etag, version = about["ETag"].strip('"'), about["VersionId"]
+        items.append(S3Object(bucket, "a.jsonl", etag, len(body), version_id=version))
+    for item in reversed(items):
+        list(load(warehouse, Settings.from_env(), [item], mode="event", policy=policy))
+    expected = ("v1", "v2", "v2") if policy == "append" else ("v2", "v2")
+    assert visible(warehouse, "a.jsonl") == expected

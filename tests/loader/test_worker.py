@@ -63,6 +63,23 @@ def test_only_what_failed_comes_again_and_ends_in_the_dead_letter_queue(
     assert [line["error"] for line in log if line.get("event") == "message_rejected"]
 
 
+@pytest.mark.parametrize(
+    "about", [{"eTag": "\ud800"}, {"eTag": "e" * 100_000}, {"key": None}, {"versionId": [None]}]
+)
+def test_an_odd_message_fails_alone(chdb_path, queue, bucket, put, notify, about):
+    put("section/1/video/good.jsonl", LINE)
+    notify("section/1/video/good.jsonl", "section/")
+    s3 = {"bucket": {"name": bucket}, "object": {"key": "section/1/video/odd.jsonl"} | about}
+    record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": s3}
+    body = json.dumps({"Records": [record]})
+    boto3.client("sqs").send_message(QueueUrl=queue, MessageBody=body)
+    totals, _ = work(queue)
+    assert (totals.messages, totals.failed) == (4, 2)
+    assert held(queue) == (0, 0)
+    assert held(f"{queue}-dead") == (1, 0)
+    assert {row["key"]: row["rows"] for row in ask(ROWS)} == {"section/1/video/good.jsonl": 1}
+
+
 class FakeTrigger:
     """Returns a given answer after a while."""
 

@@ -44,6 +44,11 @@ NOTIFICATIONS = {
     "eventbridge": [[HOSTILE]],
     "test_event": [[]],
     "bucket_key": [[HOSTILE]],
+    "cloudtrail": [[HOSTILE]],
+    "sqs_cloudtrail": [[PLAIN], [], []],
+    "sqs_minio": [[HOSTILE]],
+    "sqs_ceph": [[HOSTILE]],
+    "folder_marker": [[]],
 }
 
 REQUESTS = {
@@ -82,7 +87,10 @@ def test_every_saved_event_is_tested():
     assert {path.stem for path in EVENTS.glob("*.json")} == tested
 
 
-@pytest.mark.parametrize("name", ["sqs_direct", "sqs_eventbridge", "s3_direct", "eventbridge"])
+@pytest.mark.parametrize(
+    "name",
+    ["sqs_direct", "sqs_eventbridge", "s3_direct", "eventbridge", "sqs_minio", "sqs_ceph"],
+)
 def test_version_size_and_time_come_with_the_notification(name):
     item = read(saved(name)).messages[-1].objects[0]
     assert (item.etag, item.size) == ("9a0364b9e99bb480dd25e1f0284c8555", 812)
@@ -104,6 +112,13 @@ def test_a_message_of_unknown_shape_is_marked_and_keeps_its_text():
 
 
 S3 = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put"}
+CLOUDTRAIL = "AWS API Call via CloudTrail"
+
+
+def notified(key="a", about=None, bucket="lake", **more):
+    """A notification of S3 about one object, with some members of our choice."""
+    s3 = {"bucket": {"name": bucket}, "object": {"key": key} | (about or {})}
+    return {"Records": [S3 | {"s3": s3} | more]}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +147,12 @@ S3 = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put"}
         {"health_check": False},
         {"Type": "Notification", "Message": "not JSON"},
         {"Records": [{"EventSource": "aws:sns"}]},
+        {"Records": [S3 | {"eventSource": "s3"}]},
+        {"Records": [S3 | {"eventSource": None}]},
+        {"Records": None, "EventName": "s3:ObjectCreated:Put", "Key": "lake/a"},
+        {"source": "aws.s3", "detail-type": CLOUDTRAIL},
+        {"source": "aws.s3", "detail-type": CLOUDTRAIL, "detail": {"eventName": None}},
+        {"source": "aws.s3", "detail-type": CLOUDTRAIL, "detail": {"eventName": "PutObject"}},
     ],
 )
 def test_an_unknown_shape_is_refused_alone_and_marked_in_a_queue(event):
@@ -172,6 +193,9 @@ def test_what_creates_no_object_asks_for_nothing():
         ({"dry_run": "yes"}, "true, false"),
         ({"prefix": 7}, "prefix"),
         ({"bucket": 7}, "bucket"),
+        ({"bucket": "\ud800"}, "bucket"),
+        ({"prefixes": ["a", "\udfff"]}, "prefix"),
+        ({"after": "\ud800"}, "after"),
         ({"since": "2025-09-01"}, "unknown field since"),
     ],
 )
@@ -216,3 +240,141 @@ def test_another_event_of_unknown_shape_is_logged_whole():
 def test_statements_as_a_list_are_refused_with_what_is_accepted():
     with pytest.raises(UnknownEventError, match="a list of 2; accepted: text with one statement"):
         read({"body": [STATEMENT, STATEMENT]})
+
+
+def cloudtrail(call, **more):
+    """A request to S3 as CloudTrail records it."""
+    detail = {"eventName": call, "requestParameters": {"bucketName": "lake", "key": "a%20b+c"}}
+    return {"source": "aws.s3", "detail-type": CLOUDTRAIL, "detail": detail | more}
+
+
+def loaded(event):
+    """The keys that an event names."""
+    return [item.key for message in read(event).messages for item in message.objects]
+
+
+@pytest.mark.parametrize(
+    "call", ["PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload"]
+)
+def test_a_call_that_creates_an_object_loads_it_unless_it_failed(call):
+    assert loaded(cloudtrail(call)) == ["a%20b+c"]
+    assert loaded(cloudtrail(call, errorCode="NoSuchKey", requestParameters=None)) == []
+
+
+@pytest.mark.parametrize("call", ["UploadPart", "GetObject", "DeleteObject", "PutObjectAcl", "New"])
+def test_a_call_that_creates_no_object_loads_nothing(call):
+    assert loaded(cloudtrail(call)) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [
+        ("aws:s3", "a b/c"),
+        ("minio:s3", "a b/c"),
+        ("sgws:s3", "a b/c"),
+        ("ceph:s3", "a+b%2Fc"),
+    ],
+)
+def test_keys_of_each_source_are_decoded_as_it_encodes_them(source, key):
+    assert loaded(notified("a+b%2Fc", eventSource=source)) == [key]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("ObjectCreated:Copy", 1),
+        ("s3:ObjectCreated:CompleteMultipartUpload", 1),
+        ("ObjectSynced:Create", 1),
+        ("s3:ObjectAccessed:Get", 0),
+        ("ObjectRemoved:Delete", 0),
+        ("s3:ObjectRestore:Completed", 0),
+    ],
+)
+def test_only_what_creates_an_object_loads_one(name, count):
+    assert len(loaded(notified(eventName=name))) == count
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        notified("a+b/", {"size": 0}),
+        notified("a%2Fb%2F", {"size": 0}, eventSource="minio:s3"),
+        notified("a/", eventSource="ceph:s3"),
+        {"Type": "Notification", "Message": json.dumps(notified("a/", {"size": 0}))},
+        cloudtrail("PutObject", requestParameters={"bucketName": "lake", "key": "a/"}),
+        {"bucket": "lake", "key": "section/"},
+    ],
+)
+def test_a_folder_marker_loads_nothing(event):
+    assert loaded(event) == []
+
+
+def test_an_object_with_the_name_of_a_folder_is_no_marker():
+    assert loaded(notified("a/", {"size": 7})) == ["a/"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        notified(bucket="la\ud800ke"),
+        notified(bucket="b" * 200_000),
+        notified(bucket=["lake"]),
+        notified("a\udfff"),
+        notified(about={"eTag": "\ud800"}),
+        notified(about={"eTag": "e" * 200_000}),
+        notified(about={"eTag": "e\n"}),
+        notified(about={"eTag": 7}),
+        notified(about={"versionId": {"id": None}}),
+        notified(about={"versionId": "v" * 200_000}),
+        {"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": None}},
+        {"bucket": "\ud83d", "key": "a"},
+    ],
+)
+def test_names_that_cannot_be_stored_are_refused(event):
+    with pytest.raises(UnknownEventError) as error:
+        read(event)
+    assert len(str(error.value).encode()) < 20_000
+
+
+@pytest.mark.parametrize("size", [True, "7", "many", -1, 2**64, 1e300, 1.5, None, [], {"n": 1}])
+def test_a_size_that_is_none_is_left_out(size):
+    [item] = read(notified(about={"size": size})).messages[0].objects
+    assert (item.size, type(item.size)) == (0, int)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "1900-01-01T00:00:00Z",
+        "2025-10-01T00:00:15",
+        "yesterday",
+        7,
+        None,
+        {},
+    ],
+)
+def test_a_time_that_cannot_be_stored_is_left_out(time):
+    [item] = read(notified(eventTime=time)).messages[0].objects
+    assert item.event_time is None
+
+
+@pytest.mark.parametrize("count", ["9" * 10_000, "²", True, None, {}, "-1"])
+def test_a_number_of_receives_that_is_none_counts_as_the_first(count):
+    attributes = {"ApproximateReceiveCount": count}
+    record = {"eventSource": "aws:sqs", "body": "{}", "attributes": attributes}
+    [message] = read({"Records": [record]}).messages
+    assert message.receives == 1
+
+
+def test_the_name_of_a_version_comes_with_the_notification():
+    direct = notified(about={"versionId": "v1"})
+    bridge = {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"bucket": {"name": "lake"}, "object": {"key": "a", "version-id": "v1"}},
+    }
+    for event in (direct, bridge):
+        assert read(event).messages[0].objects[0].version_id == "v1"
+    assert read(notified(about={"versionId": ""})).messages[0].objects[0].version_id == ""

@@ -161,7 +161,10 @@ def test_clickhouse_may_only_read(resources):
     """The bucket is the source of every table."""
     role = resources["ClickHouseRole"]["Properties"]
     actions = {a for s in statements(role) for a in branches(s["Action"])}
-    assert actions == {"s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation", "kms:Decrypt"}
+    assert actions == {
+        *("s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:GetBucketLocation"),
+        "kms:Decrypt",
+    }
 
 
 def test_clickhouse_reads_and_lists_only_below_the_prefix(resources):
