@@ -42,6 +42,12 @@
 {#- The families whose lines are no rows of an event table, as SQL strings. -#}
 {% macro families_without_events() -%}'rejected', 'other', 'blank', 'erased'{%- endmacro %}
 
+{#- Verbs of video events that are expected, as SQL strings. -#}
+{% macro known_video_verbs() -%}
+    'played', 'paused', 'seeked', 'completed', 'initialized', 'interacted', 'terminated', 'experienced',
+    'downloaded', 'watched', 'answered'
+{%- endmacro %}
+
 {#- The first columns of every event table: which event, who, where. LowCardinality makes grouping
     by verb or course three to five times as fast. -#}
 {% macro event_keys() %}

@@ -33,7 +33,7 @@ unbalanced as (
     from balance
 
     where
-        lines != events + duplicates + rejected + other + waiting
+        statements != events + duplicates + rejected + other + blank + voided + waiting
         or missing != 0
         or surplus != 0
         or doubled != 0

@@ -8,6 +8,12 @@
     (lower(coalesce(statement_id, '')) in ({{ voided_ids(model_relation(statement_store()), voidings) }}))
 {%- endmacro %}
 
+{#- The same for rows of the statement store and of ops_events, which hold voidings, too. -#}
+{% macro is_voided_statement(store) -%}
+    family not in ('voiding', 'rejected', 'blank', 'erased')
+    and lower(coalesce(statement_id, '')) in ({{ voided_ids(store) }})
+{%- endmacro %}
+
 {#- The voided statement ids, as a subquery.
     store  the statement store -#}
 {% macro voided_ids(store, voidings='true') -%}

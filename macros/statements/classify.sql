@@ -107,3 +107,16 @@
         ''
     )
 {%- endmacro %}
+
+{#- The extension whose name says that it is a session, for producers whose sessions are not read. -#}
+{% macro unread_session_key() -%}
+    toLowCardinality(arrayFirst(
+        iri -> position(lower(iri), 'session') > 0
+            and iri not in (
+                {%- for profile, name in [('openedx', 'session-id'), ('cmi5', 'sessionid')] %}
+                '{{ any_scheme(xapi_extension(profile, name)) }}'{{ ',' if not loop.last }}
+                {%- endfor %}
+            ),
+        mapKeys(context_other)
+    ))
+{%- endmacro %}

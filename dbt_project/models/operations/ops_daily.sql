@@ -18,7 +18,11 @@ applied_loads as (
 
 statements as (
 
-    select * from {{ ref('int_xapi__statements').render() }}
+    select
+        *,
+        {{ is_voided_statement(ref('int_xapi__statements').render()) }} as is_voided
+
+    from {{ ref('int_xapi__statements').render() }}
 
 ),
 
@@ -69,10 +73,13 @@ lines_by_day as (
     select
         toDate(loaded_at) as day,
         countIf(family = 'rejected') as rejected,
-        countIf(family = 'other') as other,
-        countIf(family not in ({{ families_without_events() }})) as event_lines,
+        countIf(family = 'other' and not is_voided) as other,
+        countIf(is_voided) as voided,
+        countIf(family in ('blank', 'erased')) as blank,
+        countIf(family not in ({{ families_without_events() }}) and not is_voided) as event_lines,
         countIf(
             family not in ({{ families_without_events() }})
+            and not is_voided
             and ({{ table_of_family('family') }}, load_id) not in (select * from applied_loads)
         ) as waiting_lines
 
@@ -122,6 +129,8 @@ daily as (
         - events_by_day.event_count as duplicates,
         lines_by_day.rejected as rejected,
         lines_by_day.other as other,
+        lines_by_day.blank as blank,
+        lines_by_day.voided as voided,
         lines_by_day.waiting_lines - events_by_day.events_ahead as waiting,
         loads_by_day.commit_seconds_median as commit_seconds_median,
         loads_by_day.commit_seconds_p95 as commit_seconds_p95,

@@ -2,7 +2,11 @@ with
 
 statements as (
 
-    select * from {{ ref('int_xapi__statements').render() }}
+    select
+        *,
+        {{ is_voided_statement(ref('int_xapi__statements').render()) }} as is_voided
+
+    from {{ ref('int_xapi__statements').render() }}
 
 ),
 
@@ -33,7 +37,8 @@ placed_lines as (
         ) as section,
         if(section = 0, course_id, '') as course,
         family,
-        family not in ({{ families_without_events() }}) as is_event_line,
+        is_voided,
+        family not in ({{ families_without_events() }}) and not is_voided as is_event_line,
         is_event_line
         and ({{ table_of_family('family') }}, load_id) not in (select * from applied_loads) as is_waiting,
         source_path,
@@ -53,7 +58,9 @@ lines_by_section as (
         countIf(is_event_line) as event_lines,
         countIf(is_waiting) as waiting_lines,
         countIf(family = 'rejected') as rejected,
-        countIf(family = 'other') as other,
+        countIf(family = 'other' and not is_voided) as other,
+        countIf(is_voided) as voided,
+        countIf(family in ('blank', 'erased')) as blank,
         max(loaded_at) as last_load_at
 
     from placed_lines
@@ -104,6 +111,8 @@ sections as (
         - events_by_section.event_count as duplicates,
         lines_by_section.rejected as rejected,
         lines_by_section.other as other,
+        lines_by_section.blank as blank,
+        lines_by_section.voided as voided,
         lines_by_section.waiting_lines - events_by_section.events_ahead as waiting,
         if(events_by_section.event_count = 0, null, events_by_section.first_event)
             as first_event_at,

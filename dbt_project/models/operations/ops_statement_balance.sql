@@ -1,5 +1,6 @@
 {#- Compares three counts of every committed line: in the ledger, in the statement store and in the
-    tables. An event is identified by its id, a rejected line by its object and line number. -#}
+    tables. An event is identified by its id, a rejected line by its place. A line with several
+    statements counts as a line with the first of them. -#}
 with
 
 objects as (
@@ -43,7 +44,9 @@ stored_loads as (
 
 statements as (
 
-    select *
+    select
+        *,
+        {{ is_voided_statement(ref('int_xapi__statements').render()) }} as is_voided
 
     from {{ ref('int_xapi__statements').render() }}
 
@@ -70,29 +73,31 @@ lines_and_rows as (
         family,
         if(
             family = 'rejected',
-            {{ hash_id('(load_id, source_path, source_line)') }},
+            {{ hash_id('(load_id, source_path, source_line, source_item)') }},
             event_id
         ) as row_id,
-        1 as is_line,
-        (
-            if(family = 'rejected', 'rejected_statements', concat(family, '_events')), load_id
-        ) not in (select * from applied_loads) as is_waiting,
+        1 as is_statement,
+        source_item <= 1 as is_line,
+        ({{ table_of_family('family') }}, load_id) not in (select * from applied_loads)
+            as is_waiting,
         0 as is_row,
         0 as is_outdated
 
     from statements
 
-    where family != 'other'
+    where family not in ('other', 'blank', 'erased') and not is_voided
 
     union all
 
     select
         family,
         event_id as row_id,
+        0 as is_statement,
         0 as is_line,
         0 as is_waiting,
         1 as is_row,
-        (load_id, source_path) in (select * from superseded) as is_outdated
+        (load_id, source_path) in (select * from superseded)
+        or {{ is_voided_statement(ref('int_xapi__statements').render()) }} as is_outdated
 
     from events
 
@@ -100,7 +105,8 @@ lines_and_rows as (
 
     select
         'rejected' as family,
-        {{ hash_id('(load_id, source_path, source_line)') }} as row_id,
+        {{ hash_id('(load_id, source_path, source_line, source_item)') }} as row_id,
+        0 as is_statement,
         0 as is_line,
         0 as is_waiting,
         1 as is_row,
@@ -116,9 +122,10 @@ matched as (
         family,
         row_id,
         toInt64(sum(is_line)) as line_count,
+        toInt64(sum(is_statement)) as statement_count,
         toInt64(sum(is_waiting)) as waiting_count,
         toInt64(sum(is_row)) as row_count,
-        if(line_count = 0, toInt64(sum(is_outdated)), 0) as outdated_count
+        if(statement_count = 0, toInt64(sum(is_outdated)), 0) as outdated_count
 
     from lines_and_rows
 
@@ -133,14 +140,17 @@ families_with_table as (
     select
         family,
         sum(line_count) as lines,
+        sum(statement_count) as statements,
         if(family = 'rejected', 0, sum(row_count - outdated_count)) as events,
-        sumIf(line_count - 1, row_count > 0 and line_count > 0) as duplicates,
+        sumIf(statement_count - 1, row_count > 0 and statement_count > 0) as duplicates,
         if(family = 'rejected', sum(row_count - outdated_count), 0) as rejected,
         0 as other,
+        0 as blank,
+        0 as voided,
         sumIf(waiting_count, row_count = 0) as waiting,
-        sumIf(line_count - waiting_count, row_count = 0) as missing,
-        sumIf(row_count - outdated_count, line_count = 0) as surplus,
-        sumIf(row_count - 1, row_count > 0 and line_count > 0) as doubled,
+        sumIf(statement_count - waiting_count, row_count = 0) as missing,
+        sumIf(row_count - outdated_count, statement_count = 0) as surplus,
+        sumIf(row_count - 1, row_count > 0 and statement_count > 0) as doubled,
         sum(outdated_count) as outdated
 
     from matched
@@ -149,13 +159,29 @@ families_with_table as (
 
 ),
 
-other_lines as (
+lines_without_table as (
 
-    select toInt64(count()) as lines
+    select
+        family,
+        toInt64(countIf(source_item <= 1)) as lines,
+        toInt64(count()) as statements,
+        0 as events,
+        0 as duplicates,
+        0 as rejected,
+        toInt64(countIf(family = 'other' and not is_voided)) as other,
+        toInt64(countIf(family in ('blank', 'erased'))) as blank,
+        toInt64(countIf(is_voided)) as voided,
+        0 as waiting,
+        0 as missing,
+        0 as surplus,
+        0 as doubled,
+        0 as outdated
 
     from statements
 
-    where family = 'other'
+    where family in ('other', 'blank', 'erased') or is_voided
+
+    group by family
 
 ),
 
@@ -176,7 +202,7 @@ committed_and_stored as (
     select
         load_id,
         0 as committed,
-        1 as stored
+        source_item <= 1 as stored
 
     from statements
 
@@ -202,30 +228,20 @@ all_families as (
 
     union all
 
-    select
-        'other' as family,
-        lines,
-        0 as events,
-        0 as duplicates,
-        0 as rejected,
-        lines as other,
-        0 as waiting,
-        0 as missing,
-        0 as surplus,
-        0 as doubled,
-        0 as outdated
-
-    from other_lines
+    select * from lines_without_table
 
     union all
 
     select
         'unread' as family,
         sum(absent) - sum(surplus_lines) as lines,
+        lines as statements,
         0 as events,
         0 as duplicates,
         0 as rejected,
         0 as other,
+        0 as blank,
+        0 as voided,
         sumIf(absent, is_waiting) as waiting,
         sumIf(absent, not is_waiting) as missing,
         sum(surplus_lines) as surplus,
@@ -241,10 +257,13 @@ summed as (
     select
         arrayJoin([family, 'all']) as family_or_all,
         sum(lines) as lines,
+        sum(statements) as statements,
         sum(events) as events,
         sum(duplicates) as duplicates,
         sum(rejected) as rejected,
         sum(other) as other,
+        sum(blank) as blank,
+        sum(voided) as voided,
         sum(waiting) as waiting,
         sum(missing) as missing,
         sum(surplus) as surplus,
@@ -262,10 +281,13 @@ balance as (
     select
         family_or_all as family,
         lines,
+        statements,
         events,
         duplicates,
         rejected,
         other,
+        blank,
+        voided,
         waiting,
         missing,
         surplus,

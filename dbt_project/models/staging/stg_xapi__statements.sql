@@ -265,6 +265,7 @@ select
     {{ extension('result', 'torus', 'feedback') }} as feedback,
     {{ extension('context', 'torus', 'attached_objectives') }} as attached_objectives,
     if(family = 'rejected', text, '') as rejected_line,
+    {{ unread_session_key() }} as unread_session_key,
 
     -- numbers
     {{ seconds('time_measure') }} as video_time,
@@ -292,6 +293,7 @@ select
     ) as hints_requested,
     {{ truth(member('result', 'success')) }} as success,
     {{ truth(member('result', 'completion')) }} as completion,
+    notEmpty(context_torus) as has_torus_extensions,
 
     -- times
     occurred_at as timestamp,
