@@ -68,7 +68,8 @@
         ),
         nullIf({{ only_where(
             "family = 'video' and empty(" ~ names ~ ')', 'json', 'statement',
-            "JSONExtractString(statement, 'object', 'definition', 'name')"
+            "if(JSONType(statement, 'object', 'definition', 'name') = 'String', "
+            ~ "JSONExtractString(statement, 'object', 'definition', 'name'), '')"
         ) }}, '')
     )
 {%- endmacro %}
@@ -77,16 +78,19 @@
     English one, the first. Empty titles do not count. -#}
 {% macro title_of(names) -%}
     arraySort(arrayMap(
-        (language, title) -> (title = '', language != 'en', not startsWith(language, 'en-'), language, title),
+        (language, title, place) ->
+            (title = '', language != 'en', not startsWith(language, 'en-'), language, place, title),
         mapKeys({{ names }}),
-        arrayMap(title -> coalesce(title, ''), mapValues({{ names }}))
-    ))[1].5
+        arrayMap(title -> coalesce(title, ''), mapValues({{ names }})),
+        arrayEnumerate(mapKeys({{ names }}))
+    ))[1].6
 {%- endmacro %}
 
 {#- Activities of a context, as (id, type). Some producers write a single one without a list. -#}
 {% macro activities_of(json) -%}
     arrayFilter(
-        activity -> coalesce(activity.id, '') != '',
+        -- An element that is a list would be read by position.
+        activity -> coalesce(activity.id, '') != '' and not match(activity.id, '^[\\[{]'),
         JSONExtract(
             coalesce(if(startsWith({{ json }}, '{'), concat('[', {{ json }}, ']'), {{ json }}), ''),
             'Array(Tuple(id Nullable(String), definition Tuple(type Nullable(String))))'

@@ -54,7 +54,8 @@
 {% macro duration_in_seconds(text) -%}
     arrayMap(
         parts -> if(
-            empty(parts) or arrayStringConcat(parts) = '' or parts[1] > '0' or parts[2] > '0',
+            empty(parts) or arrayStringConcat(parts) = '' or parts[1] > '0' or parts[2] > '0'
+            or endsWith({{ text }}, 'T') or match({{ text }}, '[.,][0-9]+[A-Z].'),
             null,
             {%- for factor in [604800, 86400, 3600, 60, 1] %}
             toFloat64OrZero(replaceOne(parts[{{ loop.index + 2 }}], ',', '.')) * {{ factor }}
@@ -63,7 +64,7 @@
         ),
         [extractGroups(
             {{ text }},
-            '^P(?:0*(\\d+)Y)?(?:0*(\\d+)M)?(?:(\\d+(?:[.,]\\d+$)?)W)?(?:(\\d+)D)?(?:T(?:(\\d+)H)?(?:(\\d+)M)?(?:(\\d+(?:[.,]\\d+)?)S)?)?$'
+            '^P(?:0*(\\d+)Y)?(?:0*(\\d+)M)?(?:(\\d+(?:[.,]\\d+)?)W)?(?:(\\d+(?:[.,]\\d+)?)D)?(?:T(?:(\\d+(?:[.,]\\d+)?)H)?(?:(\\d+(?:[.,]\\d+)?)M)?(?:(\\d+(?:[.,]\\d+)?)S)?)?$'
         )]
     )[1]
 {%- endmacro %}
@@ -71,18 +72,19 @@
 {#- A date and time of ISO 8601 in UTC, cut to the millisecond (without an offset it is UTC); NULL if
     the text is not one. Most texts have the form that the engine's parser takes; the others are
     brought into it: basic form, hours without minutes, a comma before the fraction, lower case, and
-    second 60, which is the last millisecond of its minute. The patterns are checked first because
+    second 60, which is the last millisecond of its minute. The parser does not know all years; those
+    outside 1970 to 2199 are no plausible times, so 1904 stands for them. The patterns are checked first because
     the parser also accepts '2025', '1633046400' and 24:00, and reads month 00 as January. -#}
 {% macro statement_time(text) -%}
     {%- set is_usual -%}
-        match({{ text }}, '^\\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])[T ]([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d+)?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)?$')
+        match({{ text }}, '^(19[7-9]|20\\d|21\\d)\\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])[T ]([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d+)?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)?$')
     {%- endset -%}
     {%- set usual_form -%}
         arrayMap(
             part -> if(
                 empty(part) or part[2] != part[4] or (part[10] != '' and part[7] != part[9]), '',
                 concat(
-                    part[1], '-', part[3], '-', part[5], 'T', part[6], ':', if(part[8] = '', '00', part[8]), ':',
+                    if(part[1] between '1970' and '2199', part[1], '1904'), '-', part[3], '-', part[5], 'T', part[6], ':', if(part[8] = '', '00', part[8]), ':',
                     multiIf(part[10] = '', '00', part[10] = '60', '59.999', concat(part[10], '.', part[11], '0')),
                     multiIf(
                         part[12] in ('', 'Z', 'z'), 'Z',

@@ -13,7 +13,7 @@
 {#- Condition: the line is one statement without anything around it. -#}
 {% macro is_plain(line) -%}
     (
-        startsWith({{ line }}, '{') and endsWith({{ line }}, '}')
+        startsWith({{ line }}, '{') and endsWith({{ line }}, '}') and isValidUTF8({{ line }})
         and JSONExtractString({{ line }}, 'verb', 'id') != ''
     )
 {%- endmacro %}
@@ -34,11 +34,14 @@
             [arrayFold(
                 (items, step) -> arrayFlatten(arrayMap(
                     item -> arrayMap(
-                        content -> if(
-                            content.cut = 'no',
-                            [content.text],
-                            {{ sound_pieces('content.text', "content.cut = 'at commas'") }}
-                        ),
+                        content -> arrayMap(
+                            found -> multiIf(
+                                content.cut = 'no', [content.text],
+                                empty(found) and item != '' and not isValidJSON(item), [item],
+                                found
+                            ),
+                            [{{ sound_pieces('content.text', "content.cut = 'at commas'") }}]
+                        )[1],
                         [if(step = 0, {{ content('item', 'after values') }}, {{ content_of('item') }})]
                     )[1],
                     items
@@ -48,7 +51,8 @@
             )]
         )[1],
         [{{ trimmed(line) }}],
-        [{{ repaired(trimmed(line)) }}]
+        -- The engine's reader lets some bytes pass that are not UTF-8.
+        [if(isValidUTF8({{ line }}), {{ repaired(trimmed(line)) }}, 'x')]
     )[1]
 {%- endmacro %}
 
@@ -68,9 +72,9 @@
             startsWith({{ item }}, '['), {{ content(without_brackets(item), 'at commas') }},
             startsWith(members['statements'], '['),
             {{ content(without_brackets("members['statements']"), 'at commas') }},
-            startsWith(members['statement'], '{'), {{ content("members['statement']", 'no') }},
-            startsWith(members['message'], '{'), {{ content("members['message']", 'no') }},
-            startsWith(members['message'], '"'),
+            startsWith(members['statement'], '{') and isValidJSON({{ item }}), {{ content("members['statement']", 'no') }},
+            startsWith(members['message'], '{') and isValidJSON({{ item }}), {{ content("members['message']", 'no') }},
+            startsWith(members['message'], '"') and isValidJSON({{ item }}),
             {{ content(repaired("JSONExtractString(concat('[', members['message'], ']'), 1)"), 'after values') }},
             {{ content(item, 'no') }}
         ),
@@ -99,8 +103,9 @@
     )[1]
 {%- endmacro %}
 
+{#- What is between the brackets of a list or an object; a broken one may have no second bracket. -#}
 {% macro without_brackets(text) -%}
-    substring({{ text }}, 2, length({{ text }}) - 1 - match({{ text }}, '[\\]}]$'))
+    substring({{ text }}, 2, length({{ text }}) - 1 - isValidJSON({{ text }}))
 {%- endmacro %}
 
 {#- The pieces of a text up to the first that is not JSON; from there on the rest is one piece. -#}
@@ -112,10 +117,11 @@
                 cut.text,
                 arrayPushBack(
                     arraySlice(cut.text, 1, toInt64(broken) - 1),
-                    {{ trimmed('substring(' ~ text ~ ', cut.start[broken])') }}
+                    trim(both ' \t\n\r\v\f\0' from substring({{ text }}, cut.start[broken]))
                 )
             ),
-            [arrayFirstIndex(piece -> not isValidJSON(piece), cut.text)]
+            -- The engine's reader ignores a byte order mark.
+            [arrayFirstIndex(piece -> not isValidJSON(piece) or match(piece, '^\\x{FEFF}'), cut.text)]
         )[1],
         [{{ pieces(text, at_commas) }}]
     )[1]
@@ -130,7 +136,7 @@
                 piece -> piece.text != '',
                 arrayMap(
                     (first, last) -> cast(
-                        ({{ trimmed('substring(' ~ text ~ ', first, last - first)') }}, first),
+                        (trim(both ' \t\n\r\v\f\0' from substring({{ text }}, first, last - first)), first),
                         'Tuple(text String, start UInt64)'
                     ),
                     arrayPushFront(arrayMap(last -> last + 1, ends), 1),

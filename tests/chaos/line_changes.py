@@ -147,7 +147,7 @@ def _twice(dice: random.Random, statement: dict[str, Any]) -> None:
 
 def _deep(dice: random.Random, statement: dict[str, Any]) -> None:
     holder, name = _anywhere(dice, statement)
-    depth = dice.choice([3, 50, 1015, 1023, 1024, 1025, 3000])
+    depth = dice.choice([3, 50, 900, 1100, 3000])
     brackets = [('{"a":', "}"), ("[", "]")]
     opening, closing_ = dice.choice(brackets[: 1 if name in OBJECTS else 2])
     inner = "1" if closing_ == "}" else ""

@@ -46,7 +46,7 @@ def without_voided(expected: dict[AnyPlace, Reading]) -> dict[AnyPlace, Reading]
     voided = {
         reading.columns["voided_statement_id"]
         for reading in expected.values()
-        if reading.family == "voiding"
+        if reading.family == "voiding" and reading.columns["voided_statement_id"]
     }
     return {
         place: reading
@@ -79,6 +79,8 @@ def differences(warehouse: Warehouse, expected: dict[Place, Reading], family: st
         ]
     if family in TABLES:
         wrong += _mixed_learners(found, expected)
+    reported = {place for places in events.values() for place in places}
+    wrong += [f"{place} is not an event" for place in found.keys() - reported]
     return wrong
 
 

@@ -57,17 +57,21 @@ def _course_id(s: Any) -> str:
         (relation, type_iri(activity) or "", course)
         for relation in ("parent", "grouping", "category")
         for activity in activities(s, relation)
-        if (course := id_text(activity.get("id")))
+        if (course := id_text(activity.get("id"))) and course[0] not in "[{"
     ]
     courses = [course for _, kind, course in known if kind.endswith("course")]
     untyped = [course for relation, kind, course in known if relation != "category" and not kind]
-    return next(iter(courses + untyped), "")
+    course = next(iter(courses + untyped), "")
+    # Activities are read from text that was read before, where -0.0 has become -0, and -0 is 0.
+    return "0" if course == "-0" else course
 
 
 def _title(s: Any) -> str | None:
     names = at(s, "object", "definition", "name")
     if isinstance(names, str):
         return names or None
+    if isinstance(names, int) and not -(2**63) <= names < 2**64:
+        return str(names)  # ClickHouse reads what 64 bits do not hold as text
     if not isinstance(names, dict):
         return None
 
@@ -197,7 +201,7 @@ def voiding(s: Any) -> dict[str, Any]:
     return {
         **_actor(s),
         "statement_id": id_text(at(s, "id")),
-        "voided_statement_id": voided.lower() if voided else None,
+        "voided_statement_id": (voided or "").lower(),
     }
 
 

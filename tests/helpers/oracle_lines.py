@@ -1,5 +1,6 @@
 """The statements of a line: itself, the elements of a list, values one after another, envelopes."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,9 @@ from tests.helpers.oracle_json import SPACE, end_of_value, members, parse
 # What is removed from both ends of a line.
 AROUND = SPACE + "\v\f\0"
 DEEPEST_ENVELOPE = 3
+TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\],]|[^"{}\[\],]+', re.DOTALL)
+# A list of statements, or the beginning of an LRS's answer.
+BROKEN_LIST = re.compile(r'\[|\{(?:\s*"[a-z]+"\s*:\s*"[^"\\]*"\s*,)*\s*"statements"\s*:\s*\[')
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,11 @@ class Item:
 
 def items_of(line: bytes) -> list[Item]:
     """The values of a line; none if it is blank."""
-    # Bytes that are no UTF-8 make one value of the line unreadable, not those before it.
     text = line.decode("utf-8", "surrogateescape")
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return [Item(0, text.strip(AROUND), broken=True)]
     found = list(_values(text))
     opened = [inner for item in found for inner in _opened(item)]
     if len(found) == len(opened) == 1 and opened[0] is found[0]:
@@ -84,9 +91,12 @@ def _opened(item: Item, depth: int = 0) -> Iterator[Item]:
 def _inner(item: Item) -> Iterator[Item] | None:
     """The values in a list or an envelope; None if it is neither."""
     value = item.value
+    if item.broken:
+        begun = BROKEN_LIST.match(item.source)
+        found = list(_broken_elements(item.source[begun.end() :])) if begun else []
+        return iter(found) if found else None
     if isinstance(value, list):
-        # No producer sends a list of statements in a list.
-        return None if item.in_list else _elements(item.source)
+        return _elements(item.source)
     if not isinstance(value, dict) or "actor" in value or "verb" in value:
         return None
     if isinstance(value.get("statements"), list):
@@ -97,6 +107,28 @@ def _inner(item: Item) -> Iterator[Item] | None:
     if isinstance(value.get("message"), str):
         return _values(value["message"])
     return None
+
+
+def _broken_elements(text: str) -> Iterator[Item]:
+    """The elements of a list that does not end, or ends wrongly: from a broken one on it is the rest."""
+    while text := text.strip(AROUND):
+        end = _end_of_element(text)
+        item = _read(text[:end].strip(AROUND))
+        if item.broken:
+            yield Item(0, text, broken=True)
+            return
+        yield item
+        text = text[end + 1 :] if text[end : end + 1] == "," else ""
+
+
+def _end_of_element(text: str) -> int:
+    """Where a comma ends the first element of a list, or the text ends."""
+    depth = 0
+    for token in TOKENS.finditer(text):
+        if depth == 0 and token[0] == ",":
+            return token.start()
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+    return len(text)
 
 
 def _elements(source: str) -> Iterator[Item]:
