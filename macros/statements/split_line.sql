@@ -171,8 +171,8 @@
         ) }},
         arrayMap(
             text -> {{ replaced_if_not_json(
-                "'(?s)\\\\\\\\u[dD][89abAB]..\\\\\\\\u[dD][c-fC-F]..|\\\\\\\\u....|\\\\\\\\.|[^\\\\\\\\]+|.'",
-                "match(token, '^\\\\\\\\u[dD][89a-fA-F]..$')", "'\\\\ufffd'"
+                "'(?s)\\\\\\\\u[dD][89abAB][[:xdigit:]]{2}\\\\\\\\u[dD][c-fC-F][[:xdigit:]]{2}|\\\\\\\\u[[:xdigit:]]{4}|\\\\\\\\.|[^\\\\\\\\]+|.'",
+                "match(token, '^\\\\\\\\u[dD][89a-fA-F][[:xdigit:]]{2}$')", "'\\\\ufffd'"
             ) }},
             [{{ text }}]
         )

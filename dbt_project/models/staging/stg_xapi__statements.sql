@@ -114,7 +114,7 @@ described as (
         {{ without_scheme('verb_iri') }} as verb_name,
         {{ without_scheme('object_type') }} as type_name,
         learner.1 = '' and startsWith(coalesce({{ member('actor', 'member') }}, ''), '[')
-        and {{ member('actor', 'member') }} != '[]' as is_anonymous_group,
+        and JSONLength(assumeNotNull({{ member('actor', 'member') }})) > 0 as is_anonymous_group,
         {{ context_text('torus', 'part_attempt_guid') }} is not null as has_part_attempt,
         {{ context_text('torus', 'activity_attempt_guid') }} is not null as has_activity_attempt,
         {{ context_text('torus', 'page_attempt_guid') }} is not null as has_page_attempt,
@@ -264,7 +264,11 @@ select
     {{ member('result', 'response') }} as response,
     {{ extension('result', 'torus', 'feedback') }} as feedback,
     {{ extension('context', 'torus', 'attached_objectives') }} as attached_objectives,
-    if(family = 'rejected', if(source_item = 0, line, text), '') as rejected_line,
+    if(
+        family = 'rejected',
+        if(source_item = 0 or position(line, text) = 0, line, text),
+        ''
+    ) as rejected_line,
     {{ unread_session_key() }} as unread_session_key,
 
     -- numbers
