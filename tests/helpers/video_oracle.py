@@ -124,7 +124,7 @@ class Watched:
     seconds_played: float
     seconds_rewatched: float
     reported_seconds: float
-    seconds_paired: float
+    paired_seconds: float
     last_place: float | None
     days: list[tuple[str, int, int, int, float]]
 
@@ -143,7 +143,7 @@ def video_key(url: str) -> str:
     kept = [
         parameter
         for parameter in query.split("&")
-        if not DROPPED_PARAMETER.match(parameter.partition("=")[0])
+        if parameter and not DROPPED_PARAMETER.match(parameter.partition("=")[0])
     ]
     rest = "&".join(kept)
     return address + (mark + rest if rest else "")
@@ -278,7 +278,7 @@ def _group(events: list[Event], rules: Rules) -> Watched:
         seconds_played=sum((high - low) * views for low, high, views in found),
         seconds_rewatched=sum((high - low) * (views - 1) for low, high, views in found),
         reported_seconds=length(pair for player in players.values() for pair in player.reported),
-        seconds_paired=length(paired),
+        paired_seconds=length(paired),
         last_place=next((at for at in reversed(places) if at is not None), None),
         days=_days(events, stretches),
     )

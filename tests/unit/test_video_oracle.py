@@ -195,6 +195,8 @@ def test_reported_segments_are_pairs_of_places(text, expected):
         ("https://y.org/w?v=x&t=42s&list=l", "https://y.org/w?v=x&list=l"),
         ("https://y.org/w?start=1&v=x&time=2", "https://y.org/w?v=x&time=2"),
         ("https://s3/a.mp4?X-Amz-Date=1&X-Amz-Signature=2", "https://s3/a.mp4"),
+        ("https://cdn/a?", "https://cdn/a"),
+        ("https://cdn/a?&b?=1&&c", "https://cdn/a?b?=1&c"),
         ("https://cdn/a?Expires=1&Signature=s&Key-Pair-Id=k&v=1", "https://cdn/a?v=1"),
     ],
 )

@@ -1,0 +1,42 @@
+{#- Verbs that change what a player plays, in the order in which a player means events of one
+    moment; 0 is any other verb. -#}
+{% macro player_verbs() %}
+    {{ return(['completed', 'paused', 'terminated', 'seeked', 'initialized', 'played', 'interacted']) }}
+{% endmacro %}
+
+{#- The number of a verb in that order. -#}
+{% macro player_verb(name) -%}
+    {{ xapi_elt.player_verbs().index(name) + 1 }}
+{%- endmacro %}
+
+{#- The values that come one place earlier in an array; the first one is given. -#}
+{% macro shifted(values, first) -%}
+    arrayPopBack(arrayPushFront({{ values }}, {{ first }}))
+{%- endmacro %}
+
+{#- The values that come one place later in an array; the last one is given. -#}
+{% macro next_of(values, last) -%}
+    arrayPopFront(arrayPushBack({{ values }}, {{ last }}))
+{%- endmacro %}
+
+{#- Where intervals, tuples that begin with from and to, begin (+1) and end (-1), in order. -#}
+{% macro borders_of(intervals) -%}
+    arraySort(
+        arrayConcat(
+            arrayMap(interval -> (interval.1, 1), {{ intervals }}),
+            arrayMap(interval -> (interval.2, -1), {{ intervals }})
+        )
+    )
+{%- endmacro %}
+
+{#- Seconds that at least one interval covers, of which the borders are given. -#}
+{% macro covered_seconds(borders) -%}
+    arraySum(
+        arrayMap(
+            (border, next, depth) -> if(depth > 0, next.1 - border.1, 0),
+            {{ borders }},
+            {{ xapi_elt.next_of(borders, '(0.0, 0)') }},
+            arrayCumSum(border -> border.2, {{ borders }})
+        )
+    )
+{%- endmacro %}
