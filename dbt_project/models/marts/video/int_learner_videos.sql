@@ -1,4 +1,5 @@
 {{ config(
+    materialized = 'compared_incremental',
     engine = engine_name('ReplacingMergeTree') ~ '(version, is_deleted)',
     order_by = '(section_id, course_id, video_key, learner_id)',
     group_key = ['section_id', 'course_id', 'learner_id', 'video_key'],

@@ -1,0 +1,19 @@
+with
+
+stored as (
+
+    select * from {{ ref('int_learner_videos') }} final
+
+),
+
+learner_videos as (
+
+    select * except (paired_seconds, days, version, is_deleted)
+
+    from stored
+
+    where not is_deleted
+
+)
+
+select * from learner_videos
