@@ -14,3 +14,28 @@
 
 {#- Places beyond a day are errors, or of a live stream. -#}
 {% macro last_place() %}{{ return(86400) }}{% endmacro %}
+
+{#- How often each value occurs in a group, NULL aside: two arrays, values and counts.
+    condition  which values count -#}
+{% macro frequencies(value, condition='true') -%}
+    sumMapIf(
+            [assumeNotNull({{ value }})],
+            [toUInt64(1)],
+            isNotNull({{ value }}) and ifNull({{ condition }}, false)
+        )
+{%- endmacro %}
+
+{#- The value that occurs most often, NULL if there is none; of equally frequent ones the first by
+    weight.
+    weight  expression of a `value` -#}
+{% macro most_frequent(frequencies, weight) -%}
+    if(
+            empty({{ frequencies }}.1),
+            null,
+            arrayReverseSort(
+                (value, frequency) -> (frequency, {{ weight }}, value),
+                {{ frequencies }}.1,
+                {{ frequencies }}.2
+            )[1]
+        )
+{%- endmacro %}

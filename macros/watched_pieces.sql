@@ -40,3 +40,24 @@
         )
     )
 {%- endmacro %}
+
+{#- Reported segments as tuples (from, to). Each text is one segment, two places with [.] between; any
+    other text is none. -#}
+{% macro segments_of(texts) -%}
+    arrayMap(
+        segment -> (abs(segment.1), segment.2),
+        arrayFilter(
+            segment -> segment.1 >= 0 and segment.1 < segment.2 and segment.2 <= {{ xapi_elt.last_place() }},
+            arrayMap(
+                ends -> (
+                    toFloat64OrDefault(trimBoth(ends[1]), -1.0),
+                    toFloat64OrDefault(trimBoth(ends[2]), -1.0)
+                ),
+                arrayFilter(
+                    ends -> length(ends) = 2,
+                    arrayMap(text -> splitByString('[.]', text), {{ texts }})
+                )
+            )
+        )
+    )
+{%- endmacro %}

@@ -34,7 +34,11 @@ players as (
         groupBitXor(event_hash) as events_hash,
         min(timestamp) as first_at,
         max(timestamp) as last_at,
-        arraySort(groupArray((timestamp, verb_number, event_id, place, place_after))) as walk,
+        arraySort(
+            groupArray(
+                (timestamp, indexOf({{ player_verbs() }}, verb), event_id, place, place_after)
+            )
+        ) as walk,
         groupUniqArrayArray(splitByString('[,]', reported_segments)) as reported_texts
 
     from player_events
@@ -157,25 +161,7 @@ reported as (
 
     select
         *,
-        arrayMap(
-            ends -> (
-                toFloat64OrDefault(trimBoth(ends[1]), -1.0),
-                toFloat64OrDefault(trimBoth(ends[2]), -1.0)
-            ),
-            arrayFilter(
-                ends -> length(ends) = 2,
-                arrayMap(text -> splitByString('[.]', text), reported_texts)
-            )
-        ) as reported_pairs,
-        arrayMap(
-            segment -> (abs(segment.1), segment.2),
-            arrayFilter(
-                segment -> segment.1 >= 0
-                    and segment.1 < segment.2
-                    and segment.2 <= {{ last_place() }},
-                reported_pairs
-            )
-        ) as segments,
+        {{ segments_of('reported_texts') }} as segments,
         {{ borders_of('segments') }} as segment_borders,
         {{ covered_seconds('segment_borders') }} as segment_seconds
 

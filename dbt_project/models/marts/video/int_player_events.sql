@@ -22,8 +22,7 @@ player_events as (
         ifNull(page_attempt_guid, '') as player_page_attempt_guid,
         ifNull(content_element_id, '') as player_content_element_id,
         timestamp,
-        -- Events of one moment in the order in which a player means them.
-        indexOf({{ player_verbs() }}, verb) as verb_number,
+        verb,
         if(
             verb = 'seeked',
             {{ place_of('video_seek_from') }},
@@ -34,13 +33,13 @@ player_events as (
         -- Of all that the marts read: an event may keep its id and change its place.
         cityHash64(
             event_id,
-            video_url,
+            assumeNotNull(video_url),
             player_session_id,
             player_page_id,
             player_page_attempt_guid,
             player_content_element_id,
             timestamp,
-            verb_number,
+            verb,
             place,
             place_after,
             reported_segments
