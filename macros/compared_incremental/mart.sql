@@ -2,14 +2,17 @@
 
     name, relation  the model and its table
     group_key       columns of a group
-    source          the view that the model reads
+    source          the view of the events
     follows         relations of the event tables below it
     rows            select with the rows of all groups
-    definition      hash of what makes the rows: the model, the view, the columns
+    definition      hash of what makes the rows: the model, the views, the columns
     description     what the comment of the table begins with
     claim, step     set by acquire_claim -#}
 {% macro describe_mart(node, rows) %}
-    {%- set source = model_relation(node.config.made_from) -%}
+    {%- set code = [hash_of_code(rows)] -%}
+    {%- for name in node.config.made_from -%}
+        {% do code.append(definition_of_view(model_relation(name))) %}
+    {%- endfor -%}
     {%- set follows = [] -%}
     {%- for name in node.config.follows -%}
         {% do follows.append({'name': name, 'relation': model_relation(name)}) %}
@@ -22,13 +25,10 @@
         'name': node.name,
         'relation': api.Relation.create(schema=node.schema, identifier=node.alias, type='table'),
         'group_key': node.config.group_key | join(', '),
-        'source': source,
+        'source': model_relation(node.config.made_from | first),
         'follows': follows,
         'rows': rows,
-        'definition': local_md5(
-            hash_of_code(rows) ~ ' ' ~ definition_of_view(source) ~ ' ' ~ types
-            ~ ' ' ~ node.config.engine ~ ' ' ~ node.config.order_by
-        ),
+        'definition': local_md5(code ~ types ~ node.config.engine ~ node.config.order_by),
         'description': node.description if config.persist_relation_docs() else '',
         'claim': 0,
     }) }}

@@ -1,3 +1,5 @@
+{{ config(contract = named_tuples_have_no_contract()) }}
+
 with
 
 stored as (
