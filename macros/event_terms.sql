@@ -9,7 +9,7 @@
 {#- A number as a place in a video, in seconds; -1 if it is none. Without `abs` -0 and 0 would be two
     places. -#}
 {% macro place_of(number) -%}
-    if(ifNull({{ number }} between 0 and {{ xapi_elt.last_place() }}, false), abs(assumeNotNull({{ number }})), -1.0)
+    if(coalesce({{ number }} between 0 and {{ xapi_elt.last_place() }}, false), abs(assumeNotNull({{ number }})), -1.0)
 {%- endmacro %}
 
 {#- Places beyond a day are errors, or of a live stream. -#}
@@ -21,7 +21,7 @@
     sumMapIf(
             [assumeNotNull({{ value }})],
             [toUInt64(1)],
-            isNotNull({{ value }}) and ifNull({{ condition }}, false)
+            isNotNull({{ value }}) and coalesce({{ condition }}, false)
         )
 {%- endmacro %}
 

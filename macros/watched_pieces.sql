@@ -23,8 +23,8 @@
 {% macro borders_of(intervals) -%}
     arraySort(
         arrayConcat(
-            arrayMap(interval -> (interval.1, 1), {{ intervals }}),
-            arrayMap(interval -> (interval.2, -1), {{ intervals }})
+            arrayMap(part -> (part.1, 1), {{ intervals }}),
+            arrayMap(part -> (part.2, -1), {{ intervals }})
         )
     )
 {%- endmacro %}
@@ -61,6 +61,11 @@
         )
     )
 {%- endmacro %}
+
+{#- The types of the columns with what was played, in all and by day. -#}
+{% macro pieces_type() %}Array(Tuple(`from` Float64, `to` Float64, views UInt64)){% endmacro %}
+
+{% macro days_type() %}Array(Tuple(day Date, events UInt64, plays UInt64, completions UInt64, seconds Float64)){% endmacro %}
 
 {#- Config `contract` of models with columns of named tuples: releases of ClickHouse spell their types
     differently (with and without quotes), and a contract compares texts. -#}

@@ -36,7 +36,8 @@ either as (
 
     from stored
 
-    where not is_deleted
+    where
+        not is_deleted
         and section_id in (select section_id from sections)
 
     union all
@@ -68,7 +69,8 @@ differing as (
         learner_id,
         video_key
 
-    having count() != 2
+    having
+        count() != 2
         or uniqExact((events, events_hash, sessions, plays, plays_without_end, starts)) != 1
         or uniqExact((completions, first_at, last_at, pieces, last_place)) != 1
         or max(reported_seconds) - min(reported_seconds) > 0.000001

@@ -25,17 +25,17 @@ wrong as (
     from learner_videos
 
     where arrayExists(
-            piece -> piece.1 < 0
-                or piece.1 >= piece.2
-                or piece.2 > {{ last_place() }}
-                or piece.3 < 1,
-            pieces
-        )
-        or arrayExists(
-            (piece, next) -> piece.2 > next.1,
-            arrayPopBack(pieces),
-            arrayPopFront(pieces)
-        )
+        piece -> piece.1 < 0
+        or piece.1 >= piece.2
+        or piece.2 > {{ last_place() }}
+        or piece.3 < 1,
+        pieces
+    )
+    or arrayExists(
+        (piece, next) -> piece.2 > next.1,
+        arrayPopBack(pieces),
+        arrayPopFront(pieces)
+    )
 
 )
 

@@ -10,13 +10,13 @@ video_events as (
         coalesce(home_page, 'course') as producer,
         video_progress,
         {{ place_of('video_time') }} as place,
-        {{ segments_of("splitByString('[,]', ifNull(video_played_segments, ''))") }} as segments,
+        {{ segments_of("splitByString('[,]', coalesce(video_played_segments, ''))") }} as segments,
         {{ borders_of('segments') }} as segment_borders,
         {{ covered_seconds('segment_borders') }} as segment_seconds
 
     from {{ ref('video_events').render() }}
 
-    where notEmpty(ifNull(video_url, ''))
+    where notEmpty(coalesce(video_url, ''))
 
 ),
 
@@ -26,7 +26,7 @@ videos as (
 
 ),
 
--- A report of progress differs if it is more than 1 % of the length away from the reported segments.
+-- A report of progress differs if it is more than 1 % of the length away from the segments.
 reports as (
 
     select
@@ -35,7 +35,7 @@ reports as (
         video_events.producer as producer,
         uniqExactIf(video_events.video_key, videos.different_lengths > 1) as several_lengths,
         countIf(
-            ifNull(
+            coalesce(
                 video_events.place > videos.length + {{ var('video_time_tolerance') }}, false
             )
         ) as places_beyond_length,
@@ -46,7 +46,7 @@ reports as (
         ) as progress_reports,
         countIf(
             notEmpty(video_events.segments)
-            and ifNull(
+            and coalesce(
                 abs(video_events.video_progress - video_events.segment_seconds / videos.length)
                 > 0.01,
                 false

@@ -15,7 +15,7 @@ video_events as (
 
     from {{ ref('video_events') }}
 
-    where notEmpty(ifNull(video_url, ''))
+    where notEmpty(coalesce(video_url, ''))
 
 ),
 

@@ -20,7 +20,8 @@ jumps as (
 
     from player_events
 
-    where verb = 'seeked'
+    where
+        verb = 'seeked'
         and place >= 0
         and place_after >= 0
         and abs(place_after - place) > 1

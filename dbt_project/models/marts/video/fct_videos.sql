@@ -81,7 +81,7 @@ measured as (
         sum(shares.seconds_played) / 60 as minutes_played,
         avg(share_seen) as mean_share_seen,
         quantileExactInclusive(0.5)(share_seen) as median_share,
-        countIf(ifNull(is_watched, false)) as watched,
+        countIf(coalesce(is_watched, false)) as watched,
         if(isNull(any(shares.length)), null, watched / learners) as watched_share,
         countIf(is_completed) as completed,
         sum(seconds_rewatched) / nullIf(sum(shares.seconds_played), 0) as rewatch_share,

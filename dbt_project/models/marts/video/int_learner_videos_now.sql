@@ -76,7 +76,7 @@ walks as (
         ) as is_open_before,
         arrayMap(
             (verb, is_open) -> verb = {{ player_verb('played') }}
-                or (verb = {{ player_verb('seeked') }} and is_open),
+            or (verb = {{ player_verb('seeked') }} and is_open),
             verbs,
             is_open_before
         ) as is_begin
@@ -85,8 +85,8 @@ walks as (
 
 ),
 
--- Each event with the stretch that is open before it: its place, if the clock allows that the player
--- reached it from where the stretch began, else -1. The next play says how far the player went on
+-- Each event with the stretch that is open before it: its place, if the clock allows that the
+-- player reached it from where the stretch began, else -1. The next play says how far it went on
 -- only if the time since then was about long enough.
 reached as (
 
@@ -194,8 +194,8 @@ measured_players as (
         arrayCount(verb -> verb = {{ player_verb('completed') }}, verbs) as completions,
         arrayCount(
             stretch -> stretch.4 = {{ player_verb('played') }}
-                and stretch.1 >= 0
-                and stretch.2 <= 0,
+            and stretch.1 >= 0
+            and stretch.2 <= 0,
             begun_stretches
         ) as plays_without_end,
         if(
@@ -312,13 +312,13 @@ pieced as (
     select
         *,
         arrayZip(
-            arrayFilter((part, is_first) -> is_first, parts, is_first_of_piece).1,
+            arrayFilter((part, is_first) -> is_first, parts, is_first_of_piece) .1,
             arrayFilter(
                 (part, is_last) -> is_last,
                 parts,
                 {{ next_of('is_first_of_piece', '1') }}
-            ).2,
-            arrayFilter((part, is_first) -> is_first, parts, is_first_of_piece).3
+            ) .2,
+            arrayFilter((part, is_first) -> is_first, parts, is_first_of_piece) .3
         ) as pieces_found
 
     from counted
@@ -341,9 +341,7 @@ learner_videos as (
         completions,
         first_at,
         last_at,
-        cast(
-            pieces_found as Array(Tuple(`from` Float64, `to` Float64, views UInt64))
-        ) as pieces,
+        cast(pieces_found as {{ pieces_type() }}) as pieces,
         arraySum(piece -> piece.2 - piece.1, pieces_found) as seconds_seen,
         arraySum(piece -> (piece.2 - piece.1) * piece.3, pieces_found) as seconds_played,
         arraySum(
@@ -357,10 +355,9 @@ learner_videos as (
             null
         ) as last_place,
         cast(
-            arrayZip(day_sums.1, day_sums.2, day_sums.3, day_sums.4, day_sums.5)
-            as Array(
-                Tuple(day Date, events UInt64, plays UInt64, completions UInt64, seconds Float64)
-            )
+            arrayZip(
+                day_sums.1, day_sums.2, day_sums.3, day_sums.4, day_sums.5
+            ) as {{ days_type() }}
         ) as days
 
     from pieced

@@ -17,10 +17,10 @@ player_events as (
         course_id,
         {{ learner_of() }} as learner_id,
         {{ video_key('assumeNotNull(video_url)') }} as video_key,
-        ifNull(session_id, '') as player_session_id,
-        ifNull(page_id, 0) as player_page_id,
-        ifNull(page_attempt_guid, '') as player_page_attempt_guid,
-        ifNull(content_element_id, '') as player_content_element_id,
+        coalesce(session_id, '') as player_session_id,
+        coalesce(page_id, 0) as player_page_id,
+        coalesce(page_attempt_guid, '') as player_page_attempt_guid,
+        coalesce(content_element_id, '') as player_content_element_id,
         timestamp,
         verb,
         if(
@@ -29,7 +29,7 @@ player_events as (
             {{ place_of('video_time') }}
         ) as place,
         if(verb = 'seeked', {{ place_of('video_seek_to') }}, place) as place_after,
-        ifNull(video_played_segments, '') as reported_segments,
+        coalesce(video_played_segments, '') as reported_segments,
         -- Of all that the marts read: an event may keep its id and change its place.
         cityHash64(
             event_id,
@@ -47,7 +47,7 @@ player_events as (
 
     from video_events
 
-    where notEmpty(ifNull(video_url, ''))
+    where notEmpty(coalesce(video_url, ''))
 
 )
 
