@@ -1,4 +1,4 @@
-"""Random events of video players, with what goes wrong in practice, for tests of the video marts."""
+"""Random events of video players, with what goes wrong in practice, for tests of the marts."""
 
 import random
 from collections.abc import Iterator
@@ -18,7 +18,17 @@ URLS = [
     None,
 ]
 ODD_PLACES = [None, None, -1.0, -0.0, 0.0, 86400.0, 86400.5, 1e9]
-ODD_TEXTS = ["", "0[.]", "5[.]1", "x[.]3", "1[.]2[.]3", "nan[.]inf", " 1 [.] 4 ", "1e1[.]+12", "[,]"]
+ODD_TEXTS = [
+    "",
+    "0[.]",
+    "5[.]1",
+    "x[.]3",
+    "1[.]2[.]3",
+    "nan[.]inf",
+    " 1 [.] 4 ",
+    "1e1[.]+12",
+    "[,]",
+]
 
 
 def random_events(seed: int, learners: int = 12, sections: int = 3) -> list[Event]:
@@ -60,7 +70,7 @@ def _player(rng: random.Random, learner: str, section: int) -> Iterator[Event]:
         )
         places = {"video_time": ahead if verb != "played" else rng.choice([at, ahead])}
         if verb == "seeked":
-            to = rng.choice([0.0, float(rng.randint(0, 300)), ahead + 0.5])
+            to = rng.choice([0.0, float(rng.randint(0, 300)), ahead + 0.5, ahead * 0.7, ahead / 2])
             places = {"video_seek_from": rng.choice([ahead, ahead, at]), "video_seek_to": to}
             ahead = to
         if rng.random() < 0.1:

@@ -1,0 +1,259 @@
+"""The video marts: what the SQL makes of events, and increments against a full build."""
+
+import os
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from loader.clickhouse import schema
+from loader.clickhouse.connect import open_warehouse
+from loader.demo.sample import SamplePlan, objects
+from loader.files import local_objects
+from loader.load import load
+from loader.settings import Settings
+from tests.helpers.dbt_runs import run_dbt
+from tests.helpers.mart_server import MartServer, event_of, row_of, serve_marts
+from tests.helpers.paths import SHARED
+from tests.helpers.small_database import VIDEO, Attempt, statement
+from tests.helpers.video_fuzz import URLS, random_events
+from tests.helpers.video_oracle import Event, video_key, watched
+
+IS_LONG = bool(os.environ.get("XAPI_CHAOS"))
+
+WATCHED = "select * from xapi.{table} order by section_id, course_id, learner_id, video_key"
+
+# Rows of the stored mart that are not what the model makes of the present events.
+DIFFERING = """
+select * from (select * except (version, is_deleted) from xapi.int_learner_videos final
+               where not is_deleted
+               except select * from xapi.int_learner_videos_now)
+union all
+select * from (select * from xapi.int_learner_videos_now
+               except
+               select * except (version, is_deleted) from xapi.int_learner_videos final
+               where not is_deleted)
+"""
+
+
+@pytest.fixture
+def server(database, tmp_path) -> Iterator[MartServer]:
+    """The small database without its events, behind HTTP."""
+    with serve_marts(database, tmp_path / "dbt") as server:
+        server.change("truncate table xapi.video_events")
+        yield server
+
+
+def differences(events: list[Event], rows: list[dict]) -> list[tuple]:
+    """Where rows are not what the walk over the events says: key, column, both values."""
+    expected = {key: asdict(found) for key, found in watched(events).items()}
+    found = {
+        (row["section_id"], row["course_id"], row["learner_id"], row["video_key"]): row
+        for row in rows
+    }
+    assert len(found) == len(rows)
+    wrong = [(key, "row", key in expected, key in found) for key in expected.keys() ^ found.keys()]
+    for key in expected.keys() & found.keys():
+        for column in expected[key]:
+            said, made = comparable(expected[key][column]), comparable(found[key][column])
+            if said != made:
+                wrong.append((key, column, said, made))
+    return wrong
+
+
+def comparable(value):
+    """A value with times as text, tuples instead of lists and objects, and seconds rounded."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    if isinstance(value, dict):
+        return tuple(map(comparable, value.values()))
+    if isinstance(value, list | tuple):
+        return tuple(map(comparable, value))
+    return round(value, 6) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("first_seed", range(0, 1000 if IS_LONG else 40, 20))
+def test_the_sql_says_what_a_walk_over_random_events_says(server, first_seed):
+    for seed in range(first_seed, first_seed + 20):
+        events = random_events(seed)
+        server.change("truncate table xapi.video_events")
+        server.insert("video_events", map(row_of, events))
+        rows = server.query(WATCHED.format(table="int_learner_videos_now"))
+        assert not differences(events, rows), f"seed {seed}"
+
+
+def test_random_events_reach_every_rule():
+    rows = [row for seed in range(20) for row in watched(random_events(seed)).values()]
+    assert sum(row.plays_without_end for row in rows) > 100
+    assert sum(row.seconds_seen > row.paired_seconds > 0 for row in rows) > 5
+    assert sum(row.seconds_rewatched > 0 for row in rows) > 10
+    assert sum(len(row.days) > 1 for row in rows) > 20
+    assert sum(not row.pieces for row in rows) > 50
+
+
+@pytest.mark.parametrize("url", [url for url in URLS if url])
+def test_the_key_of_a_video_is_the_same_in_sql(server, url):
+    odd = [
+        f"{url}{more}" for more in ("", "#x?t=1", "?", "&t=1&&u", "?t", "&Signature", "?tt=1&t=")
+    ]
+    events = [
+        replace(event, video_url=text) for event, text in zip(random_events(1), odd, strict=False)
+    ]
+    server.insert("video_events", map(row_of, events))
+    rows = server.query("select distinct video_key from xapi.int_player_events")
+    assert {row["video_key"] for row in rows} == {video_key(text) for text in odd}
+
+
+def test_demo_and_development_data_give_what_a_walk_gives(chdb_path, tmp_path):
+    folder = tmp_path / "lake"
+    for number, item in enumerate(objects(SamplePlan())):
+        path = folder / f"{number}{'.jsonl.gz' if item.key.endswith('.gz') else '.jsonl'}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(item.body)
+    for path in SHARED.glob("*.jsonl*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    settings = Settings.from_env()
+    warehouse = open_warehouse(settings)
+    schema.init(warehouse, settings)
+    list(load(warehouse, settings, local_objects(folder), mode="file"))
+    warehouse.close()
+
+    run_dbt("run", "--select", "+fct_learner_videos", folder=tmp_path)
+    warehouse = open_warehouse(settings)
+    events = [event_of(row) for row in warehouse.query("select * from xapi.video_events")]
+    rows = warehouse.query(WATCHED.format(table="int_learner_videos_now"))
+    stored = warehouse.query(WATCHED.format(table="fct_learner_videos"))
+    warehouse.close()
+    assert len(events) > 3500
+    assert differences(events, rows) == []
+    hidden = ("paired_seconds", "days")
+    assert stored == [{k: v for k, v in row.items() if k not in hidden} for row in rows]
+
+
+def change_events(server: MartServer, events: list[Event], batch: list[Event], seed: int) -> None:
+    """Insert a batch; withdraw some events, and give others another place, learner or section."""
+    rng = random.Random(seed)
+    gone = [event for event in events if rng.random() < 0.1]
+    changed = [event for event in gone if rng.random() < 0.5]
+    for event in gone:
+        events.remove(event)
+    again = [
+        rng.choice(
+            [
+                replace(event, video_time=(event.video_time or 0) + 1),
+                replace(event, learner_id="another"),
+                replace(event, section_id=9),
+                replace(event, session_id="another"),
+                replace(event, video_played_segments="0[.]7"),
+            ]
+        )
+        for event in changed
+    ]
+    if gone:
+        ids = ", ".join(f"'{event.event_id}'" for event in gone)
+        server.change(f"delete from xapi.video_events where event_id in ({ids})")
+    server.insert("video_events", map(row_of, batch + again))
+    events += batch + again
+    server.record_change()
+
+
+def test_increments_make_what_a_full_build_makes(server):
+    waiting, events = random_events(7, learners=40), []
+    rng = random.Random(7)
+    for number in range(60 if IS_LONG else 3):
+        cut = rng.randint(0, len(waiting) // 2)
+        batch, waiting = waiting[:cut], waiting[cut:] or random_events(1000 + number, learners=5)
+        change_events(server, events, batch, number)
+        printed = server.dbt("run", "--select", "int_learner_videos")
+        assert "nothing new" not in printed
+        assert server.query(DIFFERING) == []
+        assert not differences(events, server.query(WATCHED.format(table="int_learner_videos_now")))
+    server.change("truncate table xapi.video_events")
+    server.record_change()
+    server.dbt("run", "--select", "int_learner_videos")
+    assert server.query("select count() as n from xapi.fct_learner_videos") == [{"n": 0}]
+
+
+# The statements of a run, at each of which it may die.
+STEPS = {
+    "groups": r"insert into \S+elt_new__int_learner_videos",
+    "rows": r"insert into \S+\.`?int_learner_videos",
+    "gone groups": r"insert into \S+\.`?int_learner_videos`? \(section_id, course_id",
+    "comment": r"alter table \S+\.`?int_learner_videos`? +modify comment",
+    "release": "elt_claim__int_learner_videos.* modify comment 'free'",
+}
+FULL_STEPS = {
+    "new table": r"create table \S+elt_new__int_learner_videos",
+    "rows": r"insert into \S+elt_new__int_learner_videos",
+    "exchange": "exchange tables",
+    "drop": r"drop table if exists \S+elt_new",
+}
+SHORT = [("", "rows"), ("--full-refresh", "exchange")]
+ALL = [("", step) for step in STEPS] + [("--full-refresh", step) for step in FULL_STEPS]
+
+
+@pytest.mark.parametrize(("option", "step"), ALL if IS_LONG else SHORT)
+def test_what_a_dead_run_left_is_completed_by_the_next_one(server, option, step):
+    events: list[Event] = []
+    change_events(server, events, random_events(3), 3)
+    server.dbt("run", "--select", "int_learner_videos")
+    change_events(server, events, random_events(4), 4)
+    arguments = ["run", "--select", "int_learner_videos", *([option] if option else [])]
+    with server.broken((FULL_STEPS if option else STEPS)[step]) as refused:
+        server.dbt(*arguments, fails=True)
+    assert refused
+    server.dbt("run", "--select", "int_learner_videos")
+    assert server.query(DIFFERING) == []
+    assert not differences(events, server.query(WATCHED.format(table="int_learner_videos_now")))
+
+
+def test_replaced_late_and_rebuilt_events_reach_the_marts(database):
+    before = database.query("select sum(events) as n from xapi.fct_learner_videos")
+    played = statement(minute=30, result={"extensions": {f"{VIDEO}extensions/time": 99}})
+    database.load(
+        Attempt(20, "section/2161/video/a.jsonl", [played], etag="2", policy="replace"),
+        Attempt(21, "section/7/video/late.jsonl", [statement(minute=n) for n in range(90, 95)]),
+    )
+    database.dbt("run")
+    assert database.query(DIFFERING) == []
+    after = database.query("select sum(events) as n from xapi.fct_learner_videos")
+    assert after != before
+    database.dbt("run", "--vars", "{start_date: 2025-10-01, end_date: 2025-10-31}")
+    assert database.query(DIFFERING) == []
+    assert database.query("select sum(events) as n from xapi.fct_learner_videos") == after
+
+
+def test_nothing_new_reads_no_event(server):
+    server.insert("video_events", map(row_of, random_events(5)))
+    server.record_change()
+    server.dbt("run", "--select", "int_learner_videos")
+    server.http.reads.clear()
+    assert "nothing new" in server.dbt("run", "--select", "int_learner_videos")
+    reads = [(sql, rows) for sql, rows in server.http.reads if re.search("video|player", sql)]
+    assert reads
+    assert sum(rows for sql, rows in reads if "system." not in sql) <= 2 * len(reads)
+
+
+def test_lost_rows_come_back(server):
+    server.insert("video_events", map(row_of, random_events(5)))
+    server.record_change()
+    server.dbt("run", "--select", "int_learner_videos")
+    server.change("truncate table xapi.int_learner_videos")
+    server.dbt("run", "--select", "int_learner_videos")
+    assert server.query(DIFFERING) == []
+
+
+def test_another_definition_fills_the_mart_again(server):
+    server.insert("video_events", map(row_of, random_events(5)))
+    server.record_change()
+    select = ("run", "--select", "int_learner_videos_now", "int_learner_videos")
+    server.dbt(*select)
+    before = server.query("select sum(seconds_seen) as seconds from xapi.fct_learner_videos")
+    slow = "{mart_slice_events: 40, video_max_speed: 1, video_clock_slack: 0}"
+    assert "filled from" in run_dbt(*select, "--vars", slow, folder=server.folder)
+    assert server.query(DIFFERING) == []
+    after = server.query("select sum(seconds_seen) as seconds from xapi.fct_learner_videos")
+    assert after[0]["seconds"] < before[0]["seconds"]
