@@ -39,3 +39,43 @@
             )[1]
         )
 {%- endmacro %}
+
+{#- Whether an attempt is correct: it scored all points; without points, what the platform says. -#}
+{% macro is_correct(score, out_of, success) -%}
+    coalesce(if({{ out_of }} > 0 and isNotNull({{ score }}), {{ score }} >= {{ out_of }}, {{ success }}), false)
+{%- endmacro %}
+
+{#- The share of the points that an attempt scored, NULL if it is not known. -#}
+{% macro share_of_points(score, out_of, scaled_score) -%}
+    if(coalesce({{ out_of }} > 0, false) and isNotNull({{ score }}), {{ score }} / {{ out_of }}, {{ scaled_score }})
+{%- endmacro %}
+
+{#- An answer as a key: a long one is replaced by its hash. -#}
+{% macro response_key(response) -%}
+    if(
+            lengthUTF8(coalesce({{ response }}, '')) < 200,
+            coalesce({{ response }}, ''),
+            lower(hex(sipHash128(coalesce({{ response }}, ''))))
+        )
+{%- endmacro %}
+
+{#- The day on which figures like "days since" are based: var as_of, or today. -#}
+{% macro as_of() -%}
+    {%- set day = var('as_of') -%}
+    {%- if day is none -%}
+        toDate(now('UTC'))
+    {%- elif modules.re.fullmatch('\\d{4}-\\d{2}-\\d{2}', day | string) -%}
+        toDate('{{ day }}')
+    {%- else -%}
+        {{ exceptions.raise_compiler_error("var as_of: '" ~ day ~ "' is no date; give a UTC day as YYYY-MM-DD") }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Var time_zone as a SQL string. -#}
+{% macro time_zone() -%}
+    {%- set name = var('time_zone') -%}
+    {%- if not modules.re.fullmatch('[A-Za-z0-9_+/-]+', name) -%}
+        {{ exceptions.raise_compiler_error("var time_zone: '" ~ name ~ "' is no time zone; give one like Europe/Paris") }}
+    {%- endif -%}
+    '{{ name }}'
+{%- endmacro %}

@@ -182,7 +182,7 @@ STEPS = {
     "groups": r"insert into \S+elt_new__int_learner_videos",
     "rows": r"insert into \S+\.`?int_learner_videos",
     "gone groups": r"insert into \S+\.`?int_learner_videos`? \(section_id, course_id",
-    "comment": r"modify comment\s+'\[table",
+    "comment": r"modify comment\s+\S*\[table",
     "release": "elt_claim__int_learner_videos.* modify comment 'free'",
 }
 FULL_STEPS = {
