@@ -86,17 +86,9 @@ producers as (
 
 ),
 
-stored as (
-
-    select * from {{ ref('int_learner_videos').render() }} final
-
-),
-
 learner_videos as (
 
-    select * from stored
-
-    where not is_deleted
+    select * from {{ ref('fct_learner_videos').render() }}
 
 ),
 

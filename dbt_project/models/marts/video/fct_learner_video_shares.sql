@@ -15,7 +15,7 @@ videos as (
 measured as (
 
     select
-        learner_videos.* except (pieces, events_hash),
+        learner_videos.* except (events_hash, pieces, paired_seconds, days),
         videos.length as length,
         videos.completion_threshold as completion_threshold,
         -- `least` ignores NULL.

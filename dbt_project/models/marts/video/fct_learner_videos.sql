@@ -10,7 +10,7 @@ stored as (
 
 learner_videos as (
 
-    select * except (paired_seconds, days, version, is_deleted)
+    select * except (version, is_deleted)
 
     from stored
 

@@ -1,23 +1,8 @@
 with
 
-stored as (
+learner_video_days as (
 
-    select * from {{ ref('int_learner_videos') }} final
-
-),
-
--- One row per learner, video and day.
-learner_days as (
-
-    select
-        section_id,
-        course_id,
-        video_key,
-        arrayJoin(days) as day_of_learner
-
-    from stored
-
-    where not is_deleted
+    select * from {{ ref('fct_learner_video_days') }}
 
 ),
 
@@ -27,13 +12,13 @@ video_days as (
         section_id,
         course_id,
         video_key,
-        tupleElement(day_of_learner, 'day') as day,
+        day,
         count() as learners,
-        sum(tupleElement(day_of_learner, 'plays')) as plays,
-        sum(tupleElement(day_of_learner, 'completions')) as completed,
-        sum(tupleElement(day_of_learner, 'seconds')) as seconds_played
+        sum(learner_days.plays) as plays,
+        sum(learner_days.completions) as completed,
+        sum(learner_days.seconds_played) as seconds_played
 
-    from learner_days
+    from learner_video_days as learner_days
 
     group by
         section_id,
