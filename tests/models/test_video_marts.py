@@ -5,26 +5,17 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 
 import pytest
 
-from loader.clickhouse import schema
-from loader.clickhouse.connect import open_warehouse
-from loader.demo.sample import SamplePlan, objects
-from loader.files import local_objects
-from loader.load import load
-from loader.settings import Settings
 from tests.helpers.dbt_runs import run_dbt
-from tests.helpers.mart_server import MartServer, event_of, row_of, serve_marts
-from tests.helpers.paths import SHARED
+from tests.helpers.mart_rows import differences
+from tests.helpers.mart_server import MartServer, row_of, serve_marts
 from tests.helpers.small_database import VIDEO, Attempt, statement
 from tests.helpers.video_fuzz import URLS, random_events
 from tests.helpers.video_oracle import Event, video_key, watched
 
 IS_LONG = bool(os.environ.get("XAPI_CHAOS"))
-
-WATCHED = "select * from xapi.{table} order by section_id, course_id, learner_id, video_key"
 
 # Rows of the stored mart that are not what the model makes of the present events.
 DIFFERING = """
@@ -47,32 +38,11 @@ def server(database, tmp_path) -> Iterator[MartServer]:
         yield server
 
 
-def differences(events: list[Event], rows: list[dict]) -> list[tuple]:
-    """Where rows are not what the walk over the events says: key, column, both values."""
+def wrong_rows(server: MartServer, events: list[Event]) -> list[tuple]:
+    """Where rows made now are not what the walk over the events says."""
     expected = {key: asdict(found) for key, found in watched(events).items()}
-    found = {
-        (row["section_id"], row["course_id"], row["learner_id"], row["video_key"]): row
-        for row in rows
-    }
-    assert len(found) == len(rows)
-    wrong = [(key, "row", key in expected, key in found) for key in expected.keys() ^ found.keys()]
-    for key in expected.keys() & found.keys():
-        for column in expected[key]:
-            said, made = comparable(expected[key][column]), comparable(found[key][column])
-            if said != made:
-                wrong.append((key, column, said, made))
-    return wrong
-
-
-def comparable(value):
-    """A value with times as text, tuples instead of lists and objects, and seconds rounded."""
-    if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
-    if isinstance(value, dict):
-        return tuple(map(comparable, value.values()))
-    if isinstance(value, list | tuple):
-        return tuple(map(comparable, value))
-    return round(value, 6) if isinstance(value, float) else value
+    rows = server.query("select * from xapi.int_learner_videos_now")
+    return differences(expected, rows, ("section_id", "course_id", "learner_id", "video_key"))
 
 
 @pytest.mark.parametrize("first_seed", range(0, 1000 if IS_LONG else 40, 20))
@@ -81,8 +51,7 @@ def test_the_sql_says_what_a_walk_over_random_events_says(server, first_seed):
         events = random_events(seed)
         server.change("truncate table xapi.video_events")
         server.insert("video_events", map(row_of, events))
-        rows = server.query(WATCHED.format(table="int_learner_videos_now"))
-        assert not differences(events, rows), f"seed {seed}"
+        assert not wrong_rows(server, events), f"seed {seed}"
 
 
 def test_random_events_reach_every_rule():
@@ -105,32 +74,6 @@ def test_the_key_of_a_video_is_the_same_in_sql(server, url):
     server.insert("video_events", map(row_of, events))
     rows = server.query("select distinct video_key from xapi.int_player_events")
     assert {row["video_key"] for row in rows} == {video_key(text) for text in odd}
-
-
-def test_demo_and_development_data_give_what_a_walk_gives(chdb_path, tmp_path):
-    folder = tmp_path / "lake"
-    for number, item in enumerate(objects(SamplePlan())):
-        path = folder / f"{number}{'.jsonl.gz' if item.key.endswith('.gz') else '.jsonl'}"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(item.body)
-    for path in SHARED.glob("*.jsonl*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    settings = Settings.from_env()
-    warehouse = open_warehouse(settings)
-    schema.init(warehouse, settings)
-    list(load(warehouse, settings, local_objects(folder), mode="file"))
-    warehouse.close()
-
-    run_dbt("run", "--select", "+fct_learner_videos", folder=tmp_path)
-    warehouse = open_warehouse(settings)
-    events = [event_of(row) for row in warehouse.query("select * from xapi.video_events")]
-    rows = warehouse.query(WATCHED.format(table="int_learner_videos_now"))
-    stored = warehouse.query(WATCHED.format(table="fct_learner_videos"))
-    warehouse.close()
-    assert len(events) > 3500
-    assert differences(events, rows) == []
-
-    assert stored == rows
 
 
 def change_events(server: MartServer, events: list[Event], batch: list[Event], seed: int) -> None:
@@ -170,7 +113,7 @@ def test_increments_make_what_a_full_build_makes(server):
         printed = server.dbt("run", "--select", "int_learner_videos")
         assert "nothing new" not in printed
         assert server.query(DIFFERING) == []
-        assert not differences(events, server.query(WATCHED.format(table="int_learner_videos_now")))
+        assert not wrong_rows(server, events)
     server.change("truncate table xapi.video_events")
     server.record_change()
     server.dbt("run", "--select", "int_learner_videos")
@@ -207,7 +150,7 @@ def test_what_a_dead_run_left_is_completed_by_the_next_one(server, option, step)
     assert refused
     server.dbt("run", "--select", "int_learner_videos")
     assert server.query(DIFFERING) == []
-    assert not differences(events, server.query(WATCHED.format(table="int_learner_videos_now")))
+    assert not wrong_rows(server, events)
 
 
 def test_replaced_late_and_rebuilt_events_reach_the_marts(database):

@@ -22,7 +22,7 @@ learner_pages as (
         max(timestamp) as last_at,
         countIf(not is_view) as attempts,
         max(share) as best_share,
-        argMaxIf(tuple(share), attempt_order, not is_view).1 as last_share,
+        tupleElement(argMaxIf(tuple(share), attempt_order, not is_view), 1) as last_share,
         max(page_activity.is_completed) as is_completed,
         minOrNullIf(timestamp, is_view) as first_view_at,
         minOrNullIf(timestamp, not is_view) as first_attempt_at,

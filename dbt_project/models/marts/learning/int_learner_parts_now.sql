@@ -24,8 +24,8 @@ learner_parts as (
         argMin(is_correct, attempt_order) as first_try_correct,
         max(is_correct) as eventually_correct,
         max(share) as best_share,
-        argMin(tuple(response), attempt_order).1 as first_response,
-        argMax(tuple(response), attempt_order).1 as last_response,
+        tupleElement(argMin(tuple(response), attempt_order), 1) as first_response,
+        tupleElement(argMax(tuple(response), attempt_order), 1) as last_response,
         min(timestamp) as first_at,
         max(timestamp) as last_at,
         groupBitXor(event_hash) as events_hash
