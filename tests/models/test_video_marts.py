@@ -3,14 +3,13 @@
 import os
 import random
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import pytest
 
 from tests.helpers.dbt_runs import run_dbt
 from tests.helpers.mart_rows import differences
-from tests.helpers.mart_server import MartServer, row_of, serve_marts
+from tests.helpers.mart_server import MartServer, row_of
 from tests.helpers.small_database import VIDEO, Attempt, statement
 from tests.helpers.video_fuzz import URLS, random_events
 from tests.helpers.video_oracle import Event, video_key, watched
@@ -30,14 +29,6 @@ select * from (select * from xapi.int_learner_videos_now
 """
 
 
-@pytest.fixture
-def server(database, tmp_path) -> Iterator[MartServer]:
-    """The small database without its events, behind HTTP."""
-    with serve_marts(database, tmp_path / "dbt") as server:
-        server.change("truncate table xapi.video_events")
-        yield server
-
-
 def wrong_rows(server: MartServer, events: list[Event]) -> list[tuple]:
     """Where rows made now are not what the walk over the events says."""
     expected = {key: asdict(found) for key, found in watched(events).items()}
@@ -46,12 +37,12 @@ def wrong_rows(server: MartServer, events: list[Event]) -> list[tuple]:
 
 
 @pytest.mark.parametrize("first_seed", range(0, 1000 if IS_LONG else 40, 20))
-def test_the_sql_says_what_a_walk_over_random_events_says(server, first_seed):
+def test_the_sql_says_what_a_walk_over_random_events_says(mart_server, first_seed):
     for seed in range(first_seed, first_seed + 20):
         events = random_events(seed)
-        server.change("truncate table xapi.video_events")
-        server.insert("video_events", map(row_of, events))
-        assert not wrong_rows(server, events), f"seed {seed}"
+        mart_server.change("truncate table xapi.video_events")
+        mart_server.insert("video_events", map(row_of, events))
+        assert not wrong_rows(mart_server, events), f"seed {seed}"
 
 
 def test_random_events_reach_every_rule():
@@ -64,15 +55,15 @@ def test_random_events_reach_every_rule():
 
 
 @pytest.mark.parametrize("url", [url for url in URLS if url])
-def test_the_key_of_a_video_is_the_same_in_sql(server, url):
+def test_the_key_of_a_video_is_the_same_in_sql(mart_server, url):
     odd = [
         f"{url}{more}" for more in ("", "#x?t=1", "?", "&t=1&&u", "?t", "&Signature", "?tt=1&t=")
     ]
     events = [
         replace(event, video_url=text) for event, text in zip(random_events(1), odd, strict=False)
     ]
-    server.insert("video_events", map(row_of, events))
-    rows = server.query("select distinct video_key from xapi.int_player_events")
+    mart_server.insert("video_events", map(row_of, events))
+    rows = mart_server.query("select distinct video_key from xapi.int_player_events")
     assert {row["video_key"] for row in rows} == {video_key(text) for text in odd}
 
 
@@ -103,21 +94,21 @@ def change_events(server: MartServer, events: list[Event], batch: list[Event], s
     server.record_change()
 
 
-def test_increments_make_what_a_full_build_makes(server):
+def test_increments_make_what_a_full_build_makes(mart_server):
     waiting, events = random_events(7, learners=40), []
     rng = random.Random(7)
     for number in range(60 if IS_LONG else 3):
         cut = rng.randint(0, len(waiting) // 2)
         batch, waiting = waiting[:cut], waiting[cut:] or random_events(1000 + number, learners=5)
-        change_events(server, events, batch, number)
-        printed = server.dbt("run", "--select", "int_learner_videos")
+        change_events(mart_server, events, batch, number)
+        printed = mart_server.dbt("run", "--select", "int_learner_videos")
         assert "nothing new" not in printed
-        assert server.query(DIFFERING) == []
-        assert not wrong_rows(server, events)
-    server.change("truncate table xapi.video_events")
-    server.record_change()
-    server.dbt("run", "--select", "int_learner_videos")
-    assert server.query("select count() as n from xapi.fct_learner_videos") == [{"n": 0}]
+        assert mart_server.query(DIFFERING) == []
+        assert not wrong_rows(mart_server, events)
+    mart_server.change("truncate table xapi.video_events")
+    mart_server.record_change()
+    mart_server.dbt("run", "--select", "int_learner_videos")
+    assert mart_server.query("select count() as n from xapi.fct_learner_videos") == [{"n": 0}]
 
 
 # The statements of a run, at each of which it may die.
@@ -139,18 +130,18 @@ ALL = [("", step) for step in STEPS] + [("--full-refresh", step) for step in FUL
 
 
 @pytest.mark.parametrize(("option", "step"), ALL if IS_LONG else SHORT)
-def test_what_a_dead_run_left_is_completed_by_the_next_one(server, option, step):
+def test_what_a_dead_run_left_is_completed_by_the_next_one(mart_server, option, step):
     events: list[Event] = []
-    change_events(server, events, random_events(3), 3)
-    server.dbt("run", "--select", "int_learner_videos")
-    change_events(server, events, random_events(4), 4)
+    change_events(mart_server, events, random_events(3), 3)
+    mart_server.dbt("run", "--select", "int_learner_videos")
+    change_events(mart_server, events, random_events(4), 4)
     arguments = ["run", "--select", "int_learner_videos", *([option] if option else [])]
-    with server.broken((FULL_STEPS if option else STEPS)[step]) as refused:
-        server.dbt(*arguments, fails=True)
+    with mart_server.broken((FULL_STEPS if option else STEPS)[step]) as refused:
+        mart_server.dbt(*arguments, fails=True)
     assert refused
-    server.dbt("run", "--select", "int_learner_videos")
-    assert server.query(DIFFERING) == []
-    assert not wrong_rows(server, events)
+    mart_server.dbt("run", "--select", "int_learner_videos")
+    assert mart_server.query(DIFFERING) == []
+    assert not wrong_rows(mart_server, events)
 
 
 def test_replaced_late_and_rebuilt_events_reach_the_marts(database):
@@ -169,34 +160,34 @@ def test_replaced_late_and_rebuilt_events_reach_the_marts(database):
     assert database.query("select sum(events) as n from xapi.fct_learner_videos") == after
 
 
-def test_nothing_new_reads_no_event(server):
-    server.insert("video_events", map(row_of, random_events(5)))
-    server.record_change()
-    server.dbt("run", "--select", "int_learner_videos")
-    server.http.reads.clear()
-    assert "nothing new" in server.dbt("run", "--select", "int_learner_videos")
-    reads = [(sql, rows) for sql, rows in server.http.reads if re.search("video|player", sql)]
+def test_nothing_new_reads_no_event(mart_server):
+    mart_server.insert("video_events", map(row_of, random_events(5)))
+    mart_server.record_change()
+    mart_server.dbt("run", "--select", "int_learner_videos")
+    mart_server.http.reads.clear()
+    assert "nothing new" in mart_server.dbt("run", "--select", "int_learner_videos")
+    reads = [(sql, rows) for sql, rows in mart_server.http.reads if re.search("video|player", sql)]
     assert reads
     assert sum(rows for sql, rows in reads if "system." not in sql) <= 2 * len(reads)
 
 
-def test_lost_rows_come_back(server):
-    server.insert("video_events", map(row_of, random_events(5)))
-    server.record_change()
-    server.dbt("run", "--select", "int_learner_videos")
-    server.change("truncate table xapi.int_learner_videos")
-    server.dbt("run", "--select", "int_learner_videos")
-    assert server.query(DIFFERING) == []
+def test_lost_rows_come_back(mart_server):
+    mart_server.insert("video_events", map(row_of, random_events(5)))
+    mart_server.record_change()
+    mart_server.dbt("run", "--select", "int_learner_videos")
+    mart_server.change("truncate table xapi.int_learner_videos")
+    mart_server.dbt("run", "--select", "int_learner_videos")
+    assert mart_server.query(DIFFERING) == []
 
 
-def test_another_definition_fills_the_mart_again(server):
-    server.insert("video_events", map(row_of, random_events(5)))
-    server.record_change()
+def test_another_definition_fills_the_mart_again(mart_server):
+    mart_server.insert("video_events", map(row_of, random_events(5)))
+    mart_server.record_change()
     select = ("run", "--select", "int_learner_videos_now", "int_learner_videos")
-    server.dbt(*select)
-    before = server.query("select sum(seconds_seen) as seconds from xapi.fct_learner_videos")
+    mart_server.dbt(*select)
+    before = mart_server.query("select sum(seconds_seen) as seconds from xapi.fct_learner_videos")
     slow = "{mart_slice_events: 40, video_max_speed: 1, video_clock_slack: 0}"
-    assert "filled from" in run_dbt(*select, "--vars", slow, folder=server.folder)
-    assert server.query(DIFFERING) == []
-    after = server.query("select sum(seconds_seen) as seconds from xapi.fct_learner_videos")
+    assert "filled from" in run_dbt(*select, "--vars", slow, folder=mart_server.folder)
+    assert mart_server.query(DIFFERING) == []
+    after = mart_server.query("select sum(seconds_seen) as seconds from xapi.fct_learner_videos")
     assert after[0]["seconds"] < before[0]["seconds"]

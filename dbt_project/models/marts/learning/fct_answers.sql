@@ -6,7 +6,7 @@ part_attempts as (
         *,
         {{ response_key('response') }} as answer
 
-    from {{ ref('int_part_attempts') }}
+    from {{ ref('int_part_attempts').render() }}
 
     where isNotNull(response)
 
@@ -22,7 +22,7 @@ first_answers as (
         part_id,
         {{ response_key('first_response') }} as answer
 
-    from {{ ref('fct_learner_parts') }}
+    from {{ ref('fct_learner_parts').render() }}
 
     where isNotNull(first_response)
 

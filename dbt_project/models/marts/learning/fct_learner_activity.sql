@@ -10,7 +10,7 @@ events as (
         max(timestamp) as last_at,
         uniqExact(toDate(timestamp)) as active_days
 
-    from {{ ref('int_learner_events') }}
+    from {{ ref('int_learner_events').render() }}
 
     group by
         section_id,
@@ -29,7 +29,7 @@ videos as (
         countIf(coalesce(is_watched, false)) as videos_watched,
         sum(seconds_played) / 60 as minutes_played
 
-    from {{ ref('fct_learner_video_shares') }} as shares
+    from {{ ref('fct_learner_video_shares').render() }} as shares
 
     group by
         section_id,
@@ -46,7 +46,7 @@ pages as (
         learner_id,
         countIf(views > 0) as pages_viewed
 
-    from {{ ref('fct_learner_pages') }}
+    from {{ ref('fct_learner_pages').render() }}
 
     group by
         section_id,
@@ -64,7 +64,7 @@ questions as (
         sum(parts.attempts) as attempts,
         avg(toNullable(parts.correct / parts.attempts)) as mean_share_correct
 
-    from {{ ref('fct_learner_parts') }} as parts
+    from {{ ref('fct_learner_parts').render() }} as parts
 
     group by
         section_id,

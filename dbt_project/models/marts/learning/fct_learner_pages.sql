@@ -2,7 +2,7 @@ with
 
 stored as (
 
-    select * from {{ ref('int_learner_pages') }} final
+    select * from {{ ref('int_learner_pages').render() }} final
 
 ),
 

@@ -2,7 +2,7 @@ with
 
 stored as (
 
-    select * from {{ ref('int_learner_parts') }} final
+    select * from {{ ref('int_learner_parts').render() }} final
 
 ),
 

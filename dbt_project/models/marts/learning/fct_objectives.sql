@@ -20,7 +20,7 @@ attempts as (
             )
         ) as objective_id
 
-    from {{ ref('int_part_attempts') }}
+    from {{ ref('int_part_attempts').render() }}
 
 ),
 

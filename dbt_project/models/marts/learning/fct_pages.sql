@@ -2,7 +2,7 @@ with
 
 learner_pages as (
 
-    select * from {{ ref('fct_learner_pages') }}
+    select * from {{ ref('fct_learner_pages').render() }}
 
 ),
 

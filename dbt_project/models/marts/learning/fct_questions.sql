@@ -2,7 +2,7 @@ with
 
 learner_parts as (
 
-    select * from {{ ref('fct_learner_parts') }}
+    select * from {{ ref('fct_learner_parts').render() }}
 
 ),
 

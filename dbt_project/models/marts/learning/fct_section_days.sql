@@ -2,7 +2,7 @@ with
 
 learner_events as (
 
-    select * from {{ ref('int_learner_events') }}
+    select * from {{ ref('int_learner_events').render() }}
 
 ),
 

@@ -12,7 +12,7 @@ with
         timestamp,
         verb
 
-    from {{ ref(family ~ '_events') }}
+    from {{ ref(family ~ '_events').render() }}
 
 ),
 

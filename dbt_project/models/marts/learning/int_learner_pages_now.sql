@@ -4,7 +4,7 @@ with
 
 page_activity as (
 
-    select * from {{ ref('int_page_activity') }}
+    select * from {{ ref('int_page_activity').render() }}
 
 ),
 

@@ -4,7 +4,7 @@ with
 
 part_attempts as (
 
-    select * from {{ ref('int_part_attempts') }}
+    select * from {{ ref('int_part_attempts').render() }}
 
 ),
 

@@ -16,7 +16,7 @@ views as (
         cast(null as Nullable(Float64)) as share,
         coalesce(completion, false) as is_completed
 
-    from {{ ref('page_viewed_events') }}
+    from {{ ref('page_viewed_events').render() }}
 
 ),
 
@@ -35,7 +35,7 @@ attempts as (
         {{ share_of_points('score', 'out_of', 'scaled_score') }} as share,
         coalesce(completion, true) as is_completed
 
-    from {{ ref('page_attempt_events') }}
+    from {{ ref('page_attempt_events').render() }}
 
 ),
 

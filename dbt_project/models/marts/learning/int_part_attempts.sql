@@ -4,7 +4,7 @@ with
 
 part_attempt_events as (
 
-    select * from {{ ref('part_attempt_events') }}
+    select * from {{ ref('part_attempt_events').render() }}
 
 ),
 

@@ -8,7 +8,7 @@ with
         home_page,
         user_id
 
-    from {{ ref(family ~ '_events') }}
+    from {{ ref(family ~ '_events').render() }}
 
 ),
 

@@ -13,7 +13,7 @@ video_events as (
         video_length,
         {{ completion_threshold_of() }} as completion_threshold
 
-    from {{ ref('video_events') }}
+    from {{ ref('video_events').render() }}
 
     where notEmpty(coalesce(video_url, ''))
 

@@ -9,7 +9,7 @@ learner_videos as (
         video_key,
         arrayJoin(days) as day_of_learner
 
-    from {{ ref('fct_learner_videos') }}
+    from {{ ref('fct_learner_videos').render() }}
 
 ),
 

@@ -2,13 +2,13 @@ with
 
 learner_videos as (
 
-    select * from {{ ref('fct_learner_videos') }}
+    select * from {{ ref('fct_learner_videos').render() }}
 
 ),
 
 videos as (
 
-    select * from {{ ref('dim_videos') }}
+    select * from {{ ref('dim_videos').render() }}
 
 ),
 

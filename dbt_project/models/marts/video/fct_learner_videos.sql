@@ -4,7 +4,7 @@ with
 
 stored as (
 
-    select * from {{ ref('int_learner_videos') }} final
+    select * from {{ ref('int_learner_videos').render() }} final
 
 ),
 

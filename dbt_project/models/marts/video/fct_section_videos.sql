@@ -2,7 +2,7 @@ with
 
 shares as (
 
-    select * from {{ ref('fct_learner_video_shares') }}
+    select * from {{ ref('fct_learner_video_shares').render() }}
 
 ),
 
@@ -13,7 +13,7 @@ videos as (
         course_id,
         count() as videos
 
-    from {{ ref('dim_videos') }}
+    from {{ ref('dim_videos').render() }}
 
     group by
         section_id,

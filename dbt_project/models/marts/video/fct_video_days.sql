@@ -2,7 +2,7 @@ with
 
 learner_video_days as (
 
-    select * from {{ ref('fct_learner_video_days') }}
+    select * from {{ ref('fct_learner_video_days').render() }}
 
 ),
 

@@ -2,7 +2,7 @@ with
 
 learner_videos as (
 
-    select * from {{ ref('fct_learner_videos') }}
+    select * from {{ ref('fct_learner_videos').render() }}
 
 ),
 

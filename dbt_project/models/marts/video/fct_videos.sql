@@ -2,13 +2,13 @@ with
 
 shares as (
 
-    select * from {{ ref('fct_learner_video_shares') }}
+    select * from {{ ref('fct_learner_video_shares').render() }}
 
 ),
 
 retention as (
 
-    select * from {{ ref('fct_video_retention') }}
+    select * from {{ ref('fct_video_retention').render() }}
 
 ),
 

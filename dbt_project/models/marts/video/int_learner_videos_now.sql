@@ -10,7 +10,7 @@ with
 
 player_events as (
 
-    select * from {{ ref('int_player_events') }}
+    select * from {{ ref('int_player_events').render() }}
 
 ),
 

@@ -4,7 +4,7 @@ with
 
 video_events as (
 
-    select * from {{ ref('video_events') }}
+    select * from {{ ref('video_events').render() }}
 
 ),
 
