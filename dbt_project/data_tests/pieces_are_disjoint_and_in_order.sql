@@ -2,7 +2,7 @@
     Harm: a second of a video counts twice for a learner, so shares, watch times and viewers at a place
     are too high.
 
-    An error of the model: see docs/models.md, "What counts as watched".
+    An error of the model: see docs/watched.md.
 -#}
 
 with

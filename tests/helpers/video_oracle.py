@@ -1,6 +1,6 @@
 """Who watched which parts of a video, by a walk over its events, for tests to compare the SQL with.
 
-It is written from the definitions in docs/models.md and shares nothing with the SQL.
+It is written from the definitions in docs/watched.md and shares nothing with the SQL.
 """
 
 import re
