@@ -42,7 +42,7 @@
 
 {#- Whether an attempt is correct: it scored all points; without points, what the platform says. -#}
 {% macro is_correct(score, out_of, success) -%}
-    coalesce(if({{ out_of }} > 0 and isNotNull({{ score }}), {{ score }} >= {{ out_of }}, {{ success }}), false)
+    toBool(coalesce(if({{ out_of }} > 0 and isNotNull({{ score }}), {{ score }} >= {{ out_of }}, {{ success }}), 0))
 {%- endmacro %}
 
 {#- The share of the points that an attempt scored, NULL if it is not known. -#}

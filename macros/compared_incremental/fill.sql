@@ -82,7 +82,7 @@
     groups  table of the groups -#}
 {% macro insert_groups(mart, relation, slice, version, groups=none) %}
     {% do beat_claim(mart) %}
-    {%- set columns = column_list(mart.relation if groups else relation) -%}
+    {%- set columns = column_list(relation) -%}
     {%- set sql -%}
         insert into {{ relation }} ({{ columns }})
         select {{ columns }}

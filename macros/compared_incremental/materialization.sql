@@ -40,6 +40,12 @@
     {%- set made = made_of(mart) -%}
     {%- set full = existing is none or existing.is_view or should_full_refresh()
         or made.definition != mart.definition -%}
+    {%- if existing is not none and not made.definition and not should_full_refresh() -%}
+        {{ exceptions.raise_compiler_error(
+            mart.relation ~ ' was not made by this project; drop or rename it, or fill it again: '
+            ~ 'dbt run --full-refresh --select ' ~ mart.name ~ '. Nothing was done'
+        ) }}
+    {%- endif -%}
     {%- if flags.EMPTY and existing is not none -%}
         {% do run_statement('select * from (' ~ sql ~ ') limit 0') %}
         {%- set outcome = 'EMPTY' -%}

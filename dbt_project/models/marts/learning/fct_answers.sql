@@ -84,7 +84,7 @@ answers as (
         learners_first.learners_first as learners_first,
         counted.learners_ever as learners_ever,
         counted.attempts as attempts,
-        counted.correct_attempts * 2 > counted.attempts as is_correct,
+        toBool(counted.correct_attempts * 2 > counted.attempts) as is_correct,
         {{ most_frequent('counted.feedbacks', 'length(value)') }} as feedback
 
     from counted

@@ -36,10 +36,10 @@ learner_video_shares as (
 
     select
         * except (completion_threshold),
-        share_seen >= {{ var('video_watched_share') | float }} as is_watched,
-        completions > 0 as is_completed,
-        share_seen >= completion_threshold as is_complete_by_threshold,
-        (plays > 0 or seconds_seen > 0) and not is_watched as is_partial
+        toBool(share_seen >= {{ var('video_watched_share') | float }}) as is_watched,
+        toBool(completions > 0) as is_completed,
+        toBool(share_seen >= completion_threshold) as is_complete_by_threshold,
+        toBool((plays > 0 or seconds_seen > 0) and not is_watched) as is_partial
 
     from measured
 
