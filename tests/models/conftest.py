@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.mart_server import MartServer, serve_marts
 from tests.helpers.once import once_per_run
 from tests.helpers.small_database import SmallDatabase, build
 
@@ -29,3 +30,12 @@ def database(built_database: SmallDatabase, tmp_path: Path) -> Iterator[SmallDat
     copy = built_database.copy(tmp_path / "copy")
     yield copy
     copy.close()
+
+
+@pytest.fixture
+def mart_server(database: SmallDatabase, tmp_path: Path) -> Iterator[MartServer]:
+    """A copy of it without events, behind HTTP; for tests of the marts."""
+    with serve_marts(database, tmp_path / "dbt") as server:
+        for family in ("video", "part_attempt", "page_attempt", "page_viewed"):
+            server.change(f"truncate table xapi.{family}_events")
+        yield server

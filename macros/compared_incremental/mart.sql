@@ -1,0 +1,116 @@
+{#- What is known of a mart, in one dictionary that all macros of this folder take:
+
+    name, relation  the model and its table
+    group_key       columns of a group
+    source          the view of the events
+    follows         relations of the event tables below it
+    rows            select with the rows of all groups
+    definition      hash of what makes the rows: the model, the views, the columns
+    description     what the comment of the table begins with
+    claim, step     set by acquire_claim -#}
+{% macro describe_mart(node, rows) %}
+    {%- set code = [hash_of_code(rows)] -%}
+    {%- for name in node.config.made_from -%}
+        {% do code.append(definition_of_view(model_relation(name))) %}
+    {%- endfor -%}
+    {%- set follows = [] -%}
+    {%- for name in node.config.follows -%}
+        {% do follows.append({'name': name, 'relation': model_relation(name)}) %}
+    {%- endfor -%}
+    {%- set types = [] -%}
+    {%- for column in node.columns.values() -%}
+        {% do types.append([column.name, column.data_type, column.codec]) %}
+    {%- endfor -%}
+    {{ return({
+        'name': node.name,
+        'relation': api.Relation.create(schema=node.schema, identifier=node.alias, type='table'),
+        'group_key': node.config.group_key | join(', '),
+        'source': model_relation(node.config.made_from | first),
+        'follows': follows,
+        'rows': rows,
+        'definition': local_md5(code ~ types ~ node.config.engine ~ node.config.order_by),
+        'description': node.description if config.persist_relation_docs() else '',
+        'claim': 0,
+    }) }}
+{% endmacro %}
+
+{#- A hash of SQL; comments, white space and the name of the database do not count. -#}
+{% macro hash_of_code(code) %}
+    {%- set code = modules.re.sub('--[^\n]*|/\\*.*?\\*/', ' ', code) -%}
+    {%- set code = modules.re.sub('\\s+', ' ', code) | replace('`' ~ target.schema ~ '`.', '') -%}
+    {{ return(local_md5(code | trim)) }}
+{% endmacro %}
+
+{#- Post-hook of a view that a mart reads: write the hash of its SQL into its comment. -#}
+{% macro record_definition() %}
+    {%- if execute -%}
+        alter table {{ this }} {{ cluster_clause() }}
+        modify comment '[definition {{ hash_of_code(model.compiled_code) }}]'
+    {%- endif -%}
+{% endmacro %}
+
+{#- The hash of a view as it is in the database; stops if there is none. -#}
+{% macro definition_of_view(view) %}
+    {%- set rows = run_statement("
+        select extract(comment, '\\\\[definition ([0-9a-f]+)\\\\]') from system.tables
+        where database = '" ~ view.schema ~ "' and name = '" ~ view.identifier ~ "'
+    ").rows -%}
+    {%- if not rows or not rows[0][0] -%}
+        {{ exceptions.raise_compiler_error(
+            view ~ ' is missing or was not made by this project; build it: dbt run --select ' ~ view.identifier
+        ) }}
+    {%- endif -%}
+    {{ return(rows[0][0]) }}
+{% endmacro %}
+
+{#- In which state the event tables are: their ids, the runs that last changed them, their rows.
+    '' if that is not known; then the mart is compared. -#}
+{% macro events_now(mart) %}
+    {%- set states = [] -%}
+    {%- for table in mart.follows -%}
+        {%- set rows = run_statement("
+            select
+                named.id, max(known.version), argMax(known.run_id, known.version),
+                (select count() from " ~ table.relation ~ ")
+            from (" ~ id_of(table.relation) ~ ") as named
+            inner join " ~ elt_tables() ~ " as known
+                on known.model = '" ~ table.name ~ "' and toString(known.table_id) = named.id
+            group by named.id
+        ").rows -%}
+        {%- if not rows -%}
+            {{ return('') }}
+        {%- endif -%}
+        {% do states.append(rows[0] | join(' ')) %}
+    {%- endfor -%}
+    {{ return(local_md5(states | join(' '))) }}
+{% endmacro %}
+
+{#- What a mart was made of, by the comment of its table: definition, state of the events, number of
+    groups; and how many rows it has, which are more than its groups until they are merged. -#}
+{% macro made_of(mart) %}
+    {%- set rows = run_statement("
+        select
+            extract(comment, '\\\\[definition ([0-9a-f]+)\\\\]'),
+            extract(comment, '\\\\[events ([0-9a-f]+)\\\\]'),
+            extract(comment, '\\\\[groups ([0-9]+)\\\\]'),
+            total_rows
+        from system.tables
+        where database = '" ~ mart.relation.schema ~ "' and name = '" ~ mart.relation.identifier ~ "'
+    ").rows -%}
+    {%- if not rows -%}
+        {{ return({'definition': '', 'events': '', 'groups': 0, 'rows': 0}) }}
+    {%- endif -%}
+    {{ return({
+        'definition': rows[0][0], 'events': rows[0][1], 'groups': rows[0][2] | int, 'rows': (rows[0][3] or 0) | int,
+    }) }}
+{% endmacro %}
+
+{#- Write into the comment of a table what it was made of. -#}
+{% macro record_mart(mart, relation, id, events) %}
+    {%- set groups = run_statement(
+        'select count() from ' ~ relation ~ ' final where not is_deleted'
+    ).rows[0][0] -%}
+    {%- set text = mart.description ~ ' ' ~ table_comment(id) ~ ' [definition ' ~ mart.definition ~ ']'
+        ~ ' [events ' ~ events ~ '] [groups ' ~ groups ~ ']' -%}
+    {% do run_statement(one_alter_relation(relation, 'modify comment ' ~ clickhouse_escape_comment(text | trim))) %}
+{% endmacro %}
