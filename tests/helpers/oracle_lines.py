@@ -110,7 +110,7 @@ def _inner(item: Item) -> Iterator[Item] | None:
 
 
 def _broken_elements(text: str) -> Iterator[Item]:
-    """The elements of a list that does not end, or ends wrongly: from a broken one on it is the rest."""
+    """The elements of a broken list: from the broken one on, the rest is one item."""
     while text := text.strip(AROUND):
         end = _end_of_element(text)
         item = _read(text[:end].strip(AROUND))

@@ -10,19 +10,36 @@ from tests.helpers.small_database import Attempt, SmallDatabase, statement
 
 COPIED = ("dbt_project.yml", "profiles.yml", "dbt_project", "macros")
 
-# Changes of the project: file, text, what replaces it. Each gives the same events other ids.
+# Changes of the project: file, text, what replaces it, and why the next run stops. None of them may
+# change the id of an event but another rule for ids.
+PARSE = "macros/statements/parse_statement.sql"
 CHANGES = {
     "a member of the parse without a column": (
-        "macros/parse_statement.sql",
-        "        {{ member('actor') }},\n",
-        "        {{ member('actor') }},\n        'another member',\n",
+        PARSE,
+        "            stored {{ text }},\n",
+        "            stored {{ text }},\n            another {{ text }},\n",
+        "made by other rules",
+    ),
+    "another family": (
+        "macros/statements/classify.sql",
+        "        has_video_extension or",
+        "        verb_name = 'example.org/shared', 'other',\n        has_video_extension or",
+        "made by other rules",
+    ),
+    "another column": (
+        "dbt_project/models/staging/stg_xapi__statements.sql",
+        "    occurred_at as timestamp,\n",
+        "    occurred_at as timestamp,\n    source_line + 1 as next_line,\n",
+        "made by other rules",
     ),
     "another rule for event ids": (
         "macros/ledger_incremental/tables.sql",
-        "{% macro identity_rule() %}{{ return(1) }}",
         "{% macro identity_rule() %}{{ return(2) }}",
+        "{% macro identity_rule() %}{{ return(3) }}",
+        "made by other rules",
     ),
 }
+IDS = "select event_id from xapi.ops_events order by 1"
 STATE = """
 select
     (select count() from xapi.int_xapi__statements) as statements,
@@ -56,15 +73,18 @@ def test_other_rules_stop_every_run_but_a_full_refresh(waiting, tmp_path, change
     database = waiting.copy(tmp_path / "database")
     before = database.query(STATE)
     (tmp_path / "project").mkdir()
-    options = changed_project(tmp_path / "project", *CHANGES[change])
+    file, old, new, reason = CHANGES[change]
+    options = changed_project(tmp_path / "project", file, old, new)
+    ids = {row["event_id"] for row in database.query(IDS)}
     days = ("--vars", "{start_date: 2025-10-01, end_date: 2025-10-31}")
     for how in ((), ("--select", "+video_events"), ("--select", "+video_events", *days)):
         said = database.dbt("run", *how, *options, fails=True)
-        assert "made by other rules" in said and "dbt run --full-refresh" in said
+        assert reason in said and "dbt run --full-refresh" in said
         assert database.query(STATE) == before
     database.dbt("run", "--full-refresh", *options)
     after = database.query(STATE)
     assert after[0]["events"] == before[0]["events"] + 1
+    assert ids < {row["event_id"] for row in database.query(IDS)}
     assert "nothing new" in database.dbt("run", "--select", "video_events", *options)
 
 

@@ -40,7 +40,8 @@ placed_lines as (
         is_voided,
         family not in ({{ families_without_events() }}) and not is_voided as is_event_line,
         is_event_line
-        and ({{ table_of_family('family') }}, load_id) not in (select * from applied_loads) as is_waiting,
+        and ({{ table_of_family('family') }}, load_id) not in (select * from applied_loads)
+            as is_waiting,
         source_path,
         loaded_at
 

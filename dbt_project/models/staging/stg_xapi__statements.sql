@@ -119,7 +119,8 @@ described as (
         {{ context_text('torus', 'activity_attempt_guid') }} is not null as has_activity_attempt,
         {{ context_text('torus', 'page_attempt_guid') }} is not null as has_page_attempt,
         {{ has_video_extension() }} as has_video_extension,
-        {{ has_category(xapi_iri('category_prefix', 'interactive_video')) }} as is_interactive_video,
+        {{ has_category(xapi_iri('category_prefix', 'interactive_video')) }}
+            as is_interactive_video,
         {{ first_measure([
             extension('result', 'video', 'time'),
             extension('context', 'video', 'time'),

@@ -1,6 +1,6 @@
 with
 
-{% for family in var('event_families') %}
+{% for family in var('event_families') if family != 'voiding' %}
 {{ family }}_events as (
 
     select
@@ -19,7 +19,7 @@ with
 {% endfor %}
 learner_events as (
 
-    {% for family in var('event_families') %}
+    {% for family in var('event_families') if family != 'voiding' %}
     select * from {{ family }}_events
 
     {% if not loop.last %}

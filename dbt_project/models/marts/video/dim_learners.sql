@@ -1,6 +1,6 @@
 with
 
-{% for family in var('event_families') %}
+{% for family in var('event_families') if family != 'voiding' %}
 {{ family }}_learners as (
 
     select distinct
@@ -15,7 +15,7 @@ with
 {% endfor %}
 names as (
 
-    {% for family in var('event_families') %}
+    {% for family in var('event_families') if family != 'voiding' %}
     select * from {{ family }}_learners
 
     {% if not loop.last %}
