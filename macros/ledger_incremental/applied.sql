@@ -72,12 +72,8 @@
     {{ return({'horizon': row[0], 'loads_before_horizon': row[1] | int}) }}
 {% endmacro %}
 
-{#- Whether a table has to be claimed: it has no id yet, new loads wait, or it lost rows, at which
-    open_table stops. -#}
+{#- Whether a table has to be claimed: new loads wait, or it lost rows, at which open_table stops. -#}
 {% macro has_new_loads(table) %}
-    {%- if not table.id -%}
-        {{ return(true) }}
-    {%- endif -%}
     {%- set waiting = waiting_loads(table) -%}
     {{ return(waiting.loads > 0 or waiting.all or waiting.table_rows < table.table_rows) }}
 {% endmacro %}

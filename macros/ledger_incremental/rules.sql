@@ -43,6 +43,12 @@
         {%- endif -%}
     {%- endif -%}
     {%- set made_by = table_state(table) -%}
+    {%- if not made_by.id and not full and load_relation(table.relation) is not none -%}
+        {{ exceptions.raise_compiler_error(
+            table.relation ~ ' was made by an earlier release, or not by this project. To fill it again: '
+            ~ 'dbt run --full-refresh. Nothing was done'
+        ) }}
+    {%- endif -%}
     {%- if made_by.id and not full -%}
         {%- if made_by.parse != parse or made_by.identity_rule != identity_rule() -%}
             {% do stop_for_rules(table.relation) %}

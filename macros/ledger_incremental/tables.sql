@@ -101,10 +101,6 @@
     rebuild  days of it are filled again, which may be what repairs it: warn instead -#}
 {% macro open_table(table, rebuild=false) %}
     {%- set found = table_state(table) -%}
-    {%- if not found.id -%}
-        {% do adopt_table(table) %}
-        {%- set found = table_state(table) -%}
-    {%- endif -%}
     {% do table.update(found) %}
     {% do table.update({'made_by': found}) %}
     {% do check_visible_rows(table.relation) %}
@@ -194,46 +190,6 @@
 
 {#- The version of the rule by which event ids are made (macros/statements/identity.sql). -#}
 {% macro identity_rule() %}{{ return(2) }}{% endmacro %}
-
-{#- Take over the bookkeeping of a table that has no id: one that a release before 0.2 made, whose
-    loads are in load_applications under its UUID. Loads whose superseded rows that release had not
-    removed yet count as new; their rows are found in the table. -#}
-{% macro adopt_table(table) %}
-    {%- set has_old = adapter.get_relation(none, target.schema, 'load_applications') is not none -%}
-    {%- if not has_old -%}
-        {{ exceptions.raise_compiler_error(
-            table.relation ~ ' was not made by this project; drop or rename it, or fill it again: '
-            ~ 'dbt run --full-refresh --select ' ~ table.name ~ '. Nothing was done'
-        ) }}
-    {%- endif -%}
-    {%- set old_id = run_statement("
-        select toString(if(empty(continued.kept_under), named.uuid, continued.kept_under))
-        from (
-            select uuid from system.tables
-            where database = '" ~ table.relation.schema ~ "' and name = '" ~ table.relation.identifier ~ "'
-        ) as named
-        left join " ~ target.schema ~ ".continued_tables as continued on named.uuid = continued.table_uuid
-    ").rows[0][0] -%}
-    {%- set old_loads -%}
-        insert into {{ elt_applied_loads() }}
-            (model, table_id, load_id, committed_at, lines, step, run_id, claim, first_event, last_event, recorded_at)
-        select
-            model, table_uuid, load_id, min(committed_at), any(lines), 'upgrade', toString(any(run_id)), 0,
-            min(first_event), max(last_event), min(recorded_at)
-        from {{ target.schema }}.load_applications
-        where model = '{{ table.name }}' and table_uuid = '{{ old_id }}' and state = 'applied'
-            and (run_id, slice) in (
-                select run_id, slice from {{ target.schema }}.load_applications
-                where model = '{{ table.name }}' and table_uuid = '{{ old_id }}' and state = 'settled'
-            )
-            and load_id not in ({{ applied_loads(table.name, old_id) }})
-        group by model, table_uuid, load_id
-    {%- endset -%}
-    {% do run_statement(old_loads) %}
-    {% do table.update({'applied_under': old_id}) %}
-    {% do record_table(table, table.relation, old_id) %}
-    {% do set_table_id(table.relation, old_id) %}
-{% endmacro %}
 
 {#- Drop what releases before 0.2 kept beside the tables, once every table has an id. -#}
 {% macro drop_old_bookkeeping() %}

@@ -30,7 +30,7 @@ CHANGES = {
         "dbt_project/models/staging/stg_xapi__statements.sql",
         "    occurred_at as timestamp,\n",
         "    occurred_at as timestamp,\n    source_line + 1 as next_line,\n",
-        "made by other rules",
+        "has other columns than its model yields",
     ),
     "another rule for event ids": (
         "macros/ledger_incremental/tables.sql",

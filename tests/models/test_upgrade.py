@@ -1,5 +1,5 @@
-"""A database that a release before 0.2 left: `xapi-elt init` and one plain `dbt run` bring it up to
-date, without a full refresh."""
+"""A database that an earlier release left: dbt stops before it touches anything, and `xapi-elt init`
+and one full refresh bring it up to date, whatever was loaded before, meanwhile and after."""
 
 from uuid import UUID
 
@@ -24,6 +24,20 @@ UNSETTLED = Attempt(3, "a.jsonl", [KEPT, NEW], etag="2")
 HALF_DONE = Attempt(4, "c.jsonl", [SHARED, statement(minute=6), OF_NOVEMBER])
 WAITING = [Attempt(5, "d.jsonl", [statement(minute=7), SHARED]), Attempt(6, "e.jsonl", [])]
 UNSETTLED_ID, HALF_DONE_ID = (UUID(int=1000 + one.minute) for one in (UNSETTLED, HALF_DONE))
+
+EVENTS = "select event_id, source_path, source_line from xapi.ops_events order by event_id"
+
+# Ids from before whose line has no id now. Those of superseded lines are gone with them.
+UNKNOWN_IDS = """
+select count() as ids from xapi.saved_event_ids
+where (load_id, source_path, source_line) not in (
+        select load_id, source_path, source_line from xapi.int_xapi__statements
+    )
+    and (load_id, source_path) in (
+        select load_id, concat(bucket, '/', key) from xapi_raw.committed_objects
+        where status = 'visible'
+    )
+"""
 
 TABLES_WITH_IDS = """
 select name from system.tables
@@ -51,21 +65,13 @@ CREATE_OLD_BOOKKEEPING = (
     """,
 )
 
-# A table that a rebuild or a withdrawal exchanged keeps its bookkeeping under another UUID.
-CONTINUED = """
-insert into xapi.continued_tables (table_uuid, kept_under)
-select uuid, reinterpretAsUUID(MD5(name)) from system.tables
-where database = 'xapi' and name in (select model from xapi.elt_applied_loads)
-"""
-
 # Each load is a slice of its own here; a slice that is settled has a row without a load.
 OLD_ROWS = f"""
 insert into xapi.load_applications
     (model, table_uuid, state, run_id, slice, load_id, committed_at, lines, first_event, last_event)
 select
     held.model,
-    if(continued.kept_under = toUUID('00000000-0000-0000-0000-000000000000'),
-       named.uuid, continued.kept_under),
+    named.uuid,
     state,
     toUUID('00000000-0000-4000-8000-000000000001'),
     cityHash64(held.load_id) % 1000,
@@ -73,19 +79,16 @@ select
     held.committed_at, held.lines, held.first_event, held.last_event
 from xapi.elt_applied_loads as held
 inner join system.tables as named on named.database = 'xapi' and named.name = held.model
-left join xapi.continued_tables as continued on named.uuid = continued.table_uuid
 array join ['started', 'applied', 'settled'] as state
 where not (toString(held.load_id) = '{HALF_DONE_ID}' and state != 'started')
     and not (toString(held.load_id) = '{UNSETTLED_ID}' and state = 'settled')
 """
 
 
-def as_the_release_before_left_it(database: SmallDatabase, is_continued: bool) -> None:
+def as_the_release_before_left_it(database: SmallDatabase) -> None:
     """Turn the bookkeeping of a built database into that of the release before."""
     for sql in CREATE_OLD_BOOKKEEPING:
         database.change(sql)
-    if is_continued:
-        database.change(CONTINUED)
     database.change(OLD_ROWS)
     for row in database.query(TABLES_WITH_IDS):
         database.change(f"alter table xapi.{row['name']} modify comment ''")
@@ -122,11 +125,19 @@ def built(tmp_path_factory, _clean_environment):
     return database
 
 
-@pytest.fixture(params=["table", "continued table"])
+RULE_1 = """
+alter table xapi.elt_tables update identity_rule = 1 where 1 settings mutations_sync = 2
+"""
+
+
+@pytest.fixture(params=["before 0.2", "other ids"])
 def database(request, built, tmp_path):
     """A copy, as the release before left it."""
     copy = built.copy(tmp_path / "copy")
-    as_the_release_before_left_it(copy, is_continued=request.param == "continued table")
+    if request.param == "other ids":
+        copy.change(RULE_1)
+    else:
+        as_the_release_before_left_it(copy)
     yield copy
     copy.close()
 
@@ -138,14 +149,6 @@ def init(database: SmallDatabase) -> None:
         pipeline.init()
 
 
-def event_ids(database: SmallDatabase) -> dict[str, str]:
-    """The ids of the events in video_events, by time."""
-    rows = database.query(
-        "select toString(timestamp) as at, hex(event_id) as id from xapi.video_events"
-    )
-    return {row["at"]: row["id"] for row in rows}
-
-
 def bookkeeping(database: SmallDatabase) -> list[str]:
     """The tables of the release before that are left."""
     rows = database.query(
@@ -155,28 +158,31 @@ def bookkeeping(database: SmallDatabase) -> list[str]:
     return sorted(row["name"] for row in rows)
 
 
-def test_one_run_completes_what_the_release_before_left(database):
+def test_a_full_refresh_completes_what_the_release_before_left(database):
     init(database)
-    before = event_ids(database)
-    output = database.dbt("run")
+    before = database.query(EVENTS)
+    output = database.dbt("run", fails=True)
+    assert "dbt run --full-refresh" in output and "Nothing was done" in output
+    assert database.query(EVENTS) == before
+    assert "saved_event_ids has" in database.dbt("run-operation", "save_event_ids")
+    # A replay of what is there, while nothing is up to date.
+    database.load(Attempt(8, "again.jsonl", [OLD, KEPT, OF_NOVEMBER]))
+    database.dbt("run", "--full-refresh")
     assert faults(database.query) == []
-    after = event_ids(database)
-    assert {at: after[at] for at in before if at in after} == {
-        at: id for at, id in before.items() if at in after
-    }
-    assert len(before.keys() - after.keys()) == 1  # what the unsettled load superseded
-    # Not all loads were applied again: those that were not settled, half done or waiting.
-    assert "[4 loads, 7 lines" in output
-    again = database.dbt("run")
-    assert again.count("[nothing new") == 7
+    assert database.query(UNKNOWN_IDS) == [{"ids": 0}]
+    events = database.query(EVENTS)
+    database.load(Attempt(9, "and-again.jsonl", [OLD, NEW, SHARED]))
+    database.dbt("run")
+    assert database.query(EVENTS) == events
     assert faults(database.query) == []
     assert bookkeeping(database) == []
 
 
 def test_dbt_before_init_stops_with_the_command_that_is_missing(database):
+    database.change("drop table xapi_raw.learner_key")
     before = database.query("select * from xapi.video_events order by timestamp")
     output = database.dbt("run", fails=True)
     assert "Run xapi-elt init, then the same command again. Nothing was done" in output
-    assert "no loads.forced, loads.commit_number, committed_objects.status" in output
+    assert "learner_key.first_half" in output
     assert "Traceback" not in output
     assert database.query("select * from xapi.video_events order by timestamp") == before
