@@ -30,7 +30,6 @@ SECTIONS, MONTHS = (1, 2, 3), (9, 10, 11)
 # The views of operations never change: every run of all tables but the first leaves them out.
 TABLES_ONLY = ("--exclude", "operations")
 
-# Few, because dbt parses the project for each.
 DAYS = (
     "start_date: 2025-09-05, end_date: 2025-10-25",
     "start_date: 2025-11-01, end_date: 2025-11-01",
