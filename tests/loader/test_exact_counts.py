@@ -132,6 +132,7 @@ def test_an_increment_reads_its_own_loads_and_neither_the_history_nor_the_ledger
     assert 2 * NEW <= rows_read(past, *VIDEO)["raw"] <= most < min(HISTORY, others)
 
 
+@pytest.mark.long
 def test_an_increment_reads_its_moments_and_not_a_large_month(past, tmp_path):
     month = datetime(2024, 3, 1, tzinfo=UTC)
     month_of_a_section = Lines(
@@ -150,6 +151,7 @@ def test_an_increment_reads_its_moments_and_not_a_large_month(past, tmp_path):
     assert NEW <= read <= 10 * NEW + 3 * GRANULE < HISTORY
 
 
+@pytest.mark.long
 def test_a_family_reads_its_own_lines_of_the_store(past, tmp_path):
     lines = 50_000
     load_lines(past, tmp_path / "mixed.jsonl", Lines(120_000_000, lines))

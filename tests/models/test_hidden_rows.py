@@ -70,7 +70,12 @@ def hide(database: SmallDatabase, table: str) -> AbstractContextManager[Settings
 
 @pytest.mark.parametrize(
     "table",
-    ["xapi.video_events", "xapi.int_xapi__statements", "xapi_raw.statements", "xapi_raw.loads"],
+    [
+        "xapi.video_events",
+        pytest.param("xapi.int_xapi__statements", marks=pytest.mark.long),
+        pytest.param("xapi_raw.statements", marks=pytest.mark.long),
+        "xapi_raw.loads",
+    ],
 )
 def test_dbt_stops_before_it_touches_anything(database, table, tmp_path):
     before = database.query(STATE)
@@ -97,7 +102,7 @@ def test_gc_and_a_load_stop_when_the_ledger_is_hidden(database):
     assert database.query(STATE) == before
 
 
-@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("waits", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_truncated_table_is_noticed(database, waits):
     if not waits:
         database.dbt("run")

@@ -77,6 +77,7 @@ def test_a_rebuild_with_the_same_logic_changes_nothing(copy):
         assert before["video_events"][0] == LOADS * LINES * 2 // 3 + 267
 
 
+@pytest.mark.long
 def test_a_rebuilt_table_has_the_same_applied_loads_as_before(copy):
     applied = "select table_name, load_id from {database:Identifier}.ops_applied_loads order by all"
     with Pipeline.from_env() as pipeline:
@@ -307,6 +308,7 @@ def test_a_reader_sees_all_of_a_rebuild_or_nothing_of_it(copy, monkeypatch):
     assert order == sorted(order)
 
 
+@pytest.mark.long
 def test_a_rebuild_that_the_server_received_twice_fails(copy, monkeypatch):
     # As when a client that got no answer sends its statement again: exchanged twice is as before.
     with Pipeline.from_env() as pipeline:

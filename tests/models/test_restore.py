@@ -79,6 +79,7 @@ def test_the_models_of_an_older_backup_receive_the_loads_since(database):
     assert database.query("select count() as n from xapi.video_events") == [{"n": 2}]
 
 
+@pytest.mark.long
 def test_an_older_ledger_under_newer_models_is_noticed(database):
     restore(database, "xapi_raw")
     before = database.query("select * from xapi.video_events order by timestamp")

@@ -74,6 +74,7 @@ def test_no_secret_and_no_value_is_in_the_sql(server, put, bucket, tmp_path):
     assert not [text for text in quoted if bucket in text or "section" in text]
 
 
+@pytest.mark.long
 def test_a_second_run_waits_for_the_lock_and_takes_over_a_stale_one(server, put, bucket, tmp_path):
     put(KEY, BODY)
     settings = Settings.from_env()

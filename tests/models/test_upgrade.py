@@ -122,7 +122,7 @@ def built(tmp_path_factory, _clean_environment):
     return database
 
 
-@pytest.fixture(params=["table", "continued table"])
+@pytest.fixture(params=["table", pytest.param("continued table", marks=pytest.mark.long)])
 def database(request, built, tmp_path):
     """A copy, as the release before left it."""
     copy = built.copy(tmp_path / "copy")
