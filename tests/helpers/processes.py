@@ -208,8 +208,8 @@ class Parses:
     # A command with another option or variable parses for itself: it may change what is parsed.
     COMMANDS = ("run", "build", "test", "compile", "show")
     OPTIONS = (
-        *("--select", "--exclude", "--vars", "--full-refresh", "--empty", "--no-use-colors"),
-        *("--target-path", "--log-path", "--no-write-json", "--threads"),
+        *("--select", "--exclude", "--exclude-resource-type", "--vars", "--full-refresh"),
+        *("--empty", "--no-use-colors", "--no-write-json", "--target-path", "--log-path"),
     )
     VARIABLES = (
         *("start_date", "end_date", "section_id"),

@@ -1,5 +1,6 @@
 """What does not depend on the machine: requests, statements, parts, rows read, bytes."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,8 @@ from loader.files import local_objects
 from loader.objects import S3Object
 from loader.settings import Settings
 from tests.helpers.bulk_lake import LINE, counting_requests, key_of
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import shared_forks
 
 # Measurements that need packages of their own (bench/requirements.txt): `make bench` has them.
 WITH_MORE_PACKAGES = {"end_to_end"}
@@ -35,7 +38,15 @@ OBJECTS = 40
 @pytest.fixture(scope="module")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A hundred thousand statements in ten loads of 500 objects, applied to video_events by dbt."""
-    database = Database(tmp_path_factory.mktemp("history"))
+    folder = tmp_path_factory.mktemp("history")
+
+    def run(_: str, *arguments: str, **more: str) -> None:
+        """Run dbt as the other tests do: the time that it takes to start does not matter here."""
+        command = ["dbt", *arguments, "--no-write-json"]
+        process = shared_forks(ROOT).start(command, os.environ | more, folder)
+        assert process.wait() == 0, process.output
+
+    database = Database(folder, run)
     with database.open() as (warehouse, _):
         history.fill(warehouse, HISTORY)
     database.dbt("run", *VIDEO)
