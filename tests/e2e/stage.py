@@ -15,6 +15,7 @@ from loader.settings import Settings
 from tests.helpers.clickhouse_process import start_process
 from tests.helpers.lambda_template import TEMPLATE
 from tests.helpers.ministack import MiniStack, free_port, wait_until
+from tests.helpers.trigger_stage import visible_rows
 
 CONFIG = """
 <clickhouse>
@@ -26,22 +27,6 @@ CONFIG = """
         </xapi_s3>
     </named_collections>
 </clickhouse>
-"""
-
-# What readers may see: the rows of the earliest commit of each version.
-VISIBLE = """
-select key, etag, count() as rows, uniqExact(source_line) as places,
-    uniqExact(load_id) as loads
-from {raw:Identifier}.statements
-where (load_id, bucket, key) in (
-    select load_id, bucket, key
-    from {raw:Identifier}.loads
-    where outcome = 'committed'
-    order by committed_at, load_id
-    limit 1 by bucket, key, etag
-)
-group by bucket, key, etag
-order by key
 """
 
 COMMITTED = """
@@ -101,9 +86,8 @@ class ClickHouse:
 
     def visible(self) -> dict[str, int]:
         """Rows that readers may see, by key; each line once, all of one load."""
-        rows = self.query(VISIBLE)
-        assert all(row["rows"] == row["places"] and row["loads"] == 1 for row in rows), rows
-        return {row["key"]: row["rows"] for row in rows}
+        with closing(HttpWarehouse(self.settings)) as warehouse:
+            return visible_rows(warehouse)
 
     def reasons(self) -> dict[str, list[str]]:
         """Why objects are not committed, by key."""
