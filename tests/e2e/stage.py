@@ -29,6 +29,9 @@ CONFIG = """
 </clickhouse>
 """
 
+# Seconds to wait for what must happen: a bound for what never happens, however busy the machine is.
+PATIENCE = 600
+
 COMMITTED = """
 select bucket, key, etag, rows from {raw:Identifier}.loads where outcome = 'committed'
 """
@@ -167,8 +170,12 @@ class Stack:
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         return sum(int(answer["Attributes"][name]) for name in names)
 
-    def wait_until_empty(self, seconds: float = 60) -> None:
-        """Wait until the queue has nothing any more: all is done, or is a dead letter."""
+    def wait_until_empty(self) -> None:
+        """Wait until the queue has nothing any more: all is done, or is a dead letter.
+
+        The pause before the next attempt grows fourfold with each failure: after four failures it
+        is more than a minute.
+        """
         calm = 0
 
         def nothing_left() -> bool:
@@ -177,7 +184,7 @@ class Stack:
             time.sleep(0.1)
             return calm > 5
 
-        wait_until(nothing_left, seconds)
+        wait_until(nothing_left, PATIENCE)
 
     def dead_letters(self) -> list[dict]:
         """The messages in the dead-letter queue."""
