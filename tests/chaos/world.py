@@ -24,7 +24,7 @@ from tests.chaos.judge import Bodies, Verdict, judge
 from tests.chaos.lakes import lake
 from tests.helpers.clickhouse_process import PYTHON, SERVER
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import Process, shared_forks
+from tests.helpers.processes import Forks, Process, shared_forks
 from tests.helpers.secrets import AWS_SECRET, PASSWORD
 
 AWS = {
@@ -55,11 +55,13 @@ class Yard:
         self._moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._moto.start()
         self.endpoint = "http://{}:{}".format(*self._moto.get_host_and_port())
-        self.forks = shared_forks(root)
+        self.forks = shared_forks(root) if root == ROOT else Forks(root)
         self._filled: dict[str, bytes] = {}
 
     def close(self) -> None:
         """Stop what was started."""
+        if self.root != ROOT:
+            self.forks.close()
         self._moto.stop()
 
     def template(self, filled: bool = False) -> Path:
