@@ -209,7 +209,14 @@ class Parses:
     COMMANDS = ("run", "build", "test", "compile", "show")
     OPTIONS = (
         *("--select", "--exclude", "--exclude-resource-type", "--vars", "--full-refresh"),
-        *("--empty", "--no-use-colors", "--no-write-json", "--target-path", "--log-path"),
+        *(
+            "--empty",
+            "--threads",
+            "--no-use-colors",
+            "--no-write-json",
+            "--target-path",
+            "--log-path",
+        ),
     )
     VARIABLES = (
         *("start_date", "end_date", "section_id"),

@@ -48,7 +48,7 @@ def changed_project(folder: Path, file: str, old: str, new: str) -> tuple[str, .
     text = (folder / file).read_text()
     assert text.count(old) == 1
     (folder / file).write_text(text.replace(old, new))
-    return ("--no-partial-parse", "--project-dir", str(folder), "--profiles-dir", str(folder))
+    return ("--project-dir", str(folder), "--profiles-dir", str(folder))
 
 
 @pytest.mark.parametrize(
