@@ -10,7 +10,7 @@ ENGINES := 25.8 26.1 26.3 26.5 26.7
 # refuse the hash of a package that another one asks for with an extra, unless told --no-deps.
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: demo quick test install lint bench e2e engines chaos mutations clean
+.PHONY: demo quick test proofs install lint bench e2e engines chaos mutations clean
 
 demo: $(READY)
 	$(BIN)/xapi-elt demo
@@ -19,11 +19,18 @@ demo: $(READY)
 quick: $(READY)
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 
-# Unit tests, the loader, the models and a bounded part of the fault injection.
 # Two files at a time; each worker is a process with its own database and S3.
+TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+	--ignore tests/e2e --ignore tests/engines
+
+# Unit tests, the loader, the models and a bounded part of the fault injection: all tests that are
+# not marked `long`.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-		--ignore tests/e2e --ignore tests/engines $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "not long" $(PYTEST_ARGS)
+
+# The tests that are marked `long`: further variants of what `make test` proves.
+proofs: $(READY)
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) -m long $(PYTEST_ARGS)
 
 # Deploys the real template and the real zip into a local stand-in for AWS.
 e2e: $(READY) $(STAND_IN)

@@ -113,11 +113,17 @@ def run_process(*command: str, **more: str) -> Time:
 
 
 class Database:
-    """An embedded database in a folder; only one process at a time can open it."""
+    """An embedded database in a folder; only one process at a time can open it.
 
-    def __init__(self, folder: Path):
+    Args:
+        folder: where the database and dbt's files go.
+        process: runs dbt on it, as `run_process` does.
+    """
+
+    def __init__(self, folder: Path, process: Callable[..., Any] = run_process):
         self.folder = folder
         self.path = folder / "clickhouse"
+        self.process = process
 
     @contextmanager
     def open(self) -> Iterator[tuple[Warehouse, Settings]]:
@@ -129,7 +135,7 @@ class Database:
 
     def dbt(self, *arguments: str) -> Time:
         """Run dbt on it, as a separate process."""
-        return run_process(
+        return self.process(
             str(Path(sys.executable).with_name("dbt")),
             *arguments,
             "--no-use-colors",

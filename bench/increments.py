@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from bench import lake
-from bench.engine import Database, Site, Time, interleaved, load_objects, run_process, timed
+from bench.engine import Database, Site, Time, interleaved, load_objects, timed
 from bench.history import DAYS, START, history
 from bench.rows import Row
 from bench.statements import Lines
@@ -95,7 +95,7 @@ def rows_read(database: Database, *selection: str) -> dict[str, int]:
     also read the ledger; lines are read in granules of a megabyte.
     """
     with ClickHouseHttp(database.path) as server:
-        run_process(
+        database.process(
             str(Path(sys.executable).with_name("dbt")),
             "run",
             *selection,

@@ -120,11 +120,7 @@ def open_warehouse(
     else:
         warehouse = ConnectedWarehouse(_open_server(settings), settings)
     if guarded:
-        try:
-            safety.require(warehouse, settings)
-        except BaseException:
-            warehouse.close()
-            raise
+        safety.require_or_close(warehouse, settings)
     return warehouse
 
 

@@ -235,11 +235,7 @@ def open_http(
     """
     warehouse = HttpWarehouse(settings, password, clock)
     warehouse.deadline = deadline
-    try:
-        safety.require(warehouse, settings)
-    except BaseException:
-        warehouse.close()
-        raise
+    safety.require_or_close(warehouse, settings)
     return warehouse
 
 

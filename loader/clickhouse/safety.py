@@ -147,6 +147,15 @@ def require(warehouse: Warehouse, settings: Settings) -> None:
     warehouse.apply_settings(settings_to_send(rows))
 
 
+def require_or_close(warehouse: Warehouse, settings: Settings) -> None:
+    """Check a new connection as `require` does, and close it if the check fails."""
+    try:
+        require(warehouse, settings)
+    except BaseException:
+        warehouse.close()
+        raise
+
+
 def check_visible(warehouse: Warehouse, stored: int | None = None, visible: int = -1) -> None:
     """Refuse to work if a row policy hides rows of the ledger from the user: what it hides would be
     loaded again, and `gc` would remove its lines.

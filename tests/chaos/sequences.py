@@ -22,15 +22,17 @@ from loader.gc import collect
 from loader.load import load
 from tests.helpers.compare import TABLES
 from tests.helpers.dbt_runs import start_dbt
-from tests.helpers.small_database import BAD_LINE, VERBS_AND_TYPES, SmallDatabase, statement
+from tests.helpers.small_database import (
+    BAD_LINE,
+    TABLES_ONLY,
+    VERBS_AND_TYPES,
+    SmallDatabase,
+    statement,
+)
 from tests.helpers.view_faults import event_faults, store_faults
 
 SECTIONS, MONTHS = (1, 2, 3), (9, 10, 11)
 
-# The views of operations never change: every run of all tables but the first leaves them out.
-TABLES_ONLY = ("--exclude", "operations")
-
-# Few, because dbt parses the project for each.
 DAYS = (
     "start_date: 2025-09-05, end_date: 2025-10-25",
     "start_date: 2025-11-01, end_date: 2025-11-01",

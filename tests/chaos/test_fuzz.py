@@ -7,7 +7,7 @@ from tests.helpers.compare import FAMILY_TABLES
 
 FULL = os.environ.get("XAPI_CHAOS") == "1"
 SEED = int(os.environ.get("XAPI_CHAOS_SEED", "1"))
-KEYS, LINES = (10_000, 100_000) if FULL else (600, 4_000)
+KEYS, LINES = (10_000, 100_000) if FULL else (300, 2_000)
 
 
 def test_every_key_loads_its_own_lines_or_is_refused_by_name(s3_endpoint, chdb_path):

@@ -1,4 +1,4 @@
-"""Random sequences of loads, dbt commands and accidents: 15 steps in `make test`, 500 with
+"""Random sequences of loads, dbt commands and accidents: 8 steps in `make test`, 500 with
 XAPI_CHAOS=1, from XAPI_CHAOS_SEED."""
 
 import os
@@ -6,7 +6,7 @@ import os
 from tests.chaos.sequences import play
 
 SEED = int(os.environ.get("XAPI_CHAOS_SEED", "1"))
-STEPS = 500 if os.environ.get("XAPI_CHAOS") == "1" else 15
+STEPS = 500 if os.environ.get("XAPI_CHAOS") == "1" else 8
 
 
 def test_after_every_run_all_tables_are_what_the_staging_view_says(tmp_path):

@@ -24,7 +24,7 @@ from tests.chaos.judge import Bodies, Verdict, judge
 from tests.chaos.lakes import lake
 from tests.helpers.clickhouse_process import PYTHON, SERVER
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import Forks, Process
+from tests.helpers.processes import Forks, Process, shared_forks
 from tests.helpers.secrets import AWS_SECRET, PASSWORD
 
 AWS = {
@@ -55,17 +55,17 @@ class Yard:
         self._moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._moto.start()
         self.endpoint = "http://{}:{}".format(*self._moto.get_host_and_port())
-        self.forks = Forks(root)
+        self.forks = shared_forks(root) if root == ROOT else Forks(root)
         self._filled: dict[str, bytes] = {}
 
     def close(self) -> None:
         """Stop what was started."""
-        self.forks.close()
+        if self.root != ROOT:
+            self.forks.close()
         self._moto.stop()
 
     def template(self, filled: bool = False) -> Path:
-        """A database made once, with what dbt's parse left beside it: with empty tables, or with
-        a lake that is loaded and built."""
+        """A database made once: with empty tables, or with a lake that is loaded and built."""
         place = self.folder / ("template.filled" if filled else "template")
         if not place.exists():
             making = self.folder / "template.making"
@@ -143,7 +143,7 @@ class World:
             "AWS_ENDPOINT_URL": yard.endpoint,
             "S3_XAPI_BUCKET_NAME": self.bucket,
             "XAPI_TARGET": target,
-            "XAPI_CHDB_PATH": str(self._same_path() / "clickhouse"),
+            "XAPI_CHDB_PATH": str(folder / "clickhouse"),
             "DBT_TARGET_PATH": str(folder / "target"),
             "DBT_LOG_PATH": str(folder / "logs"),
         }
@@ -153,14 +153,6 @@ class World:
     def client(self, service: str):
         """A client of the local AWS, straight to it."""
         return boto3.client(service, endpoint_url=self.yard.endpoint)
-
-    def _same_path(self) -> Path:
-        """One path for the worlds of a yard, which are there one after the other: with another
-        one in its profile, dbt would parse the whole project again."""
-        current = self.yard.folder / "current"
-        current.unlink(missing_ok=True)
-        current.symlink_to(self.folder.name)
-        return current
 
     # Objects in S3 -----------------------------------------------------------------------------
 
@@ -206,7 +198,7 @@ class World:
 
     def start_dbt(self, verb: str, *options: str) -> Process:
         """Start dbt from the root of the project."""
-        return self.start("dbt", verb, "--no-use-colors", *options)
+        return self.start("dbt", verb, "--no-use-colors", "--no-write-json", *options)
 
     def dbt(self, verb: str, *options: str, code: int | None = 0) -> str:
         """Run dbt to its end, and return its output."""

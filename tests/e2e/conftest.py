@@ -13,7 +13,7 @@ import pytest
 from loader.clickhouse import schema
 from loader.clickhouse.http import HttpWarehouse
 from loader.errors import LoaderError
-from tests.e2e.stage import ClickHouse, Stack
+from tests.e2e.stage import PATIENCE, ClickHouse, Stack
 from tests.helpers.ministack import COMMAND, MiniStack, wait_until
 
 if not COMMAND.exists():
@@ -54,13 +54,13 @@ def strict_stack(tmp_path: Path) -> Iterator[Stack]:
 def until() -> Callable:
     """Wait for a condition; a check that fails with an error is repeated."""
 
-    def wait(probe: Callable[[], Any], seconds: float = 60) -> Any:
+    def wait(probe: Callable[[], Any]) -> Any:
         def patient() -> Any:
             try:
                 return probe()
             except LoaderError:
                 return None
 
-        return wait_until(patient, seconds)
+        return wait_until(patient, PATIENCE)
 
     return wait

@@ -15,6 +15,7 @@ from loader.settings import Settings
 from tests.helpers.clickhouse_process import start_process
 from tests.helpers.lambda_template import TEMPLATE
 from tests.helpers.ministack import MiniStack, free_port, wait_until
+from tests.helpers.trigger_stage import visible_rows
 
 CONFIG = """
 <clickhouse>
@@ -28,21 +29,8 @@ CONFIG = """
 </clickhouse>
 """
 
-# What readers may see: the rows of the earliest commit of each version.
-VISIBLE = """
-select key, etag, count() as rows, uniqExact(source_line) as places,
-    uniqExact(load_id) as loads
-from {raw:Identifier}.statements
-where (load_id, bucket, key) in (
-    select load_id, bucket, key
-    from {raw:Identifier}.loads
-    where outcome = 'committed'
-    order by committed_at, load_id
-    limit 1 by bucket, key, etag
-)
-group by bucket, key, etag
-order by key
-"""
+# Seconds to wait for what must happen: a bound for what never happens, however busy the machine is.
+PATIENCE = 600
 
 COMMITTED = """
 select bucket, key, etag, rows from {raw:Identifier}.loads where outcome = 'committed'
@@ -101,9 +89,8 @@ class ClickHouse:
 
     def visible(self) -> dict[str, int]:
         """Rows that readers may see, by key; each line once, all of one load."""
-        rows = self.query(VISIBLE)
-        assert all(row["rows"] == row["places"] and row["loads"] == 1 for row in rows), rows
-        return {row["key"]: row["rows"] for row in rows}
+        with closing(HttpWarehouse(self.settings)) as warehouse:
+            return visible_rows(warehouse)
 
     def reasons(self) -> dict[str, list[str]]:
         """Why objects are not committed, by key."""
@@ -183,8 +170,12 @@ class Stack:
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         return sum(int(answer["Attributes"][name]) for name in names)
 
-    def wait_until_empty(self, seconds: float = 60) -> None:
-        """Wait until the queue has nothing any more: all is done, or is a dead letter."""
+    def wait_until_empty(self) -> None:
+        """Wait until the queue has nothing any more: all is done, or is a dead letter.
+
+        The pause before the next attempt grows fourfold with each failure: after four failures it
+        is more than a minute.
+        """
         calm = 0
 
         def nothing_left() -> bool:
@@ -193,7 +184,7 @@ class Stack:
             time.sleep(0.1)
             return calm > 5
 
-        wait_until(nothing_left, seconds)
+        wait_until(nothing_left, PATIENCE)
 
     def dead_letters(self) -> list[dict]:
         """The messages in the dead-letter queue."""

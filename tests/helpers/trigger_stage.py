@@ -6,6 +6,7 @@ import re
 from functools import partial
 
 from loader.clickhouse.http import HttpWarehouse, open_http
+from loader.clickhouse.warehouse import Warehouse
 from loader.events.trigger import Trigger
 from loader.log import Log
 from loader.settings import Settings
@@ -14,16 +15,18 @@ LINE = b'{"verb":{"id":"x"}}\n'
 INSERT = re.compile(r"insert into \{raw:Identifier\}\.statements")
 
 # What readers may see: the rows of the earliest commit of each version.
+# What readers may see: the rows of the earliest commit of each version.
 VISIBLE = """
-select key, etag, count() as rows, uniqExact(source_line) as places
+select key, etag, count() as rows, uniqExact(source_line) as places, uniqExact(load_id) as loads
 from {raw:Identifier}.statements
-where bucket in {buckets:Array(String)} and (load_id, bucket, key) in (
-    select load_id, bucket, key
-    from {raw:Identifier}.loads
-    where outcome = 'committed'
-    order by committed_at, load_id
-    limit 1 by bucket, key, etag
-)
+where (empty({buckets:Array(String)}) or bucket in {buckets:Array(String)})
+    and (load_id, bucket, key) in (
+        select load_id, bucket, key
+        from {raw:Identifier}.loads
+        where outcome = 'committed'
+        order by committed_at, load_id
+        limit 1 by bucket, key, etag
+    )
 group by bucket, key, etag
 order by key
 """
@@ -63,13 +66,23 @@ class Stage:
 
     def visible(self, *buckets: str) -> dict[str, int]:
         """Rows that readers may see, by key."""
-        rows = self.warehouse.query(VISIBLE, buckets=[*self.settings.allowed_buckets, *buckets])
-        assert all(row["rows"] == row["places"] for row in rows), rows
-        return {row["key"]: row["rows"] for row in rows}
+        return visible_rows(self.warehouse, *self.settings.allowed_buckets, *buckets)
 
     def ledger(self, *buckets: str) -> list[dict]:
         """Rows of the ledger, oldest first."""
         return self.warehouse.query(LEDGER, buckets=[*self.settings.allowed_buckets, *buckets])
+
+
+def visible_rows(warehouse: Warehouse, *buckets: str) -> dict[str, int]:
+    """Rows that readers may see, by key; each line once, all of one load.
+
+    Args:
+        warehouse: where to look.
+        buckets: whose objects; of all buckets if left out.
+    """
+    rows = warehouse.query(VISIBLE, buckets=list(buckets))
+    assert all(row["rows"] == row["places"] and row["loads"] == 1 for row in rows), rows
+    return {row["key"]: row["rows"] for row in rows}
 
 
 def batch(*messages) -> dict:

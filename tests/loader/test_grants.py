@@ -91,7 +91,7 @@ def test_the_rights_on_the_page_are_enough_and_no_more(server_of, put, bucket, t
             warehouse.command("create table xapi.other (a UInt8) engine = Memory")
 
     with server_of("xapi_dbt") as settings:
-        run_dbt("build", "--exclude-resource-type", "unit_test", folder=tmp_path)
+        run_dbt("build", "--exclude", "test_type:generic", "test_type:unit", folder=tmp_path)
         run_dbt("run", "--select", "video_events", "--vars", DAYS, folder=tmp_path)
         run_dbt("run", "--full-refresh", "--select", "+video_events", folder=tmp_path)
         with closing(open_warehouse(settings)) as warehouse:

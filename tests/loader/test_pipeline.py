@@ -115,6 +115,7 @@ def test_settings_may_be_given(chdb_path):
         assert "table other_raw.loads" in it.init()
 
 
+@pytest.mark.long
 def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

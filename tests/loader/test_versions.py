@@ -76,7 +76,9 @@ def visible(warehouse, key: str) -> tuple[str, ...]:
     return tuple(row["line"] for row in warehouse.query(VISIBLE_LINES, key=key))
 
 
-@pytest.mark.parametrize("first", WAYS)
+@pytest.mark.parametrize(
+    "first", ["append", *(pytest.param(way, marks=pytest.mark.long) for way in WAYS[1:])]
+)
 def test_every_order_of_policies_shows_what_the_table_says(warehouse, bring, first):
     for second, third in product(WAYS, WAYS):
         key = f"{first}/{second}/{third}.jsonl"

@@ -31,6 +31,7 @@ LATE = {
     "exchange of a rebuild": ("exchange tables", ("--vars", f"{{{LEASE}, {SEPTEMBER}}}")),
     "exchange of a full refresh": ("exchange tables", ("--full-refresh",)),
 }
+SHORT = ("insert", "exchange of a rebuild")
 
 
 class Gate:
@@ -105,7 +106,10 @@ def held(settings: Settings) -> tuple[int, int, int]:
         return tuple(warehouse.query(HELD)[0].values())
 
 
-@pytest.mark.parametrize("late", LATE)
+@pytest.mark.parametrize(
+    "late",
+    [late if late in SHORT else pytest.param(late, marks=pytest.mark.long) for late in LATE],
+)
 def test_what_a_former_holder_sends_late_has_no_effect(server, put, bucket, tmp_path, late):
     settings = Settings.from_env()
     select = ("run", "--select", "+video_events")

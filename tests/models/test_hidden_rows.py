@@ -14,7 +14,7 @@ from loader.pipeline import Pipeline
 from loader.settings import Settings
 from tests.helpers.configured_server import serve
 from tests.helpers.dbt_runs import run_dbt
-from tests.helpers.small_database import Attempt, SmallDatabase, statement
+from tests.helpers.small_database import TABLES_ONLY, Attempt, SmallDatabase, statement
 
 USERS = """
 <clickhouse>
@@ -70,7 +70,12 @@ def hide(database: SmallDatabase, table: str) -> AbstractContextManager[Settings
 
 @pytest.mark.parametrize(
     "table",
-    ["xapi.video_events", "xapi.int_xapi__statements", "xapi_raw.statements", "xapi_raw.loads"],
+    [
+        "xapi.video_events",
+        pytest.param("xapi.int_xapi__statements", marks=pytest.mark.long),
+        pytest.param("xapi_raw.statements", marks=pytest.mark.long),
+        "xapi_raw.loads",
+    ],
 )
 def test_dbt_stops_before_it_touches_anything(database, table, tmp_path):
     before = database.query(STATE)
@@ -97,10 +102,10 @@ def test_gc_and_a_load_stop_when_the_ledger_is_hidden(database):
     assert database.query(STATE) == before
 
 
-@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("waits", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_truncated_table_is_noticed(database, waits):
     if not waits:
-        database.dbt("run")
+        database.dbt("run", *TABLES_ONLY)
     rows = database.query("select count() as n from xapi.video_events")[0]["n"]
     database.change("truncate table xapi.video_events")
     output = database.dbt("run", fails=True)
@@ -120,7 +125,7 @@ def test_a_truncated_table_is_noticed(database, waits):
 def test_a_rebuild_of_days_repairs_them_and_names_what_it_leaves(database):
     count = "select count() as n from xapi.video_events"
     missing = "select missing from xapi.ops_statement_balance where family = 'video'"
-    database.dbt("run")
+    database.dbt("run", *TABLES_ONLY)
     before = database.query(count)
     assert before == [{"n": 2}]
     database.change("truncate table xapi.video_events")

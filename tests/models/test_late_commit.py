@@ -32,12 +32,20 @@ from {raw:Identifier}.loads
 where key = {key:String}
 """
 
-
 DAYS = 86400
+
+RUN = ("run", "--select", "+video_events", "rejected_statements")
 
 
 # Loads of more than two days ago are compared only if their number has changed.
-@pytest.mark.parametrize(("seconds", "applied_before"), [(1, True), (1, False), (10 * DAYS, True)])
+@pytest.mark.parametrize(
+    ("seconds", "applied_before"),
+    [
+        (1, True),
+        pytest.param(1, False, marks=pytest.mark.long),
+        pytest.param(10 * DAYS, True, marks=pytest.mark.long),
+    ],
+)
 def test_a_commit_that_is_seen_late_counts_once(
     chdb_path, put, bucket, tmp_path, seconds, applied_before
 ):
@@ -57,10 +65,10 @@ def test_a_commit_that_is_seen_late_counts_once(
         assert all(o.outcome == "committed" for b in load(warehouse, settings, items) for o in b)
     write(ITS_LINES)
     if applied_before:
-        run_dbt("run", "--select", "+marts.events", folder=tmp_path)
+        run_dbt(*RUN, folder=tmp_path)
     write(ITS_COMMIT)
     for _ in range(2):
-        run_dbt("run", "--select", "+marts.events", folder=tmp_path)
+        run_dbt(*RUN, folder=tmp_path)
         with closing(open_warehouse(settings)) as warehouse:
             lines = warehouse.query(
                 "select toString(load_id) = {other:String} as late, count() as lines, "

@@ -72,12 +72,14 @@ def test_the_consumer_sets_a_variable_of_the_package(consumer):
     assert slices[0]["n"] > 1
 
 
+@pytest.mark.long
 def test_its_own_models_and_tests_run_alone(consumer):
     said = consumer.dbt("run", "--select", "package:consumer")
     assert "Finished running 1 project hook, 2 view models" in said
     assert "PASS=3 " in consumer.dbt("test", "--select", "package:consumer")
 
 
+@pytest.mark.long
 def test_variables_with_the_prefix_start_a_rebuild(consumer):
     # The start_date of the consumer's own dbt_project.yml has started none.
     days = "{xapi_start_date: 2025-10-01, xapi_end_date: 2025-10-31, xapi_section_id: 2161}"
@@ -86,6 +88,7 @@ def test_variables_with_the_prefix_start_a_rebuild(consumer):
     assert consumer.database.query("select count() as n from xapi.video_events") == [{"n": 4}]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the git repository")
 def test_the_package_installs_from_git(tmp_path):
     head = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]

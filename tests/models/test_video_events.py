@@ -137,6 +137,7 @@ def test_a_load_that_was_not_committed_is_not_seen(put, bucket, warehouse, tmp_p
     assert query(COUNTS) == [{"rows": 2, "events": 2}]
 
 
+@pytest.mark.long
 def test_nothing_is_applied_by_compile_docs_or_an_empty_run(put, bucket, warehouse, tmp_path):
     put("a.jsonl", _played("2025-10-01T00:00:00Z"))
     list(load(warehouse, Settings.from_env(), [S3Object(bucket, "a.jsonl")]))
