@@ -64,7 +64,7 @@ def test_both_databases_go_on_where_the_backup_left_off(database):
     )
     restore(database, "xapi", "xapi_raw", backup="second")
     assert database.query(UUID_OF_TABLE) != before
-    assert database.dbt("run").count("[nothing new") == 7
+    assert database.dbt("run").count("[nothing new") == 10
     assert faults(database.query) == []
     database.load(Attempt(3, "c.jsonl", [statement(minute=4)]))
     assert database.dbt("run").count("[1 loads, 1 lines") == 7
@@ -93,4 +93,4 @@ def test_an_older_ledger_under_newer_models_is_noticed(database):
     database.load(Attempt(4, "b.jsonl", SECOND.lines))
     database.dbt("run", "--full-refresh")
     assert faults(database.query) == []
-    assert database.dbt("run").count("[nothing new") == 7
+    assert database.dbt("run").count("[nothing new") == 10
