@@ -91,7 +91,7 @@ def test_dbt_uses_the_same_database_from_every_folder(database, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    assert dbt(ROOT, "run").count("[nothing new in") == 7
+    assert dbt(ROOT, "run").count("[nothing new in") == 10
     root = ("--project-dir", str(ROOT), "--profiles-dir", str(ROOT))
     said = dbt(elsewhere, "build", "--select", "video_events", *root)
     assert "[nothing new in" in said

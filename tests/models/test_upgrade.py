@@ -38,6 +38,8 @@ where (load_id, source_path, source_line) not in (
         where status = 'visible'
     )
 """
+# That release had no marts.
+MARTS = ("int_learner_videos", "int_learner_parts", "int_learner_pages")
 
 TABLES_WITH_IDS = """
 select name from system.tables
@@ -90,6 +92,8 @@ def as_the_release_before_left_it(database: SmallDatabase) -> None:
     for sql in CREATE_OLD_BOOKKEEPING:
         database.change(sql)
     database.change(OLD_ROWS)
+    for mart in MARTS:
+        database.change(f"drop table xapi.{mart}")
     for row in database.query(TABLES_WITH_IDS):
         database.change(f"alter table xapi.{row['name']} modify comment ''")
     database.change("alter table xapi.stg_xapi__statements modify comment ''")
