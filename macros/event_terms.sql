@@ -1,10 +1,4 @@
-{#- What the marts read of an event table, where the column's name or form may change. -#}
-
-{#- The learner of an event. -#}
-{% macro learner_of() %}user_id{% endmacro %}
-
-{#- The share from which a video's author counts it as completed. -#}
-{% macro completion_threshold_of() %}cast(null as Nullable(Float64)){% endmacro %}
+{#- Terms that the marts share. -#}
 
 {#- A number as a place in a video, in seconds; -1 if it is none. Without `abs` -0 and 0 would be two
     places. -#}

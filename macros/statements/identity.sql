@@ -62,7 +62,7 @@
 {#- The pseudonym of a learner: a hash of the identity with the key of the raw database, which
     `xapi-elt init` makes. Case makes no difference in addresses, schemes and hosts. -#}
 {% macro learner_id(learner) -%}
-    reinterpretAsUUID(sipHash128Keyed(
+    lower(hex(sipHash128Keyed(
         {{ learner_key() }},
         {{ learner }}.1,
         {{ lower_host(learner ~ '.2') }},
@@ -71,7 +71,7 @@
             {{ learner }}.1 = 'openid', {{ lower_host("if(" ~ learner ~ ".1 = 'openid', " ~ learner ~ ".3, '')") }},
             {{ learner }}.3
         )
-    ))
+    )))
 {%- endmacro %}
 
 {#- The key of the pseudonyms; should two commands have made one at once, the first counts. -#}

@@ -18,9 +18,6 @@ from tests.helpers.dbt_runs import run_dbt
 from tests.helpers.small_database import SmallDatabase
 from tests.helpers.video_oracle import Event
 
-# The column of the event tables that says who the learner is (macro learner_of).
-LEARNER = "user_id"
-
 # As dbt records it when it has changed an event table.
 RECORD = """
 insert into xapi.elt_tables
@@ -102,11 +99,10 @@ def serve_marts(database: SmallDatabase, folder: Path) -> Iterator[MartServer]:
 def row_of(event: Event) -> dict[str, Any]:
     """An event as a row of `video_events`."""
     row = {column.name: getattr(event, column.name) for column in fields(event)}
-    row[LEARNER] = row.pop("learner_id")
     row["timestamp"] = f"{event.timestamp:%Y-%m-%d %H:%M:%S.%f}"[:-3]
     return row
 
 
 def event_of(row: dict[str, Any]) -> Event:
     """A row of `video_events` as an event."""
-    return Event.of_row(row | {"learner_id": row[LEARNER]})
+    return Event.of_row(row)

@@ -14,7 +14,7 @@ from loader.settings import Settings
 from tests.helpers import learning_oracle
 from tests.helpers.dbt_runs import run_dbt
 from tests.helpers.mart_rows import differences
-from tests.helpers.mart_server import LEARNER, event_of
+from tests.helpers.mart_server import event_of
 from tests.helpers.paths import SHARED
 from tests.helpers.video_oracle import watched
 
@@ -49,10 +49,7 @@ class Demo:
 
     def events(self, family: str) -> list[dict]:
         """Rows of an event table, with their learner and family."""
-        return [
-            row | {"learner_id": row[LEARNER], "family": family}
-            for row in self.rows(f"{family}_events")
-        ]
+        return [row | {"family": family} for row in self.rows(f"{family}_events")]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
-"""A database that an earlier release left: dbt stops before it touches anything. `xapi-elt init` and
-one full refresh bring it up to date, whatever was loaded before, meanwhile and after."""
+"""A database that an earlier release left: dbt stops before it touches anything, `xapi-elt
+init` and one full refresh bring it up to date, whatever was loaded before, meanwhile and after."""
 
 from uuid import UUID
 

@@ -5,7 +5,7 @@ video_events as (
     select
         section_id,
         course_id,
-        {{ learner_of() }} as learner_id,
+        learner_id,
         {{ video_key('assumeNotNull(video_url)') }} as video_key,
         coalesce(home_page, 'course') as producer,
         video_progress,

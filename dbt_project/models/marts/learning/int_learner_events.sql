@@ -8,7 +8,7 @@ with
         event_id,
         section_id,
         course_id,
-        {{ learner_of() }} as learner_id,
+        learner_id,
         timestamp,
         verb
 

@@ -26,7 +26,7 @@ part_attempts as (
         event_id,
         section_id,
         course_id,
-        {{ learner_of() }} as learner_id,
+        learner_id,
         activity_key as activity_id,
         part_key as part_id,
         timestamp,

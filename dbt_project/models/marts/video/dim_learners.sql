@@ -4,7 +4,7 @@ with
 {{ family }}_learners as (
 
     select distinct
-        {{ learner_of() }} as learner_id,
+        learner_id,
         home_page,
         user_id
 

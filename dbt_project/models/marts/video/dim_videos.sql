@@ -11,7 +11,7 @@ video_events as (
         content_element_id,
         video_title,
         video_length,
-        {{ completion_threshold_of() }} as completion_threshold
+        video_completion_threshold as completion_threshold
 
     from {{ ref('video_events').render() }}
 

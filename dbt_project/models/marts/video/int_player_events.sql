@@ -15,7 +15,7 @@ player_events as (
         event_id,
         section_id,
         course_id,
-        {{ learner_of() }} as learner_id,
+        learner_id,
         {{ video_key('assumeNotNull(video_url)') }} as video_key,
         coalesce(session_id, '') as player_session_id,
         coalesce(page_id, 0) as player_page_id,
