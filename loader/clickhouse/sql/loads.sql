@@ -9,7 +9,7 @@ create table if not exists {raw:Identifier}.loads $on_cluster
     size UInt64 comment 'Bytes of the object as stored' codec(ZSTD(1)),
     last_modified Nullable(DateTime64(3, 'UTC')) comment 'When the object was written' codec(ZSTD(1)),
     rows UInt64 comment 'Lines loaded' codec(ZSTD(1)),
-    outcome LowCardinality(String) comment 'committed, failed (nothing of it counts) or unknown (no answer in time; nothing of it counts)',
+    outcome LowCardinality(String) comment 'committed, failed (nothing of it counts), unknown (no answer in time; nothing of it counts) or missed (that version was overwritten before it was read)',
     error String comment 'Why it is not committed; empty otherwise' codec(ZSTD(1)),
     mode LowCardinality(String) comment 'What requested the load: load, file, event, bulk or test',
     policy LowCardinality(String) comment 'What another version of a loaded key means: append, replace or ignore; force in rows of releases before 0.2 that were loaded again on request',
