@@ -15,7 +15,7 @@
             has_random_id,
             concat(
                 'random ', lower({{ member('id') }}), ' ',
-                toString(intDiv(toUnixTimestamp64Milli(coalesce(occurred_at, 0)), 3600000))
+                toString(intDiv(coalesce(toUnixTimestamp64Milli(occurred_at), 0), 3600000))
             ),
             has_id, concat('other ', derived_key),
             text
@@ -32,7 +32,7 @@
             has_id and not has_random_id,
             [(
                 lower(coalesce({{ member('id') }}, '')),
-                toUnixTimestamp64Milli(coalesce(occurred_at, 0)),
+                coalesce(toUnixTimestamp64Milli(occurred_at), 0),
                 learner,
                 verb_name,
                 coalesce({{ member('object', 'id') }}, '')
