@@ -96,9 +96,9 @@ parsed as (
         toLowCardinality(coalesce({{ member('verb', 'id') }}, '')) as verb_iri,
         toLowCardinality(coalesce({{ member('object', 'definition', 'type') }}, '')) as object_type,
         coalesce({{ member('object', 'objectType') }}, '') in ('', 'Activity') as is_activity,
-        {{ activities_of(member('context', 'contextActivities', 'parent')) }} as parents,
-        {{ activities_of(member('context', 'contextActivities', 'grouping')) }} as groupings,
-        {{ activities_of(member('context', 'contextActivities', 'category')) }} as categories
+        {{ activities_of('parent') }} as parents,
+        {{ activities_of('grouping') }} as groupings,
+        {{ activities_of('category') }} as categories
 
     from statements
 
