@@ -86,16 +86,21 @@
     ))[1].6
 {%- endmacro %}
 
-{#- Activities of a context, as (id, type). Some producers write a single one without a list. -#}
-{% macro activities_of(json) -%}
-    arrayFilter(
-        -- An element that is a list would be read by position.
-        activity -> coalesce(activity.id, '') != '' and not match(activity.id, '^[\\[{]'),
-        JSONExtract(
-            coalesce(if(startsWith({{ json }}, '{'), concat('[', {{ json }}, ']'), {{ json }}), ''),
-            'Array(Tuple(id Nullable(String), definition Tuple(type Nullable(String))))'
-        )
+{#- Activities of a context. A single one is text, because some producers write it without a list. -#}
+{% macro activities_of(place) -%}
+    {%- set activities = member('context', 'contextActivities', place) -%}
+    {%- set single = "coalesce(variantElement(" ~ activities ~ ", 'String'), '')" -%}
+    {%- set is_single = 'startsWith(' ~ single ~ ", '{')" -%}
+    if(
+        {{ is_single }},
+        {{ only_where(is_single, single, 'single', "JSONExtract(concat('[', single, ']'), '" ~ activity_list() ~ "')") }},
+        variantElement({{ activities }}, '{{ activity_list() }}')
     )
+{%- endmacro %}
+
+{#- The type of a list of activities. -#}
+{% macro activity_list() -%}
+    Array(Tuple(id Nullable(String), definition Tuple(type Nullable(String))))
 {%- endmacro %}
 
 {#- The course: the first activity whose type ends in 'course', else the first parent or grouping
@@ -103,10 +108,10 @@
 {% macro course_of(parents, groupings, categories) -%}
     coalesce(
         {% for activities in [parents, groupings, categories] -%}
-        nullIf(arrayFirst(activity -> endsWith(activity.definition.type, 'course'), {{ activities }}).id, ''),
+        {{ first_activity(activities, "endsWith(type, 'course')") }},
         {% endfor %}
         {%- for activities in [parents, groupings] -%}
-        nullIf(arrayFirst(activity -> coalesce(activity.definition.type, '') = '', {{ activities }}).id, ''),
+        {{ first_activity(activities, "coalesce(type, '') = ''") }},
         {% endfor -%}
         ''
     )
@@ -123,4 +128,14 @@
             ),
         mapKeys(context_other)
     ))
+{%- endmacro %}
+
+{#- The id of the first activity that has one and meets a condition on its type, else NULL. -#}
+{% macro first_activity(activities, condition) -%}
+    -- An element that is a list would be read by position.
+    arrayFirst(
+        (id, type) -> id != '' and not match(id, '^[\\[{]') and {{ condition }},
+        {{ activities }}.id,
+        {{ activities }}.definition.type
+    )
 {%- endmacro %}

@@ -111,7 +111,7 @@
 
 {#- The last part of an IRI, which people use as its name ('.../verbs/played' -> 'played'). -#}
 {% macro short_name(iri) -%}
-    coalesce(nullIf(regexpExtract({{ iri }}, '([^/#]*)/*$', 1), ''), {{ iri }})
+    replaceRegexpOne({{ iri }}, '(?s)^(?:.*[/#])?([^/#]+)/*$', '\\1')
 {%- endmacro %}
 
 {#- An IRI without http:// or https://, between which the models make no difference. -#}

@@ -6,40 +6,36 @@
         random id (UUID 4)   the id and the hour: an LRS may have changed anything else in its copy
         another id           producers share derived ids between statements, so also the learner,
                              the verb, the object and the millisecond
-        no id                the statement's own bytes
+        no id                the statement's own bytes (also of what is no event)
 
     A repeat is in the same hour, so that it can be searched for by time. -#}
 {% macro event_id() -%}
     {%- set content -%}
         multiIf(
+            family in ('rejected', 'blank', 'erased') or not has_id, {{ text_of_item() }},
             has_random_id,
             concat(
-                'random ', lower({{ member('id') }}), ' ',
+                'random ', lower(assumeNotNull({{ member('id') }})), ' ',
                 toString(intDiv(coalesce(toUnixTimestamp64Milli(occurred_at), 0), 3600000))
             ),
-            has_id, concat('other ', derived_key),
-            text
+            concat('other ', derived_key)
         )
     {%- endset -%}
-    {{ hash_id('assumeNotNull(' ~ content ~ ')') }}
+    {{ hash_id(content) }}
 {%- endmacro %}
 
 {#- What tells statements apart that share a derived id, as text. -#}
 {% macro derived_key() -%}
-    arrayMap(
-        parts -> toString(parts),
-        if(
-            has_id and not has_random_id,
-            [(
-                lower(coalesce({{ member('id') }}, '')),
-                coalesce(toUnixTimestamp64Milli(occurred_at), 0),
-                learner,
-                verb_name,
-                coalesce({{ member('object', 'id') }}, '')
-            )],
-            []
-        )
-    )[1]
+    {%- set key -%}
+        toString((
+            lower(assumeNotNull(id)),
+            coalesce(toUnixTimestamp64Milli(occurred_at), 0),
+            learner,
+            verb_name,
+            coalesce({{ member('object', 'id') }}, '')
+        ))
+    {%- endset -%}
+    {{ only_where('has_id and not has_random_id', member('id'), 'id', key) }}
 {%- endmacro %}
 
 {#- Condition: the id is a random UUID (version 4). -#}

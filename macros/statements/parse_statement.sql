@@ -4,6 +4,7 @@
     that is missing or null, or whose parent is not an object, is NULL. -#}
 {% macro parse_statement(json) %}
     {%- set text, extensions = 'Nullable(String)', 'Map(String, Nullable(String))' -%}
+    {%- set activities = 'Variant(' ~ activity_list() ~ ', String)' -%}
     {%- set type -%}
         Tuple(
             id {{ text }},
@@ -38,7 +39,9 @@
             ),
             context Tuple(
                 registration {{ text }},
-                contextActivities Tuple(parent {{ text }}, grouping {{ text }}, category {{ text }}),
+                contextActivities Tuple(
+                    parent {{ activities }}, grouping {{ activities }}, category {{ activities }}
+                ),
                 extensions {{ extensions }}
             )
         )

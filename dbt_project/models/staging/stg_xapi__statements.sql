@@ -61,7 +61,7 @@ items as (
     select
         * except (items, item),
         item.1 as source_item,
-        if(is_plain, line, item.2) as text,
+        item.2 as item_text,
         if(is_plain, line, item.3) as json
 
     from split_lines
@@ -93,12 +93,12 @@ parsed as (
         {{ other_extensions_of('object') }} as object_other,
         coalesce({{ given_text(member('timestamp')) }}, {{ member('stored') }}) as time_text,
         {{ learner() }} as learner,
-        coalesce({{ member('verb', 'id') }}, '') as verb_iri,
-        coalesce({{ member('object', 'definition', 'type') }}, '') as object_type,
+        toLowCardinality(coalesce({{ member('verb', 'id') }}, '')) as verb_iri,
+        toLowCardinality(coalesce({{ member('object', 'definition', 'type') }}, '')) as object_type,
         coalesce({{ member('object', 'objectType') }}, '') in ('', 'Activity') as is_activity,
-        {{ activities_of(member('context', 'contextActivities', 'parent')) }} as parents,
-        {{ activities_of(member('context', 'contextActivities', 'grouping')) }} as groupings,
-        {{ activities_of(member('context', 'contextActivities', 'category')) }} as categories
+        {{ activities_of('parent') }} as parents,
+        {{ activities_of('grouping') }} as groupings,
+        {{ activities_of('category') }} as categories
 
     from statements
 
@@ -154,7 +154,7 @@ judged as (
     select
         *,
         {{ derived_key() }} as derived_key,
-        is_plain or startsWith(text, '{') as is_object,
+        is_plain or startsWith(item_text, '{') as is_object,
         coalesce(
             occurred_at >= toDateTime64('{{ var('earliest_event') }}', 3, 'UTC')
             and occurred_at <= loaded_at + interval 1 day,
@@ -175,7 +175,7 @@ rejects as (
         -- from the lines that passed the cheap ones.
         multiIf(
             is_plausible and is_object and verb_iri != '' and has_actor, '',
-            text in ('', '{{ erased_line() }}'), '',
+            not is_plain and item_text in ('', '{{ erased_line() }}'), '',
             not is_plain and not isValidJSON(if(is_plain, '', json)), 'not JSON',
             not is_object, 'not an object',
             occurred_at is null, 'no usable timestamp',
@@ -193,8 +193,8 @@ classified as (
     select
         *,
         multiIf(
-            text = '', 'blank',
-            text = '{{ erased_line() }}', 'erased',
+            not is_plain and item_text = '', 'blank',
+            not is_plain and item_text = '{{ erased_line() }}', 'erased',
             reject_reason != '', 'rejected',
             {{ family_of() }}
         ) as family
@@ -205,8 +205,7 @@ classified as (
 
 select
     -- ids
-    if(family in ('rejected', 'blank', 'erased'), {{ hash_id('text') }}, {{ event_id() }})
-        as event_id,
+    {{ event_id() }} as event_id,
     load_id,
     bucket,
     key,
@@ -250,12 +249,12 @@ select
     -- text; columns with few different values are dictionary-encoded
     toLowCardinality(family) as family,
     toLowCardinality(reject_reason) as reject_reason,
-    toLowCardinality(transform(
+    transform(
         {{ short_name('verb_iri') }}, ['play', 'skipped', 'watch'], ['played', 'seeked', 'watched']
-    )) as verb,
-    toLowCardinality(verb_iri) as verb_iri,
+    ) as verb,
+    verb_iri,
     {{ given_text(member('object', 'id')) }} as object_id,
-    toLowCardinality(object_type) as object_type,
+    object_type,
     {{ title() }} as object_title,
     {{ given_text(member('object', 'definition', 'subType')) }} as page_sub_type,
     {{ video_extension('played-segments', as_it_is, ['result', 'context']) }}
@@ -267,7 +266,7 @@ select
     {{ extension('context', 'torus', 'attached_objectives') }} as attached_objectives,
     if(
         family = 'rejected',
-        if(source_item = 0 or position(line, text) = 0, line, text),
+        if(is_plain or source_item = 0 or position(line, item_text) = 0, line, item_text),
         ''
     ) as rejected_line,
     {{ unread_session_key() }} as unread_session_key,
