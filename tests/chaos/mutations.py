@@ -89,7 +89,7 @@ MUTATIONS = (
                 "            and ({{ table.row_key }}) not in (\n"
                 "                select {{ table.row_key }}\n"
                 "                from {{ relation }}\n"
-                "                where {{ same_scope(table, rows, loads) }}\n"
+                "                where {{ same_keys(table, rows, loads) }}\n"
                 "            )\n",
                 "",
             ),
@@ -182,7 +182,7 @@ MUTATIONS = (
         (
             (
                 "macros/ledger_incremental/materialization.sql",
-                "        {%- if partitions -%}",
+                "        {%- if leaving.partitions or leaving.restored -%}",
                 "        {%- if false -%}",
             ),
         ),

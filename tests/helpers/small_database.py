@@ -150,7 +150,13 @@ def statement(family: str = "video", minute: int = 0, **changes: Any) -> str:
         "verb": {"id": verb},
         "object": {"id": f"https://lms.example.org/{family}/1", "definition": {"type": kind}},
         "result": {"extensions": {f"{VIDEO}extensions/time": 12.5}},
-        "context": {"extensions": {f"{TORUS}section_id": 2161, f"{TORUS}resource_id": 9}},
+        "context": {
+            "extensions": {
+                f"{TORUS}section_id": 2161,
+                f"{TORUS}resource_id": 9,
+                **({f"{TORUS}part_attempt_guid": "part-1"} if family == "part_attempt" else {}),
+            }
+        },
         "timestamp": (MONDAY + timedelta(minutes=minute)).isoformat(),
     }
     return json.dumps(whole | changes)
