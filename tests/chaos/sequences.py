@@ -5,7 +5,6 @@ all models with what the staging view says.
 """
 
 import argparse
-import json
 import random
 import shutil
 import tempfile
@@ -20,40 +19,16 @@ from loader.clickhouse import schema
 from loader.files import local_objects
 from loader.gc import collect
 from loader.load import load
+from tests.chaos.sequence_lines import OTHER_COMMIT, OTHER_LINES, POOL
 from tests.helpers.compare import TABLES
 from tests.helpers.dbt_runs import start_dbt
-from tests.helpers.small_database import (
-    BAD_LINE,
-    TABLES_ONLY,
-    VERBS_AND_TYPES,
-    SmallDatabase,
-    statement,
-)
+from tests.helpers.small_database import TABLES_ONLY, SmallDatabase
 from tests.helpers.view_faults import event_faults, store_faults
-
-SECTIONS, MONTHS = (1, 2, 3), (9, 10, 11)
 
 DAYS = (
     "start_date: 2025-09-05, end_date: 2025-10-25",
     "start_date: 2025-11-01, end_date: 2025-11-01",
 )
-
-# Few enough that objects and versions share events.
-POOL = [
-    *(
-        statement(
-            family,
-            context={"extensions": {"http://oli.cmu.edu/extensions/section_id": section}},
-            timestamp=f"2025-{month:02}-{day:02}T08:00:00Z",
-        )
-        for family in VERBS_AND_TYPES
-        for section in SECTIONS
-        for month in MONTHS
-        for day in (1, 20)
-    ),
-    BAD_LINE,
-    json.dumps({"verb": {"id": "x"}}),
-]
 
 DATA_TESTS = (
     "every_committed_line_is_accounted_for",
@@ -64,30 +39,6 @@ DATA_TESTS = (
     "raw_lines_agree_with_ledger",
     "statement_store_agrees_with_ledger",
 )
-
-# Another loader's attempt at the last committed version of a key: its lines, and its commit, which
-# became visible only now.
-OTHER_LINES = """
-insert into xapi_raw.statements
-select * replace (toUUID('{id}') as load_id)
-from (
-    select * from xapi_raw.statements
-    where (load_id, key) in (
-        select load_id, key from xapi_raw.loads
-        where key = '{key}' and outcome = 'committed' order by commit_number desc, load_id limit 1
-    )
-)
-"""
-OTHER_COMMIT = """
-insert into xapi_raw.loads
-select * replace (
-    toUUID('{id}') as load_id, committed_at - toIntervalSecond({seconds}) as committed_at
-)
-from (
-    select * from xapi_raw.loads
-    where key = '{key}' and outcome = 'committed' order by commit_number desc, load_id limit 1
-)
-"""
 
 
 class Sequence(SmallDatabase):

@@ -23,7 +23,7 @@ from tests.helpers.small_database import TABLES_ONLY
 # All of the mixture, and more unexpected lines, with XAPI_CHAOS=1.
 FULL = os.environ.get("XAPI_CHAOS") == "1"
 LEARNERS, LINES = (45, 100_000) if FULL else (7, 20_000)
-UNEXPECTED = 3000 if FULL else 1000
+UNEXPECTED = 3000 if FULL else 2000
 
 REJECTED = """
 select reason, count() as lines from {database:Identifier}.rejected_statements group by reason
