@@ -158,8 +158,8 @@ def test_an_increment_searches_the_month_of_its_moments_once(past, tmp_path):
         family=history.VIDEO_ONLY,
     )  # fmt: skip
     load_lines(past, tmp_path / "hour.jsonl", an_hour_of_it)
-    # What repeats another line is in its hour, which may be in any granule of the month; the new lines
-    # themselves are read once for each condition on them.
+    # What repeats another line is in its hour, which may be in any granule of the month; the new
+    # lines themselves are read once for each condition on them.
     read = rows_read(past, *VIDEO)["into video_events"]
     assert NEW <= read <= HISTORY + 12 * NEW + 3 * GRANULE
 
