@@ -81,6 +81,18 @@ statements as (
 
 ),
 
+statements_with_extensions as (
+
+    select
+        *,
+        {{ all_extensions_of('context') }} as context_extensions,
+        {{ all_extensions_of('result') }} as result_extensions,
+        {{ all_extensions_of('object') }} as object_other
+
+    from statements
+
+),
+
 parsed as (
 
     select
@@ -90,7 +102,6 @@ parsed as (
         {{ other_extensions_of('context') }} as context_other,
         {{ extensions_of('result', 'video') }} as result_video,
         {{ other_extensions_of('result') }} as result_other,
-        {{ other_extensions_of('object') }} as object_other,
         coalesce({{ given_text(member('timestamp')) }}, {{ member('stored') }}) as time_text,
         {{ learner() }} as learner,
         toLowCardinality(coalesce({{ member('verb', 'id') }}, '')) as verb_iri,
@@ -100,7 +111,7 @@ parsed as (
         {{ activities_of('grouping') }} as groupings,
         {{ activities_of('category') }} as categories
 
-    from statements
+    from statements_with_extensions
 
 ),
 
@@ -142,7 +153,8 @@ described as (
         ]) }} as seek_from_measure,
         {{ first_measure([
             extension('result', 'video', 'time-to'), extension('context', 'video', 'time-to')
-        ]) }} as seek_to_measure
+        ]) }} as seek_to_measure,
+        {{ member('result', 'duration') }} as duration_measure
 
     from parsed
 
@@ -153,6 +165,7 @@ judged as (
     select
         *,
         {{ derived_key() }} as derived_key,
+        {{ durations() }} as durations,
         is_plain or startsWith(item_text, '{') as is_object,
         coalesce(
             occurred_at >= toDateTime64('{{ var('earliest_event') }}', 3, 'UTC')
@@ -263,7 +276,7 @@ select
     {{ member('result', 'response') }} as response,
     {{ extension('result', 'torus', 'feedback') }} as feedback,
     {{ extension('context', 'torus', 'attached_objectives') }} as attached_objectives,
-    if(family = 'rejected', {{ text_of_item() }}, '') as rejected_line,
+    multiIf(family != 'rejected', '', is_plain, line, item_text) as rejected_line,
 
     -- numbers
     {{ seconds('time_measure') }} as video_time,
@@ -279,7 +292,7 @@ select
         {{ video_extension('cc-enabled', truth) }},
         {{ video_extension('cc-subtitle-enabled', truth) }}
     ) as is_captioned,
-    {{ seconds(member('result', 'duration')) }} as duration_seconds,
+    {{ seconds('duration_measure') }} as duration_seconds,
     {{ finite_number(member('result', 'score', 'raw')) }} as score,
     {{ finite_number(member('result', 'score', 'max')) }} as out_of,
     {{ finite_number(member('result', 'score', 'scaled')) }} as scaled_score,
