@@ -41,12 +41,29 @@
     )
 {%- endmacro %}
 
-{#- A number or a duration, in seconds. -#}
-{% macro seconds(text) -%}
-    coalesce(
-        {{ finite_number(text) }},
-        {{ only_where("startsWith(" ~ text ~ ", 'P')", text, 'duration', duration_in_seconds("coalesce(duration, '')")) }}
+{#- The columns of the staging view that are a number or a duration, as text. -#}
+{% macro measures() %}
+    {{ return(['time_measure', 'length_measure', 'seek_from_measure', 'seek_to_measure', 'duration_measure']) }}
+{% endmacro %}
+
+{#- The measures that are durations, in seconds; empty where none is. Few producers write durations,
+    and one expression for all measures is planned faster than one for each. -#}
+{% macro durations() -%}
+    arrayMap(
+        duration -> {{ duration_in_seconds("coalesce(duration, '')") }},
+        if(
+            {%- for measure in measures() %}
+            {{ 'or ' if not loop.first }}startsWith(coalesce({{ measure }}, ''), 'P')
+            {%- endfor %},
+            [{{ measures() | join(', ') }}],
+            []
+        )
     )
+{%- endmacro %}
+
+{#- A measure in seconds. -#}
+{% macro seconds(measure) -%}
+    coalesce({{ finite_number(measure) }}, durations[{{ measures().index(measure) + 1 }}])
 {%- endmacro %}
 
 {#- An ISO 8601 duration in seconds; NULL if the text is not one, or has years or months, which have
@@ -116,11 +133,7 @@
 
 {#- An IRI without http:// or https://, between which the models make no difference. -#}
 {% macro without_scheme(iri) -%}
-    multiIf(
-        startsWith({{ iri }}, 'https://'), substring({{ iri }}, 9),
-        startsWith({{ iri }}, 'http://'), substring({{ iri }}, 8),
-        {{ iri }}
-    )
+    substring({{ iri }}, multiIf(startsWith({{ iri }}, 'https://'), 9, startsWith({{ iri }}, 'http://'), 8, 1))
 {%- endmacro %}
 
 {#- The same of an IRI that is known here. -#}

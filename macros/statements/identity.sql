@@ -10,9 +10,11 @@
 
     A repeat is in the same hour, so that it can be searched for by time. -#}
 {% macro event_id() -%}
+    {%- set own_bytes = "(not has_id or family in ('rejected', 'blank', 'erased'))" -%}
     {%- set content -%}
         multiIf(
-            family in ('rejected', 'blank', 'erased') or not has_id, {{ text_of_item() }},
+            {{ own_bytes }} and is_plain, line,
+            {{ own_bytes }}, item_text,
             has_random_id,
             concat(
                 'random ', lower(assumeNotNull({{ member('id') }})), ' ',
@@ -58,13 +60,15 @@
 {#- The pseudonym of a learner: a hash of the identity with the key of the raw database, which
     `xapi-elt init` makes. Case makes no difference in addresses, schemes and hosts. -#}
 {% macro learner_id(learner) -%}
+    {%- set is_openid = learner ~ ".1 = 'openid'" -%}
+    {%- set iri = lower_host('if(' ~ is_openid ~ ', ' ~ learner ~ '.3, ' ~ learner ~ '.2)') -%}
     lower(hex(sipHash128Keyed(
         {{ learner_key() }},
         {{ learner }}.1,
-        {{ lower_host(learner ~ '.2') }},
+        if({{ is_openid }}, '', {{ iri }}),
         multiIf(
+            {{ is_openid }}, {{ iri }},
             {{ learner }}.1 in ('mbox', 'mbox_sha1sum'), lowerUTF8({{ learner }}.3),
-            {{ learner }}.1 = 'openid', {{ lower_host("if(" ~ learner ~ ".1 = 'openid', " ~ learner ~ ".3, '')") }},
             {{ learner }}.3
         )
     )))

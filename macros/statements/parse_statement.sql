@@ -60,57 +60,42 @@
 {%- endmacro %}
 
 {#- Extensions are split into maps, because a search in a map reads all keys in front of the one it
-    looks for: context_torus, context_video and result_video by the last part of their IRIs, and
-    context_other, result_other and object_other by the IRI without http:// or https://, because
-    producers write both. -#}
+    looks for. The maps have the IRIs without http:// or https://, because producers write both. -#}
 {% macro own_map_of() %}{{ return({'context': ['torus', 'video'], 'result': ['video'], 'object': []}) }}{% endmacro %}
+
+{#- All extensions of a place: context, result or object. -#}
+{% macro all_extensions_of(place) -%}
+    {%- set extensions = member('object', 'definition', 'extensions') if place == 'object' else member(place, 'extensions') -%}
+    mapApply((iri, value) -> ({{ without_scheme('iri') }}, value), {{ extensions }})
+{%- endmacro %}
 
 {#- The extensions of a place that are of one profile. -#}
 {% macro extensions_of(place, profile) -%}
-    {%- set prefix = '://' ~ any_scheme(xapi_iri('extension_prefix', profile)) -%}
-    mapApply(
-        (iri, value) -> (substring(iri, position(iri, '{{ prefix }}') + {{ prefix | length }}), value),
-        mapFilter((iri, value) -> {{ is_of_profile('iri', profile) }}, {{ place_of_extensions(place) }})
-    )
+    mapFilter((iri, value) -> {{ is_of_profile('iri', profile) }}, {{ place }}_extensions)
 {%- endmacro %}
 
 {#- The extensions of a place that have no map of their own. -#}
 {% macro other_extensions_of(place) -%}
-    mapApply(
-        (iri, value) -> ({{ without_scheme('iri') }}, value),
-        {% if own_map_of()[place] -%}
-        mapFilter(
-            (iri, value) -> not (
-                {%- for profile in own_map_of()[place] %}
-                {{ 'or ' if not loop.first }}{{ is_of_profile('iri', profile) }}
-                {%- endfor %}
-            ),
-            {{ place_of_extensions(place) }}
-        )
-        {%- else -%}
-        {{ place_of_extensions(place) }}
-        {%- endif %}
+    mapFilter(
+        (iri, value) -> not (
+            {%- for profile in own_map_of()[place] %}
+            {{ 'or ' if not loop.first }}{{ is_of_profile('iri', profile) }}
+            {%- endfor %}
+        ),
+        {{ place }}_extensions
     )
 {%- endmacro %}
 
-{% macro place_of_extensions(place) -%}
-    {{ member('object', 'definition', 'extensions') if place == 'object' else member(place, 'extensions') }}
-{%- endmacro %}
-
 {% macro is_of_profile(iri, profile) -%}
-    {%- set prefix = '://' ~ any_scheme(xapi_iri('extension_prefix', profile)) -%}
-    startsWith({{ iri }}, 'http{{ prefix }}') or startsWith({{ iri }}, 'https{{ prefix }}')
+    startsWith({{ iri }}, '{{ any_scheme(xapi_iri('extension_prefix', profile)) }}')
 {%- endmacro %}
 
 {#- An extension, as text; NULL if it is missing or null.
     place    context, result or object
     profile  key of extension_prefix in xapi_iris -#}
 {% macro extension(place, profile, name) -%}
-    {%- if profile in own_map_of()[place] -%}
-        {{ place }}_{{ profile }}['{{ name }}']
-    {%- else -%}
-        {{ place }}_other['{{ any_scheme(xapi_extension(profile, name)) }}']
-    {%- endif -%}
+    {%- set map = profile if profile in own_map_of()[place] else 'other' -%}
+    {{ place }}_{{ map }}['{{ any_scheme(xapi_extension(profile, name)) }}']
 {%- endmacro %}
 
 {#- An extension in the context, as text; NULL also if it is empty. -#}

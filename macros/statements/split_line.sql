@@ -56,9 +56,6 @@
     )[1]
 {%- endmacro %}
 
-{#- The text of an item; a plain line is its own item. -#}
-{% macro text_of_item() %}if(is_plain, line, item_text){% endmacro %}
-
 {#- What a line consists of, or an item of it, whose content was erased. Nothing writes it yet. -#}
 {% macro erased_line() %}{"xapi_elt": "erased"}{% endmacro %}
 
