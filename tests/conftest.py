@@ -123,6 +123,9 @@ def warehouse(chdb_path: Path):
     """An open embedded database with empty raw tables. Closed after the test."""
     settings = Settings.from_env()
     opened = open_warehouse(settings)
+    # Otherwise the engine waits less than a second for S3, which is slow on a busy machine, and
+    # then requests the object a second time.
+    opened.apply_settings({"s3_use_adaptive_timeouts": "0"})
     schema.init(opened, settings)
     yield opened
     opened.close()

@@ -95,8 +95,6 @@ def notified(bucket: str) -> list[S3Object]:
 
 
 def test_an_object_costs_one_head_and_one_get_and_no_listing(warehouse, notified):
-    # Otherwise the engine waits less than a second for an answer, then requests it a second time.
-    warehouse.apply_settings({"s3_use_adaptive_timeouts": "0"})
     with counting_requests() as requests:
         load_objects(warehouse, Settings.from_env(), notified)
     assert Counter(method for method, _ in requests) == {"HEAD": OBJECTS, "GET": OBJECTS}

@@ -43,7 +43,10 @@ def test_a_sound_database_passes(built_database):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("table", EVENT_TABLES)
+@pytest.mark.parametrize(
+    "table",
+    ["video_events", *(pytest.param(name, marks=pytest.mark.long) for name in EVENT_TABLES[1:])],
+)
 def test_a_lost_event_is_missed(database, table):
     database.change(f"delete from xapi.{table} where timestamp < '2025-10-06 09:01:00'")
     assert failing(database) == {BALANCE}
@@ -198,7 +201,9 @@ def test_rows_of_a_replaced_object_are_outdated_until_the_next_run(database):
     assert VISIBILITY in failing(database)
 
 
-@pytest.mark.parametrize("model", ["video_events", "int_xapi__statements"])
+@pytest.mark.parametrize(
+    "model", ["video_events", pytest.param("int_xapi__statements", marks=pytest.mark.long)]
+)
 def test_a_view_of_an_earlier_version_stops_the_run_of_one_table(database, model):
     database.load(Attempt(8, "section/2161/video/new.jsonl", [statement(minute=8)]))
     database.change(

@@ -56,7 +56,13 @@ def test_a_limit_can_follow_every_model_and_test(database):
         database.query(f"select count() as n from (explain ast {file.read_text()}\nlimit 1)")
 
 
-@pytest.mark.parametrize(("command", "days"), OCTOBER.items())
+@pytest.mark.parametrize(
+    ("command", "days"),
+    [
+        ("run", OCTOBER["run"]),
+        pytest.param("build", OCTOBER["build"], marks=pytest.mark.long),
+    ],
+)
 def test_the_days_of_a_rebuild_may_be_quoted_or_not(database, command, days):
     said = database.dbt(command, "--select", "video_events", "--vars", days, artifacts=True)
     assert "[rebuilt 1 months in" in said
