@@ -127,7 +127,7 @@ def _insert_bad_line(rng: Random, events: list[Event], number: int) -> None:
         ("not JSON", f"502 Bad Gateway, request {new_guid(rng)}"),
         ("not JSON", line[: len(line) * 2 // 3]),
         ("not JSON", line.replace('"timestamp":', '"note":"\udcff\udcfe","timestamp":')),
-        ("not an object", f"[{line}]"),
+        ("not an object", json.dumps(line)),
         ("no usable timestamp", without["timestamp"]),
         ("no usable timestamp", encode({**good, "timestamp": "yesterday evening"})),
         ("no verb", without["verb"]),

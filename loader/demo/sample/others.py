@@ -43,7 +43,8 @@ def foreign_events(plan: SamplePlan, week: int) -> list[Event]:
         activities = {("parent", "grouping")[number % 2]: course}
         session, ids = media(session_id=new_guid(rng)), [new_guid(rng) for _ in range(7)]
         if number == 1:
-            ids[3] = ids[2]  # ids are not always unique: two different statements share this one
+            # Derived ids (not version 4) are not always unique: two statements share this one.
+            ids[2] = ids[3] = f"{ids[2][:14]}5{ids[2][15:]}"
         steps: tuple[tuple[str, dict[str, Any]], ...] = (
             (f"{ADL}verbs/initialized", {}),
             (PLAYED, {"time": 0}),
