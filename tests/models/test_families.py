@@ -143,7 +143,7 @@ def extensions(prefix: str, names: list[str]):
 
 
 iri = st.sampled_from(IRIS)
-times = st.datetimes(datetime(1960, 1, 1), datetime(2210, 1, 1)).map(
+times = st.datetimes(datetime(1995, 1, 1), datetime(2030, 1, 1)).map(
     lambda time: time.isoformat() + "Z"
 )
 video = extensions("https://w3id.org/xapi/video/extensions/", VIDEO)

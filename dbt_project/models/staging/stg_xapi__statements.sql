@@ -317,7 +317,3 @@ select
     loaded_at
 
 from classified
-
--- This optimization compares the parts of each `and` with all steps before, which takes half of the
--- planning, and finds nothing here.
-settings optimize_and_compare_chain = 0
