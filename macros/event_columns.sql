@@ -32,10 +32,11 @@
 
 {#- The table that holds the rows of a family, as SQL. -#}
 {% macro table_of_family(family) -%}
-    multiIf(
-        {{ family }} = 'voiding', 'voided_statements',
-        {{ family }} = 'rejected', 'rejected_statements',
-        concat({{ family }}, '_events')
+    transform(
+        toString({{ family }}),
+        ['rejected', '{{ event_tables().keys() | join("', '") }}'],
+        ['rejected_statements', '{{ event_tables().values() | join("', '") }}'],
+        ''
     )
 {%- endmacro %}
 

@@ -54,7 +54,7 @@
                 load_id UUID comment 'The load',
                 committed_at DateTime64(3, 'UTC') comment 'When the load was committed',
                 lines UInt64 comment 'Lines of the load',
-                step LowCardinality(String) comment 'What recorded it: run, rebuild (again, with another time span) or upgrade',
+                step LowCardinality(String) comment 'What recorded it: run, or rebuild (again, with another time span)',
                 run_id String comment 'dbt invocation',
                 claim UInt64 comment 'Number of the claim under which the run worked',
                 first_event Nullable(DateTime64(3, 'UTC')) comment 'Earliest event of the load, where the model knows it',

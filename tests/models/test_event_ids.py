@@ -1,4 +1,4 @@
-"""Repeats that look different are one event, and voided events leave, whatever comes first.
+"""Repeats that look different are one event, and voided events leave, in whichever order they come.
 
 All cases share one database and the same few runs; each has section numbers of its own.
 """
