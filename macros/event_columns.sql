@@ -40,8 +40,11 @@
     )
 {%- endmacro %}
 
+{#- The families of lines without a statement, as SQL strings. -#}
+{% macro families_without_statement() -%}'rejected', 'blank', 'erased'{%- endmacro %}
+
 {#- The families whose lines are no rows of an event table, as SQL strings. -#}
-{% macro families_without_events() -%}'rejected', 'other', 'blank', 'erased'{%- endmacro %}
+{% macro families_without_events() -%}{{ families_without_statement() }}, 'other'{%- endmacro %}
 
 {#- Verbs of video events that are expected, as SQL strings. -#}
 {% macro known_video_verbs() -%}

@@ -10,7 +10,7 @@
 
 {#- The same for rows of the statement store and of ops_events, which hold voidings, too. -#}
 {% macro is_voided_statement(store) -%}
-    family not in ('voiding', 'rejected', 'blank', 'erased')
+    family not in ('voiding', {{ families_without_statement() }})
     and lower(coalesce(statement_id, '')) in ({{ voided_ids(store) }})
 {%- endmacro %}
 

@@ -10,7 +10,7 @@
 
     A repeat is in the same hour, so that it can be searched for by time. -#}
 {% macro event_id() -%}
-    {%- set own_bytes = "(not has_id or family in ('rejected', 'blank', 'erased'))" -%}
+    {%- set own_bytes = "(not has_id or family in (" ~ families_without_statement() ~ "))" -%}
     {%- set content -%}
         multiIf(
             {{ own_bytes }} and is_plain, line,

@@ -15,7 +15,7 @@ named_statements as (
     from statements
 
     where
-        family not in ('rejected', 'blank', 'erased')
+        family not in ({{ families_without_statement() }})
         and statement_id != ''
 
 ),

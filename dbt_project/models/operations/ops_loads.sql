@@ -30,6 +30,7 @@ attempts as (
         countIf(status = 'superseded') as objects_superseded,
         countIf(status = 'failed') as objects_failed,
         countIf(status = 'unknown') as objects_unknown,
+        countIf(status = 'missed') as objects_missed,
         sumIf(lines, status = 'visible') as lines_visible,
         sumIf(bytes, status = 'visible') as bytes_visible,
         arraySort(groupUniqArrayIf(10)(error, error != '')) as errors,
@@ -85,9 +86,10 @@ loads as (
     select
         load_id,
         multiIf(
-            objects_failed + objects_unknown = 0, 'committed',
             objects_failed = objects, 'failed',
             objects_unknown = objects, 'unknown',
+            objects_missed = objects, 'missed',
+            objects_failed + objects_unknown = 0, 'committed',
             'partly'
         ) as outcome,
         load_mode as mode,
@@ -98,6 +100,7 @@ loads as (
         objects_superseded,
         objects_failed,
         objects_unknown,
+        objects_missed,
         lines_visible as lines,
         bytes_visible as bytes,
         errors,
@@ -108,7 +111,7 @@ loads as (
         dateDiff('millisecond', oldest_object_at, load_committed_at) / 1000 as seconds_to_commit,
         applied_to,
         if(
-            objects_failed + objects_unknown = objects,
+            objects_failed + objects_unknown + objects_missed = objects,
             [],
             arrayFilter(name -> not mapContains(applied_to, name), all_tables)
         ) as waiting_tables,
