@@ -34,35 +34,6 @@
     }) }}
 {% endmacro %}
 
-{#- A hash of SQL; comments, white space and the name of the database do not count. -#}
-{% macro hash_of_code(code) %}
-    {%- set code = modules.re.sub('--[^\n]*|/\\*.*?\\*/', ' ', code) -%}
-    {%- set code = modules.re.sub('\\s+', ' ', code) | replace('`' ~ target.schema ~ '`.', '') -%}
-    {{ return(local_md5(code | trim)) }}
-{% endmacro %}
-
-{#- Post-hook of a view that a mart reads: write the hash of its SQL into its comment. -#}
-{% macro record_definition() %}
-    {%- if execute -%}
-        alter table {{ this }} {{ cluster_clause() }}
-        modify comment '[definition {{ hash_of_code(model.compiled_code) }}]'
-    {%- endif -%}
-{% endmacro %}
-
-{#- The hash of a view as it is in the database; stops if there is none. -#}
-{% macro definition_of_view(view) %}
-    {%- set rows = run_statement("
-        select extract(comment, '\\\\[definition ([0-9a-f]+)\\\\]') from system.tables
-        where database = '" ~ view.schema ~ "' and name = '" ~ view.identifier ~ "'
-    ").rows -%}
-    {%- if not rows or not rows[0][0] -%}
-        {{ exceptions.raise_compiler_error(
-            view ~ ' is missing or was not made by this project; build it: dbt run --select ' ~ view.identifier
-        ) }}
-    {%- endif -%}
-    {{ return(rows[0][0]) }}
-{% endmacro %}
-
 {#- In which state the event tables are: their ids, the runs that last changed them, their rows.
     '' if that is not known; then the mart is compared. -#}
 {% macro events_now(mart) %}

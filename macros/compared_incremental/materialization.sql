@@ -24,7 +24,7 @@
 
     Config: `order_by` and `engine` as in dbt-clickhouse, and
         group_key  columns of a group, section_id, course_id and learner_id among them
-        made_from  the views that make the rows, with post-hook record_definition. The first one has
+        made_from  the views that make the rows (kept_view). The first one has
                    the events: columns of group_key, and `event_hash` of all that is read of an event
         follows    the event tables below these views
 -#}

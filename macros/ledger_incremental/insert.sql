@@ -5,7 +5,7 @@
     for a million objects of other loads. There is one condition for the bucket and one for the key,
     because raw lines have both as dictionaries, where each costs nothing per line; a pair does. -#}
 {% macro stored_lines(view, loads=none) %}
-    select * except (bucket, key)
+    select * except ({{ places_of_objects() | join(', ') }})
     from {{ view }}
     {%- if loads %}
     {%- set of_loads -%}
@@ -22,6 +22,9 @@
         stored_lines(model_relation('stg_xapi__statements'), loads) if table.loads_from == 'ledger' else table.rows
     ) }}
 {% endmacro %}
+
+{#- Columns of the staging view that the store leaves out: source_path has them. -#}
+{% macro places_of_objects() %}{{ return(['bucket', 'key']) }}{% endmacro %}
 
 {#- Insert the rows of claimed slices into a table, leaving out those whose key it has. The statement
     reads the claim, so a former holder inserts nothing. -#}

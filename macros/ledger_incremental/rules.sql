@@ -2,31 +2,10 @@
     hash of the SQL of the staging view, and of the key that makes learner_id). Rows made by different rules must not meet in one table:
     the same event could have two ids. -#}
 
-{#- Post-hook of the staging view: write the hash of its SQL into its comment. Comments, white space
-    and the name of the database do not count. -#}
-{% macro record_parse() %}
-    {%- if execute -%}
-        {%- set code = modules.re.sub('--[^\n]*|/\\*.*?\\*/', ' ', model.compiled_code) -%}
-        {%- set code = modules.re.sub('\\s+', ' ', code) | replace(target.schema ~ '_raw', 'raw') -%}
-        {%- set key = run_query('select ' ~ key_fingerprint()).rows[0][0] -%}
-        alter table {{ this }} {{ cluster_clause() }} modify comment '[parse {{ local_md5(code | trim ~ key) }}]'
-    {%- endif -%}
-{% endmacro %}
-
-{#- The parse of the staging view as it is in the database; stops if the view is missing or of a
-    release that did not record it. -#}
+{#- The parse: the hash of the staging view as it is in the database, and of the key. -#}
 {% macro parse_of_view() %}
-    {%- set view = model_relation('stg_xapi__statements') -%}
-    {%- set rows = run_statement("
-        select extract(comment, '\\\\[parse ([0-9a-f]+)\\\\]') from system.tables
-        where database = '" ~ view.schema ~ "' and name = '" ~ view.identifier ~ "'
-    ").rows -%}
-    {%- if not rows or not rows[0][0] -%}
-        {{ exceptions.raise_compiler_error(
-            view ~ ' is missing or of an earlier version of the project; build it: dbt run'
-        ) }}
-    {%- endif -%}
-    {{ return(rows[0][0]) }}
+    {%- set definition = definition_of_view(model_relation('stg_xapi__statements')) -%}
+    {{ return(local_md5(definition ~ run_statement('select ' ~ key_fingerprint()).rows[0][0])) }}
 {% endmacro %}
 
 {#- Read the state of a table, and stop if rows made by other rules would meet in it. Sets

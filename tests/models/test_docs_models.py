@@ -92,7 +92,7 @@ def test_the_pages_describe_the_columns_that_are_there(built_database):
 
 def test_views_keep_their_rows_in_a_build_with_empty(built_database):
     for name, node in models(built_database).items():
-        if node["config"]["materialized"] == "view":
+        if node["config"]["materialized"] == "kept_view":
             read = re.findall(r"\b(?:ref|source)\(.*?\)\.?(\w*)", node["raw_code"])
             assert set(read) <= {"render", "identifier"}, name
 

@@ -1,5 +1,3 @@
-{{ config(post_hook = "{{ record_parse() }}") }}
-
 {#- A view: it stores nothing, and ClickHouse pushes a filter on load_id down to the keys of both
     raw tables. It names its sources with render(), because `--empty` would otherwise leave a view
     behind that is always empty, and the next run of a table would read from it. -#}

@@ -1,5 +1,3 @@
-{{ config(post_hook = "{{ record_definition() }}") }}
-
 with
 
 part_attempt_events as (

@@ -1,7 +1,4 @@
-{{ config(
-    contract = named_tuples_have_no_contract(),
-    post_hook = "{{ record_definition() }}"
-) }}
+{{ config(contract = named_tuples_have_no_contract()) }}
 
 {%- set max_speed = var('video_max_speed') | float %}
 {%- set clock_slack = var('video_clock_slack') | float %}
