@@ -1,5 +1,6 @@
 -- Who has not watched a video, and how much have they seen?
--- Without a roster only learners who did something in the section are known.
+-- learners_are: of the roster where there is one (docs/models.md), else seen in the section, because
+-- statements name only learners who did something.
 --
 -- section UInt64: the course section
 -- course String = '': only this course; all courses of the section if left out
@@ -12,9 +13,11 @@ learners as (
 
     select
         course_id,
-        learner_id
-    from fct_learner_activity
+        learner_id,
+        if(isNull(is_enrolled), 'seen in the section', 'of the roster') as learners_are
+    from dim_section_learners
     where section_id = {section:UInt64}
+        and coalesce(is_enrolled, true)
         and ({course:String} = '' or course_id = {course:String})
 
 ),
@@ -25,9 +28,11 @@ videos as (
         course_id,
         video_key,
         title,
-        length
+        length,
+        position
     from dim_videos
     where section_id = {section:UInt64}
+        and coalesce(is_in_catalogue, true)
         and ({video:String} = '' or video_key = {video:String})
 
 ),
@@ -59,7 +64,7 @@ select
     seen.seconds_seen as seconds_seen,
     if(isNull(videos.length), null, coalesce(seen.share_seen, 0)) as share_seen,
     if(empty(seen.learner_id), null, toNullable(seen.last_at)) as last_at,
-    'seen in the section' as learners_are,
+    learners.learners_are as learners_are,
     learners.course_id as course_id
 from learners
 inner join videos on learners.course_id = videos.course_id
@@ -68,4 +73,4 @@ left join seen
     and learners.learner_id = seen.learner_id
     and videos.video_key = seen.video_key
 where if(isNull(videos.length), seconds_seen = 0, share_seen < {share:Float64})
-order by course_id, video_key, share_seen, seconds_seen, learner_id
+order by course_id, videos.position nulls last, video_key, share_seen, seconds_seen, learner_id
