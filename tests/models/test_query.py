@@ -18,8 +18,10 @@ from loader import questions
 from loader.errors import LoaderError, PermanentError, SettingsError
 from loader.pipeline import Pipeline
 from tests.helpers.clickhouse_http import ClickHouseHttp
+from tests.helpers.paths import ROOT
 
 SECTION = 2161
+NOTEBOOK = ROOT / "notebooks" / "questions.ipynb"
 XAPI_ELT = Path(sys.executable).with_name("xapi-elt")
 
 
@@ -271,3 +273,21 @@ def test_the_list_shows_questions_and_parameters(run):
     text = run("--list").stdout.decode()
     assert "drop-off: Where do viewers leave a video?" in text
     assert "    --step UInt64 (default '5'): length of a step in seconds" in text
+
+
+@pytest.mark.long
+def test_the_notebook_runs_from_top_to_bottom(demo_database, monkeypatch):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    demo_database.close()
+    # The notebook reads the demo's database, whose folder has this suffix.
+    link = demo_database.folder / "link-demo"
+    link.symlink_to(demo_database.folder / "clickhouse")
+    monkeypatch.setenv("XAPI_CHDB_PATH", str(demo_database.folder / "link"))
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbclient.NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
+    ).execute()
+    link.unlink()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 8

@@ -1,13 +1,16 @@
 """The named questions, as their files describe them, and the words of a call."""
 
+import json
 import re
 
 import pytest
+import yaml
 
 from loader import questions
 from loader.cli.main import app
 from loader.cli.query import parameters_in, shown
 from loader.errors import SettingsError
+from tests.helpers.paths import ROOT
 from tests.unit.test_docs import XAPI_ELT, options
 
 EXAMPLE = """\
@@ -88,3 +91,29 @@ def test_an_option_without_a_value_is_an_error():
 )
 def test_a_cell_is_short_and_in_one_line(value, text):
     assert shown(value) == text
+
+
+def test_the_exposures_name_the_tables_that_the_questions_read():
+    read = {
+        table
+        for question in questions.questions()
+        for table in re.findall(r"\b(?:from|join) ((?:dim|fct)_\w+)", question.sql)
+    }
+    page = yaml.safe_load((ROOT / "dbt_project" / "models" / "exposures.yml").read_text())
+    for exposure in page["exposures"]:
+        named = {re.search(r"'(\w+)'", ref)[1] for ref in exposure["depends_on"]}
+        assert named == read, exposure["name"]
+
+
+def test_the_notebook_answers_every_question_with_a_plot():
+    text = (ROOT / "notebooks" / "questions.ipynb").read_text()
+    assert len(text) < 250_000
+    assert not re.search(r"/(home|root|work|tmp|Users)/", text)
+    cells = json.loads(text)["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    source = "".join("".join(cell["source"]) for cell in code)
+    for name in questions.names():
+        assert f'answer("{name}"' in source
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 8
+    assert all(output["output_type"] != "error" for output in outputs)
