@@ -12,8 +12,9 @@ from loader.clickhouse.errors import READ_ONLY, code_in
 from loader.errors import LoaderError, PermanentError, SettingsError
 from loader.settings import Settings
 
-# In JSON: numbers as numbers, tuples with names as objects.
+# In JSON: numbers as numbers, tuples with names as objects. In CSV NULL is empty, and '' is "".
 _FORMATS = {
+    "format_csv_null_representation": "",
     "output_format_json_quote_64bit_integers": "0",
     "output_format_json_named_tuples_as_objects": "1",
 }

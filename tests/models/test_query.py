@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -21,6 +23,7 @@ from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.paths import ROOT
 
 SECTION = 2161
+PAGE = (ROOT / "docs" / "models.md").read_text()
 NOTEBOOK = ROOT / "notebooks" / "questions.ipynb"
 XAPI_ELT = Path(sys.executable).with_name("xapi-elt")
 
@@ -273,6 +276,21 @@ def test_the_list_shows_questions_and_parameters(run):
     text = run("--list").stdout.decode()
     assert "drop-off: Where do viewers leave a video?" in text
     assert "    --step UInt64 (default '5'): length of a step in seconds" in text
+
+
+def test_the_commands_of_the_page_about_the_models_run(run):
+    shown = re.findall(r"`(xapi-elt query [\w-]+ --section .*?)`", PAGE)
+    assert len(shown) == 8
+    for command in shown:
+        assert run(*shlex.split(command)[2:]).stdout
+
+
+def test_the_page_about_the_models_shows_what_is_printed(run):
+    command, _, printed = PAGE.partition("$ xapi-elt query ")[2].partition("```")[0].partition("\n")
+    lines = run(*shlex.split(command)).stdout.decode().splitlines()
+    assert [line.rstrip() for line in lines] == printed.splitlines()
+    sql = re.search(r'^xapi-elt query ("select .*)$', PAGE, re.MULTILINE)[1]
+    assert run(*shlex.split(sql)).stdout
 
 
 @pytest.mark.long
