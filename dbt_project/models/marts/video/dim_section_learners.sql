@@ -54,8 +54,10 @@ section_learners as (
         everybody.section_id as section_id,
         everybody.course_id as course_id,
         everybody.learner_id as learner_id,
-        if(rosters.has_roster, notEmpty(roster.learner_id), null) as is_enrolled,
-        notEmpty(active.learner_id) as is_active
+        cast(
+            if(rosters.has_roster, notEmpty(roster.learner_id), null) as Nullable(Bool)
+        ) as is_enrolled,
+        toBool(notEmpty(active.learner_id)) as is_active
 
     from everybody
 
@@ -73,17 +75,6 @@ section_learners as (
         and everybody.course_id = active.course_id
         and everybody.learner_id = active.learner_id
 
-),
-
-typed as (
-
-    select * replace (
-        cast(is_enrolled as Nullable(Bool)) as is_enrolled,
-        toBool(is_active) as is_active
-    )
-
-    from section_learners
-
 )
 
-select * from typed
+select * from section_learners
