@@ -3,16 +3,19 @@
 with Pipeline.from_env() as pipeline:
     plan = pipeline.plan("s3://lake/section/", section_ids=[2161], start_date="2025-09-01")
     pipeline.backfill(plan)
-    events = pipeline.query_df("select verb, count() as n from xapi.video_events group by verb")
+    events = pipeline.query_df("select verb, count() as n from video_events group by verb")
+    falls = pipeline.question("drop-off", section=2161)
 """
 
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from loader import questions
 from loader.aws.client import s3_client
 from loader.bulk.backfill import Plan, Throttle
 from loader.bulk.backfill import plan as make_plan
@@ -23,6 +26,7 @@ from loader.bulk.reconcile import reconcile as compare
 from loader.bulk.selection import select
 from loader.clickhouse import schema
 from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse.reader import Reader, open_reader
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import SettingsError
 from loader.files import local_objects
@@ -71,8 +75,9 @@ class Pipeline:
 
     def close(self) -> None:
         """Close the connection to ClickHouse; the next call opens it again."""
-        if "warehouse" in self.__dict__:
-            self.__dict__.pop("warehouse").close()
+        for name in ("reader", "warehouse"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -82,6 +87,15 @@ class Pipeline:
             LoaderError: see `clickhouse.connect.open_warehouse`.
         """
         return open_warehouse(self.settings)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """A second connection, on which ClickHouse refuses every write; opened when first used.
+
+        Raises:
+            LoaderError: see `clickhouse.reader.open_reader`.
+        """
+        return open_reader(self.settings)
 
     def init(self) -> list[str]:
         """Create databases and tables that are missing (see `clickhouse.schema.init`)."""
@@ -252,26 +266,39 @@ class Pipeline:
         """
         return collect(self.warehouse, age=age, even_running=even_running, dry_run=dry_run)
 
-    def query_df(self, sql: str, **values: Any) -> "pandas.DataFrame":
-        """Run a select and return a pandas DataFrame; times are UTC.
+    def query_df(
+        self, sql: str, params: Mapping[str, Any] | None = None, **values: Any
+    ) -> "pandas.DataFrame":
+        """Run a select, read-only, and return a pandas DataFrame; times are UTC.
 
         Args:
-            sql: a select. It uses values as {name:Type}, e.g. {section:UInt64}, and the databases
-                as {database:Identifier} and {raw:Identifier}.
-            values: those values; they are sent as server-side parameters.
+            sql: a select. Names without a database are tables of the models. It uses values as
+                {name:Type}, e.g. {section:UInt64}, and the databases as {database:Identifier} and
+                {raw:Identifier}.
+            params: those values; they are sent as server-side parameters.
+            values: the same, as keyword arguments.
 
         Raises:
+            SettingsError: pandas is not installed.
             LoaderError: ClickHouse refuses or does not respond.
         """
-        # `Warehouse` has no DataFrames, because the Lambda has no pandas.
-        connected: Any = self.warehouse
-        frame = connected.query_df(sql, **values)
-        if frame.columns.empty:
-            # A result without rows has no columns either.
-            frame = frame.reindex(
-                columns=[row["name"] for row in self.warehouse.query(f"describe ({sql})", **values)]
-            )
-        return frame
+        if not find_spec("pandas"):
+            raise SettingsError("pandas is not installed: pip install pandas")
+        return self.reader.query_df(sql, **(dict(params or {}) | values))
+
+    def question(self, name: str, **params: Any) -> "pandas.DataFrame":
+        """Answer a named question (see `loader.questions`) with a pandas DataFrame.
+
+        Args:
+            name: its name, e.g. drop-off; `xapi-elt query --list` shows all.
+            params: its parameters, e.g. section=2161.
+
+        Raises:
+            SettingsError: there is no such question, or a parameter is unknown or missing.
+            LoaderError: ClickHouse refuses or does not respond.
+        """
+        question = questions.find(name)
+        return self.query_df(question.sql, question.values(params))
 
     def _listing(
         self,

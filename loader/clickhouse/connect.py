@@ -115,13 +115,17 @@ def open_warehouse(
         PermanentError: user or password is wrong.
         UnsafeEngineError: the engine is refused (see `safety`).
     """
-    if settings.target == "embedded":
-        warehouse = ConnectedWarehouse(_open_embedded(settings, wait), settings)
-    else:
-        warehouse = ConnectedWarehouse(_open_server(settings), settings)
+    warehouse = ConnectedWarehouse(open_client(settings, wait), settings)
     if guarded:
         safety.require_or_close(warehouse, settings)
     return warehouse
+
+
+def open_client(settings: Settings, wait: float = EMBEDDED_WAIT) -> Any:
+    """Connect and return the client of clickhouse-connect (see `open_warehouse`)."""
+    if settings.target == "embedded":
+        return _open_embedded(settings, wait)
+    return _open_server(settings)
 
 
 def _open_server(settings: Settings) -> Any:

@@ -1,10 +1,11 @@
-"""Fixtures of the models' tests: the small database, built once per run."""
+"""Fixtures of the models' tests: the small database and the demo's, each built once per run."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.demo_database import build_demo
 from tests.helpers.mart_server import MartServer, serve_marts
 from tests.helpers.once import once_per_run
 from tests.helpers.small_database import SmallDatabase, build
@@ -22,6 +23,18 @@ def built_database(_small_database: SmallDatabase) -> Iterator[SmallDatabase]:
     """The database of all tests, its pipeline tests passed; for reading only."""
     yield _small_database
     _small_database.close()
+
+
+@pytest.fixture(scope="session")
+def demo_database(
+    tmp_path_factory: pytest.TempPathFactory, _clean_environment: None
+) -> Iterator[SmallDatabase]:
+    """This process's copy of the demo's database, which one process of the run builds; for reading
+    only."""
+    folder = once_per_run(tmp_path_factory, "demo_database", build_demo)
+    copy = SmallDatabase(folder).copy(tmp_path_factory.getbasetemp() / "copy_of_demo_database")
+    yield copy
+    copy.close()
 
 
 @pytest.fixture

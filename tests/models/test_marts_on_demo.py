@@ -1,21 +1,12 @@
 """The marts on the demo's statements and the development data, against independent walks."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import pytest
 
-from loader.clickhouse import schema
-from loader.clickhouse.connect import open_warehouse
-from loader.demo.sample import SamplePlan, objects
-from loader.files import local_objects
-from loader.load import load
-from loader.settings import Settings
 from tests.helpers import learning_oracle
-from tests.helpers.dbt_runs import run_dbt
 from tests.helpers.mart_rows import differences
 from tests.helpers.mart_server import event_of
-from tests.helpers.paths import SHARED
 from tests.helpers.video_oracle import watched
 
 VIDEO_KEY = ("section_id", "course_id", "learner_id", "video_key")
@@ -40,40 +31,22 @@ LEARNING = {
 class Demo:
     """The built database: rows of its tables."""
 
-    def __init__(self, warehouse):
-        self._warehouse = warehouse
+    def __init__(self, database):
+        self._database = database
 
     def rows(self, table: str) -> list[dict]:
         """All rows of a table or view."""
-        return self._warehouse.query(f"select * from xapi.{table}")
+        return self._database.query(f"select * from xapi.{table}")
 
     def events(self, family: str) -> list[dict]:
         """Rows of an event table, with their learner and family."""
         return [row | {"family": family} for row in self.rows(f"{family}_events")]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory, _clean_environment) -> Iterator[Demo]:
+@pytest.fixture
+def demo(demo_database) -> Demo:
     """The demo's objects and the files of the development data, loaded; all marts built."""
-    folder = tmp_path_factory.mktemp("demo")
-    lake = folder / "lake"
-    lake.mkdir()
-    for number, item in enumerate(objects(SamplePlan())):
-        suffix = ".jsonl.gz" if item.key.endswith(".gz") else ".jsonl"
-        (lake / f"{number}{suffix}").write_bytes(item.body)
-    for path in SHARED.glob("*.jsonl*"):
-        (lake / path.name).write_bytes(path.read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XAPI_CHDB_PATH", str(folder / "clickhouse"))
-        settings = Settings.from_env()
-        warehouse = open_warehouse(settings)
-        schema.init(warehouse, settings)
-        list(load(warehouse, settings, local_objects(lake), mode="file"))
-        warehouse.close()
-        run_dbt("run", "--exclude", "operations", folder=folder)
-        warehouse = open_warehouse(settings)
-        yield Demo(warehouse)
-        warehouse.close()
+    return Demo(demo_database)
 
 
 def test_the_video_mart_says_what_a_walk_says(demo):

@@ -13,6 +13,7 @@ import typer
 import yaml
 from dbt.cli.main import cli as dbt
 
+from loader import questions
 from loader.cli.main import app
 from tests.helpers.paths import ROOT
 
@@ -93,8 +94,15 @@ def wrong_words(command: str) -> list[str]:
             known |= options(called)
             if not hasattr(called, "commands"):
                 break
+    if called is XAPI_ELT.commands["query"]:
+        known |= {f"--{one.name}" for name in rest for one in parameters(name)}
     given = [word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)]
     return [option for option in given if option not in known] + wrong_selection(rest)
+
+
+def parameters(name: str) -> tuple[questions.Parameter, ...]:
+    """The parameters of a named question; none if there is no question of that name."""
+    return questions.find(name).parameters if name in questions.names() else ()
 
 
 def wrong_selection(rest: list[str]) -> list[str]:

@@ -45,7 +45,7 @@ counted as (
 
 ),
 
-videos as (
+opened as (
 
     select
         section_id,
@@ -61,6 +61,81 @@ videos as (
         last_at
 
     from counted
+
+),
+
+catalogue as (
+
+    select * from {{ ref('int_section_videos').render() }}
+
+),
+
+catalogues as (
+
+    select distinct
+        section_id,
+        course_id,
+        true as has_catalogue
+
+    from catalogue
+
+),
+
+keys as (
+
+    select
+        section_id,
+        course_id,
+        video_key
+
+    from opened
+
+    union distinct
+
+    select
+        section_id,
+        course_id,
+        video_key
+
+    from catalogue
+
+),
+
+videos as (
+
+    select
+        keys.section_id as section_id,
+        keys.course_id as course_id,
+        keys.video_key as video_key,
+        coalesce(catalogue.title, opened.title) as title,
+        catalogue.chapter as chapter,
+        if(empty(catalogue.video_key), null, catalogue.position) as position,
+        cast(
+            if(catalogues.has_catalogue, notEmpty(catalogue.video_key), null) as Nullable(Bool)
+        ) as is_in_catalogue,
+        opened.length as length,
+        opened.different_lengths as different_lengths,
+        opened.completion_threshold as completion_threshold,
+        opened.page_ids as page_ids,
+        opened.content_element_ids as content_element_ids,
+        if(empty(opened.video_key), null, opened.first_at) as first_at,
+        if(empty(opened.video_key), null, opened.last_at) as last_at
+
+    from keys
+
+    left join opened
+        on keys.section_id = opened.section_id
+        and keys.course_id = opened.course_id
+        and keys.video_key = opened.video_key
+
+    left join catalogue
+        on keys.section_id = catalogue.section_id
+        and keys.course_id = catalogue.course_id
+        and keys.video_key = catalogue.video_key
+
+    left join catalogues
+        on keys.section_id = catalogues.section_id
+        and keys.course_id = catalogues.course_id
 
 )
 
