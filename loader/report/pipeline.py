@@ -6,7 +6,7 @@ from loader.report.charts import chart
 from loader.report.html import render
 from loader.report.reading import Reader
 from loader.report.section import Options
-from loader.report.tables import table
+from loader.report.tables import every_day, table
 
 # Columns of the balance, the last of which must be 0.
 MUST_BE_ZERO = ("missing", "surplus", "doubled", "outdated")
@@ -39,7 +39,7 @@ def pipeline_page(reader: Reader, options: Options) -> str:
     days = rows("days")
     data = {
         "charts": {"days": chart("pipeline", "days", reader.columns("pipeline", "days"))},
-        "tables": {"days": table(days)},
+        "tables": {"days": table(every_day(days))},
     }
     return render(
         "pipeline",

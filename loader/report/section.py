@@ -9,11 +9,11 @@ from loader.report.charts import chart
 from loader.report.html import render
 from loader.report.reading import Reader
 from loader.report.scope import Scope
-from loader.report.tables import table
+from loader.report.tables import every_day, table
 
 # Places of a video's curve that a page holds, and rows of its longest tables.
 POINTS = 150
-QUESTIONS = 25
+QUESTIONS = 15
 ROWS = 200
 
 _VIDEO = ("course_id", "video_key")
@@ -58,7 +58,7 @@ def section_page(reader: Reader, scope: Scope, options: Options) -> str:
             "days": chart("section", "days", section.columns("days")),
             "retention": chart("section", "retention", columns),
         },
-        "tables": {"days": table(days), "retention": retention},
+        "tables": {"days": table(every_day(days)), "retention": retention},
     }
     return render(
         "section",

@@ -12,7 +12,7 @@ from typing import Any
 from loader.report.html import render
 from loader.report.pipeline import pipeline_page
 from loader.report.places import Place, place
-from loader.report.reading import open_reader
+from loader.report.reading import Reader, open_reader
 from loader.report.scope import Scope, chosen
 from loader.report.section import Options, section_page
 from loader.settings import Settings
@@ -64,46 +64,56 @@ def write(
     target = place(settings, out)
     options = Options(settings.report_min_group, names, datetime.now(UTC))
     with open_reader(settings) as reader:
-        rows = reader.rows("index", "sections")
-        known = {Scope(row["section_id"], row["course_id"]): row for row in rows}
-        scopes = chosen(known, sections, courses)
-        state = _State(target, options, only_changed)
-        due = [scope for scope in scopes if state.is_due(scope, known[scope])]
-        report = _Report(
-            target, Written(target.uri("index.html"), unchanged=len(scopes) - len(due))
+        return write_pages(
+            reader,
+            target,
+            options,
+            sections=sections,
+            courses=courses,
+            only_changed=only_changed,
+            on_page=on_page,
         )
-        for number, scope in enumerate(due, start=1):
-            on_page(scope.title, number, len(due) + 2)
-            report.add(scope.file, section_page(reader, scope, options))
-            state.done(scope, known[scope])
-        on_page("Pipeline", len(due) + 1, len(due) + 2)
-        report.add("pipeline.html", pipeline_page(reader, options))
-        on_page("All sections", len(due) + 2, len(due) + 2)
-        shown = [known[one] | {"scope": one} for one in known if one in state]
-        report.add("index.html", _index(shown, options))
+
+
+def write_pages(
+    reader: Reader,
+    target: Place,
+    options: Options,
+    *,
+    sections: Iterable[int] = (),
+    courses: Iterable[str] = (),
+    only_changed: bool = False,
+    on_page: Callable[[str, int, int], None] = lambda *_: None,
+) -> Written:
+    """Write the pages of a database into a place; see `write`."""
+    rows = reader.rows("index", "sections")
+    known = {Scope(row["section_id"], row["course_id"]): row for row in rows}
+    scopes = chosen(known, sections, courses)
+    state = _State(target, options, only_changed)
+    due = [scope for scope in scopes if state.is_due(scope, known[scope])]
+    written = Written(target.uri("index.html"), unchanged=len(scopes) - len(due))
+
+    def add(name: str, title: str, make: Callable[[], str]) -> None:
+        on_page(title, len(written.pages) + 1, len(due) + 2)
+        content = make().encode("utf-8", "replace")
+        target.write(name, content)
+        written.pages[target.uri(name)] = len(content)
+
+    for scope in due:
+        add(scope.file, scope.title, lambda scope=scope: section_page(reader, scope, options))
+        state.done(scope, known[scope])
+    add("pipeline.html", "Pipeline", lambda: pipeline_page(reader, options))
+    shown = [known[one] | {"scope": one} for one in known if one in state]
+    add("index.html", "All sections", lambda: _index(shown, options))
     # No page may outlast the events that it shows.
     for name in state.forget({scope.file for scope in known}):
         target.remove(name)
     state.save()
-    return report.written
+    return written
 
 
 def _index(sections: list[dict[str, Any]], options: Options) -> str:
     return render("index", place="index", made_at=options.made_at, sections=sections)
-
-
-class _Report:
-    """Adds pages to a place and remembers them."""
-
-    def __init__(self, target: Place, written: Written):
-        self._target = target
-        self.written = written
-
-    def add(self, name: str, html: str) -> None:
-        """Write a page."""
-        content = html.encode("utf-8", "replace")
-        self._target.write(name, content)
-        self.written.pages[self._target.uri(name)] = len(content)
 
 
 class _State:

@@ -1,51 +1,60 @@
 -- The figures at the top of the page.
+with
+
+learners as (
+
+    select
+        uniqExact(learner_id) as learners,
+        uniqExactIf(learner_id, days_since_last < 7) as learners_this_week
+    from fct_learner_activity
+    where
+        section_id = {section:UInt64}
+        and (section_id > 0 or course_id = {course:String})
+
+),
+
+videos as (
+
+    select
+        sum(fct_videos.views) as views,
+        sum(fct_videos.plays) as plays,
+        sum(fct_videos.minutes_played) as minutes_played
+    from fct_videos
+    where
+        section_id = {section:UInt64}
+        and (section_id > 0 or course_id = {course:String})
+
+),
+
+pages as (
+
+    select sum(views) as page_views
+    from fct_pages
+    where
+        section_id = {section:UInt64}
+        and (section_id > 0 or course_id = {course:String})
+
+),
+
+questions as (
+
+    select sum(attempts) as attempts
+    from fct_questions
+    where
+        section_id = {section:UInt64}
+        and (section_id > 0 or course_id = {course:String})
+
+)
+
 select
-    (
-        select uniqExact(learner_id)
-        from fct_learner_activity
-        where
-            section_id = {section:UInt64}
-    and (section_id > 0 or course_id = {course:String})
-    ) as learners,
-    (
-        select uniqExactIf(learner_id, days_since_last < 7)
-        from fct_learner_activity
-        where
-            section_id = {section:UInt64}
-    and (section_id > 0 or course_id = {course:String})
-    ) as learners_this_week,
-    (
-        select sum(views)
-        from fct_videos
-        where
-            section_id = {section:UInt64}
-    and (section_id > 0 or course_id = {course:String})
-    ) as views,
-    (
-        select sum(minutes_played)
-        from fct_videos
-        where
-            section_id = {section:UInt64}
-    and (section_id > 0 or course_id = {course:String})
-    ) as minutes_played,
-    (
-        select sum(plays)
-        from fct_videos
-        where
-            section_id = {section:UInt64}
-    and (section_id > 0 or course_id = {course:String})
-    ) as plays,
-    (
-        select sum(views)
-        from fct_pages
-        where
-            section_id = {section:UInt64}
-    and (section_id > 0 or course_id = {course:String})
-    ) as page_views,
-    (
-        select sum(attempts)
-        from fct_questions
-        where
-            section_id = {section:UInt64}
-    and (section_id > 0 or course_id = {course:String})
-    ) as attempts
+    learners,
+    learners_this_week,
+    views,
+    plays,
+    minutes_played,
+    page_views,
+    attempts
+from learners
+cross join videos
+cross join pages
+cross join questions
