@@ -49,7 +49,9 @@ def section_page(reader: Reader, scope: Scope, options: Options) -> str:
     section = _Section(reader, scope, options)
     videos = section.videos()
     questions, small_questions = section.questions()
-    overview = section.rows("overview")[0]
+    overview = section.rows("overview")[0] | {
+        name: sum(video[name] for video in videos) for name in ("views", "plays", "minutes_played")
+    }
     is_small = overview["learners"] < options.min_group
     days = section.rows("days")
     retention, columns = section.retention(videos)

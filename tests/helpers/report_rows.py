@@ -136,9 +136,6 @@ def _overview(learners: int) -> dict[str, Any]:
     return {
         "learners": learners,
         "learners_this_week": learners // 2,
-        "views": learners * 30,
-        "plays": learners * 45,
-        "minutes_played": learners * 123.4,
         "page_views": learners * 9,
         "attempts": learners * 20,
     }

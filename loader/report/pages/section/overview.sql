@@ -1,4 +1,4 @@
--- The figures at the top of the page.
+-- The figures at the top of the page that its other queries do not have.
 with
 
 learners as (
@@ -7,19 +7,6 @@ learners as (
         uniqExact(learner_id) as learners,
         uniqExactIf(learner_id, days_since_last < 7) as learners_this_week
     from fct_learner_activity
-    where
-        section_id = {section:UInt64}
-        and (section_id > 0 or course_id = {course:String})
-
-),
-
-videos as (
-
-    select
-        sum(fct_videos.views) as views,
-        sum(fct_videos.plays) as plays,
-        sum(fct_videos.minutes_played) as minutes_played
-    from fct_videos
     where
         section_id = {section:UInt64}
         and (section_id > 0 or course_id = {course:String})
@@ -49,12 +36,8 @@ questions as (
 select
     learners,
     learners_this_week,
-    views,
-    plays,
-    minutes_played,
     page_views,
     attempts
 from learners
-cross join videos
 cross join pages
 cross join questions
