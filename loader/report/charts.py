@@ -11,7 +11,6 @@ from loader.report.reading import PAGES
 # Colours are the variables of style.css, so that charts follow the reader's light or dark mode.
 # The text alternative is the table below the chart, so the drawing itself has none.
 _CONFIG = {
-    "aria": False,
     "background": None,
     "font": "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', sans-serif",
     "view": {"stroke": None},

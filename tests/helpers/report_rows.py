@@ -180,8 +180,8 @@ def _seek(number: int, jump: int) -> dict[str, Any]:
     return {
         "course_id": "",
         "video_key": f"https://example.org/{number}",
-        "from_place": jump * 30,
-        "to_place": jump * 30 + (60 if jump % 2 else -15),
+        "from_place": 30 + jump * 30,
+        "to_place": jump * 30 + (90 if jump % 2 else 15),
         "seeks": 9 - jump,
         "learners": 5,
         "is_forward": jump % 2,

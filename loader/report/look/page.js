@@ -23,7 +23,11 @@
   function draw(drawing) {
     const spec = { ...charts[drawing.dataset.chart], datasets: { rows: rowsFor(drawing) } };
     return vegaEmbed(drawing, spec, options)
-      .then(() => drawing.setAttribute("data-drawn", ""))
+      .then(() => {
+        // The label of the drawing and the table of its numbers say more than its marks would.
+        drawing.querySelector("svg").setAttribute("aria-hidden", "true");
+        drawing.setAttribute("data-drawn", "");
+      })
       .catch((error) => {
         drawing.textContent = "The chart could not be drawn; the numbers are below.";
         console.error(error);
