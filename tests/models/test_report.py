@@ -1,14 +1,22 @@
 """The pages of a report, from the database: their figures, their texts and their size."""
 
+import io
 import json
+import os
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import boto3
 import pytest
 
 from loader.errors import SettingsError
+from loader.log import Log
 from loader.report import charts
+from loader.report.keeping import Keeper
 from loader.report.reading import PAGES, open_reader
 from loader.report.scope import Scope
 from loader.report.section import POINTS, Options, section_page
@@ -186,6 +194,61 @@ def test_a_report_changes_nothing(built_database):
         pytest.raises(Exception, match="readonly"),
     ):
         reader._warehouse.command("create table not_allowed (n Int8) engine = Memory")
+
+
+def test_the_worker_updates_only_what_changed(database, tmp_path):
+    add_section(database, learners=6, videos=1)
+    output = io.StringIO()
+    keeper = Keeper(settings(database), str(tmp_path), Log(stream=output))
+    pages = {"index.html", "pipeline.html"}
+
+    def updated() -> set[str]:
+        before = {path.name: path.stat().st_ino for path in tmp_path.glob("*.html")}
+        assert keeper.update()
+        after = {path.name: path.stat().st_ino for path in tmp_path.glob("*.html")}
+        return {name for name, file in after.items() if before.get(name) != file}
+
+    assert updated() == pages | {"section-2161.html", "section-9000.html"}
+    assert updated() == pages
+    add_section(database, learners=7, videos=1)
+    database.close()
+    assert updated() == pages | {"section-9000.html"}
+    assert [json.loads(line)["unchanged"] for line in output.getvalue().splitlines()] == [0, 2, 1]
+
+
+def test_an_update_that_fails_is_logged_and_leaves_the_worker_alone(chdb_path, warehouse):
+    warehouse.close()
+    output = io.StringIO()
+    assert not Keeper(Settings.from_env(), "s3://gone", Log(stream=output)).update()
+    assert json.loads(output.getvalue())["event"] == "report_failed"
+
+
+def test_pages_in_s3_are_html_of_their_bucket(built_database, bucket):
+    where = replace(settings(built_database), s3_endpoint=os.environ["AWS_ENDPOINT_URL"])
+    written = write(where, f"s3://{bucket}/pages/", only_changed=True)
+    assert written.index == f"s3://{bucket}/pages/index.html"
+    client = boto3.client("s3")
+    head = client.head_object(Bucket=bucket, Key="pages/section-2161.html")
+    assert head["ContentType"] == "text/html; charset=utf-8"
+    assert write(where, f"s3://{bucket}/pages", only_changed=True).unchanged == 1
+    with pytest.raises(SettingsError, match="s3://no-such-bucket/"):
+        write(where, "s3://no-such-bucket/pages")
+
+
+def test_the_command_says_what_it_wrote_or_what_is_wrong(built_database, tmp_path):
+    built_database.close()
+    environment = os.environ | {"XAPI_CHDB_PATH": str(built_database.folder / "clickhouse")}
+
+    def report(*arguments: str) -> subprocess.CompletedProcess:
+        command = [Path(sys.executable).with_name("xapi-elt"), "report", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    done = report("--out", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["index"] == str(tmp_path / "index.html")
+    wrong = report("--section", "7", "--json")
+    assert wrong.returncode == 2
+    assert json.loads(wrong.stdout)["error"].startswith("--section 7: it has no events")
 
 
 def figure(html: str, label: str) -> str:
