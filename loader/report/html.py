@@ -5,6 +5,7 @@ import base64
 import hashlib
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ from loader.log import to_json
 from loader.report.texts import FILTERS
 
 _HERE = Path(__file__).parent
-_INSTALL = "pages need the extra `report`: pip install 'xapi-elt[report]' (make install has it)"
+
+
+def require_packages() -> None:
+    """Check that the packages of the pages are installed; other commands do without them.
+
+    Raises:
+        SettingsError: one is missing.
+    """
+    for name in ("jinja2", "vl_convert"):
+        if not find_spec(name):
+            raise SettingsError(
+                f"pages need the package {name}: pip install 'xapi-elt[report]', or make install"
+            )
 
 
 def render(page: str, data: dict[str, Any] | None = None, **values: Any) -> str:
@@ -56,10 +69,7 @@ def vega() -> str:
 
     vega-embed has Vega's interpreter for expressions, so the pages need no `eval`.
     """
-    try:
-        import vl_convert
-    except ImportError:
-        raise SettingsError(_INSTALL) from None
+    import vl_convert
 
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # The same text for JavaScript, but not the end of the element for HTML.
@@ -68,10 +78,7 @@ def vega() -> str:
 
 @cache
 def _environment() -> Any:
-    try:
-        import jinja2
-    except ImportError:
-        raise SettingsError(_INSTALL) from None
+    import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from loader.errors import describe
 from loader.log import Log
+from loader.report.html import require_packages
 from loader.report.places import place
 from loader.report.writing import write
 from loader.settings import Settings
@@ -20,12 +21,13 @@ class Keeper:
         clock: seconds, monotonic.
 
     Raises:
-        SettingsError: `out` is no place for pages.
+        SettingsError: `out` is no place for pages, or a package is missing.
     """
 
     def __init__(
         self, settings: Settings, out: str, log: Log, clock: Callable[[], float] = time.monotonic
     ):
+        require_packages()
         place(settings, out)
         self._settings = settings
         self._out = out

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from loader.report.html import render
+from loader.report.html import render, require_packages
 from loader.report.pipeline import pipeline_page
 from loader.report.places import Place, place
 from loader.report.reading import Reader, open_reader
@@ -58,9 +58,11 @@ def write(
         on_page: called before each page with its title, its number and the number of pages.
 
     Raises:
-        SettingsError: a section has no events, or an argument is wrong; nothing is written.
+        SettingsError: a section has no events, an argument is wrong or a package is missing;
+            nothing is written.
         LoaderError: ClickHouse or the place of the pages refuses.
     """
+    require_packages()
     target = place(settings, out)
     options = Options(settings.report_min_group, names, datetime.now(UTC))
     with open_reader(settings) as reader:

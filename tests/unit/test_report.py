@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loader.errors import PermanentError, SettingsError
-from loader.report import charts, texts
+from loader.report import charts, html, texts
 from loader.report.html import embedded_json, render
 from loader.report.pipeline import pipeline_page
 from loader.report.places import Folder, place
@@ -17,7 +17,7 @@ from loader.report.reading import PAGES
 from loader.report.scope import Scope, chosen
 from loader.report.section import Options, section_page
 from loader.report.tables import every_day, table
-from loader.report.writing import write_pages
+from loader.report.writing import write, write_pages
 from loader.settings import Settings
 from tests.helpers.report_rows import TITLES, Rehearsal, busy, nothing
 
@@ -99,8 +99,8 @@ def test_json_in_a_page_ends_no_element_and_no_line():
 
 
 def test_markup_of_others_is_text(section, pipeline):
-    for html in (section, pipeline):
-        page = Page(html)
+    for page_html in (section, pipeline):
+        page = Page(page_html)
         assert "img" not in {tag for tag, _ in page.tags}
         assert sum(tag == "script" for tag, _ in page.tags) == 3
         assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
@@ -109,8 +109,8 @@ def test_markup_of_others_is_text(section, pipeline):
 
 
 def test_a_page_needs_nothing_from_elsewhere(section, pipeline):
-    for html in (section, pipeline, render("index", place="index", made_at=NOW, sections=[])):
-        page = Page(html)
+    for page_html in (section, pipeline, render("index", place="index", made_at=NOW, sections=[])):
+        page = Page(page_html)
         (policy,) = [attrs["content"] for _, attrs in page.tags if "http-equiv" in attrs]
         assert policy.startswith("default-src 'none'; script-src '")
         assert "unsafe" not in policy and "http" not in policy
@@ -123,8 +123,8 @@ NOW = OPTIONS.made_at
 
 
 def test_every_table_says_what_it_is_and_every_head_what_it_heads(section, pipeline):
-    for html in (section, pipeline):
-        tags = Page(html).tags
+    for page_html in (section, pipeline):
+        tags = Page(page_html).tags
         count = [tag for tag, _ in tags].count
         assert count("table") == count("caption") > 5
         assert all(attrs.get("scope") in ("row", "col") for tag, attrs in tags if tag == "th")
@@ -250,6 +250,12 @@ def test_a_page_that_cannot_be_written_is_an_error_with_its_path(tmp_path):
         Folder(tmp_path / "file").write("index.html", b"")
     with pytest.raises(SettingsError, match="accepted: s3://bucket/prefix"):
         place(Settings(), "s3:///x")
+
+
+def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "find_spec", lambda name: None if name == "vl_convert" else name)
+    with pytest.raises(SettingsError, match="pages need the package vl_convert"):
+        write(Settings(), str(tmp_path))
 
 
 def test_days_without_events_are_in_the_chart():
