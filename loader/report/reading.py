@@ -85,4 +85,6 @@ def _named(page: str, name: str) -> Iterator[None]:
     try:
         yield
     except LoaderError as error:
-        raise type(error)(f"page {page}, query {name}: {error}") from None
+        # The same error, so that what else it says about its cause stays.
+        error.args = (f"page {page}, query {name}: {error}",)
+        raise

@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from loader.errors import SettingsError
+from loader.errors import PermanentError, SettingsError
 from loader.log import Log
 from loader.report import charts
 from loader.report.keeping import Keeper
@@ -186,6 +186,12 @@ def test_a_database_without_marts_is_an_error_that_says_what_to_do(warehouse, tm
     warehouse.close()
     with pytest.raises(SettingsError, match="run `dbt run`"):
         write(Settings.from_env(), str(tmp_path / "out"))
+
+
+def test_a_query_that_fails_is_named(database):
+    database.change("drop view xapi.fct_pages")
+    with pytest.raises(PermanentError, match=r"^page section, query overview: .*fct_pages"):
+        page_of(database, 2161)
 
 
 def test_a_report_changes_nothing(built_database):
