@@ -19,6 +19,8 @@ from system.tables
 where database = {models:String} and has({names:Array(String)}, name)
 """
 
+_MODE = "select toString(getSetting('readonly')) as mode"
+
 
 class Reader:
     """Reads the models of one database; changes nothing.
@@ -76,7 +78,9 @@ def open_reader(settings: Settings) -> Iterator[Reader]:
                 "`dbt run`; if the tables are there, the user lacks the right to read them"
             )
         warehouse.use(settings.database)
-        warehouse.apply_settings({"readonly": "2"})
+        # A user who may only read may not set this either.
+        if warehouse.query(_MODE)[0]["mode"] == "0":
+            warehouse.apply_settings({"readonly": "1"})
         yield Reader(warehouse)
 
 
