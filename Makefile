@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STAND_IN := .venv-ministack/.ready
+BROWSER := $(VENV)/.ready-browser
 ENGINES := 25.8 26.1 26.3 26.5 26.7
 
 # Only files with the hashes of a lock are installed, and nothing that is not in it: older pips
 # refuse the hash of a package that another one asks for with an extra, unless told --no-deps.
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: demo quick test proofs install lint bench e2e engines chaos mutations clean
+.PHONY: demo quick test proofs install lint bench e2e engines chaos mutations browser screenshots clean
 
 demo: $(READY)
 	$(BIN)/xapi-elt demo
@@ -40,6 +41,14 @@ e2e: $(READY) $(STAND_IN)
 # To run the faults on one of them: XAPI_TEST_ENGINE=25.8 make chaos CHAOS_ARGS="--only server".
 engines: $(READY) $(ENGINES:%=.venv-engines/%/.ready)
 	$(BIN)/python -m pytest tests/engines $(PYTEST_ARGS)
+
+# Opens the pages of `xapi-elt report` in a real browser.
+browser: $(READY) $(BROWSER)
+	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+# The pictures of docs/pages.md, of the pages of the demo's sections.
+screenshots: $(READY) $(BROWSER)
+	$(BIN)/python -m tests.browser.screenshots docs/img
 
 # Compares the pipeline with common alternatives: writes bench/README.md and bench/results.json.
 bench: $(READY) $(STAND_IN)
@@ -88,6 +97,16 @@ $(STAND_IN): Makefile tests/e2e/requirements.lock
 	@echo "Installing the stand-in for AWS into .venv-ministack"
 	$(PYTHON) -m venv .venv-ministack
 	.venv-ministack/bin/pip install $(PIP_FLAGS) --requirement tests/e2e/requirements.lock
+	touch $@
+
+# Chromium with fonts for any script, from Debian; selenium and axe into the same environment.
+$(BROWSER): Makefile tests/browser/requirements.lock $(READY)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		test "$$(id -u)" = 0 && apt-get update --quiet --quiet && \
+		apt-get install --quiet --quiet --yes --no-install-recommends \
+			chromium chromium-driver fonts-noto-core fonts-noto-cjk; } || \
+		{ echo "make browser needs: apt-get install chromium chromium-driver fonts-noto-cjk"; exit 1; }
+	$(BIN)/pip install $(PIP_FLAGS) --requirement tests/browser/requirements.lock
 	touch $@
 
 # Releases of ClickHouse, each in a release of chDB that contains it.

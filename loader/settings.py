@@ -57,6 +57,7 @@ class Settings:
         key_prefix: beginning of the keys that may be loaded; '' for all.
         stack: value of the metrics' dimension Stack; '' for none.
         load_memory_mb: memory in MiB that one statement of a load may use in ClickHouse.
+        report_min_group: a group of fewer learners is not broken down on a page.
     """
 
     home: str = ""
@@ -84,6 +85,7 @@ class Settings:
     secret_arn: str = ""
     retry_seconds: int = 60
     load_memory_mb: int = 2048
+    report_min_group: int = 5
 
     @property
     def raw_database(self) -> str:
@@ -161,6 +163,9 @@ class Settings:
             ),
             load_memory_mb=_number(
                 env, "XAPI_LOAD_MEMORY_MB", cls.load_memory_mb, range(64, 1_048_577), "MiB"
+            ),
+            report_min_group=_number(
+                env, "XAPI_REPORT_MIN_GROUP", cls.report_min_group, range(1, 1001), "learners"
             ),
         )
 

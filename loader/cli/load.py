@@ -50,7 +50,7 @@ def load(
 
 @app.command(epilog="Example: xapi-elt demo")
 def demo() -> None:
-    """Run the whole pipeline on sample data: local S3, load, dbt build, example queries."""
+    """Run the whole pipeline on sample data: local S3, load, dbt build, example queries, pages."""
     from loader.demo.demo import run
 
     run(console, print_table)

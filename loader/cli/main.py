@@ -2,7 +2,14 @@
 
 import sys
 
-from loader.cli import bulk, inspect, load, query, trigger  # noqa: F401 (they add their commands)
+from loader.cli import (  # noqa: F401 (they add their commands)
+    bulk,
+    inspect,
+    load,
+    query,
+    report,
+    trigger,
+)
 from loader.cli.app import app
 from loader.cli.output import errors, print_json
 from loader.errors import LoaderError, SettingsError, describe

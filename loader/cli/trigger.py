@@ -19,6 +19,7 @@ from loader.errors import SettingsError
 from loader.events.trigger import from_settings
 from loader.events.worker import Worker
 from loader.log import Log
+from loader.report.keeping import Keeper
 from loader.settings import Settings
 
 
@@ -83,6 +84,12 @@ def worker(
         bool,
         typer.Option("--transform", help="Run dbt after loads, to update the tables."),
     ] = False,
+    report: Annotated[
+        str,
+        typer.Option(
+            help="After dbt, update the pages of changed sections in a folder or s3://bucket/prefix."
+        ),
+    ] = "",
     batch_size: Annotated[
         int, typer.Option(min=1, max=1000, help="Messages in a batch, which one INSERT loads.")
     ] = 100,
@@ -96,6 +103,8 @@ def worker(
     url = queue_url or settings.queue_url
     if not url:
         raise SettingsError("no queue: set XAPI_SQS_QUEUE_URL or use --queue-url")
+    if report and not transform:
+        raise SettingsError("--report updates pages after dbt; use it with --transform")
     log = Log(settings.log_level, sys.stdout if as_json else sys.stderr, human=not as_json)
     stop = threading.Event()
     consumer = Worker(
@@ -105,13 +114,14 @@ def worker(
         batch_size=batch_size,
         window=window,
         transform=Transform(settings, log) if transform else None,
+        report=Keeper(settings, report, log).update if report else None,
         release=settings.target == "embedded",
         stop=stop,
     )
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     totals = consumer.run(once)
-    if once and (totals.failed or totals.failed_transforms):
+    if once and (totals.failed or totals.failed_transforms or totals.failed_reports):
         raise typer.Exit(1)
 
 

@@ -20,6 +20,7 @@ from loader.errors import PermanentError
 from loader.load import load
 from loader.objects import S3Object
 from loader.outcomes import Summary
+from loader.report.writing import write
 from loader.settings import Settings
 
 BUCKET = "xapi-demo"
@@ -71,7 +72,7 @@ select
 
 
 def run(console: Console, print_table: PrintTable) -> None:
-    """Write sample objects to a local S3, load them, build the models and print the tables.
+    """Write sample objects to a local S3, load them, build the models, print tables, write pages.
 
     A second run skips everything, because it is already loaded, and says so.
 
@@ -104,6 +105,8 @@ def run(console: Console, print_table: PrintTable) -> None:
     _build(console, settings)
     with closing(open_warehouse(settings)) as warehouse:
         _print_tables(console, print_table, warehouse)
+    written = write(settings, f"{settings.chdb_path}-report")
+    console.print(f"5. {len(written.pages)} pages to look at; open {written.index} in a browser")
     if not summary.committed:
         console.print("There were no new objects, so nothing changed.")
     console.print(*_NEXT.format(path=settings.chdb_path).split("\n"), sep="\n")

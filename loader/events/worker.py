@@ -23,13 +23,14 @@ LONGEST_PAUSE = 30
 @dataclass
 class Totals:
     """Numbers of what a worker has done: batches and messages received, messages that failed, runs
-    of dbt, and those that failed."""
+    of dbt, and those that failed; reports that failed."""
 
     batches: int = 0
     messages: int = 0
     failed: int = 0
     transforms: int = 0
     failed_transforms: int = 0
+    failed_reports: int = 0
 
 
 class Worker:
@@ -43,6 +44,8 @@ class Worker:
         batch_size: largest number of messages in a batch.
         window: seconds to wait for a full batch, from its first message.
         transform: runs dbt after loads; None to run it elsewhere.
+        report: updates the pages after a run of dbt, and returns whether it succeeded; None for no
+            pages.
         poll: seconds of one long poll.
         release: whether to close the warehouse after each batch, so that other processes can open
             an embedded database.
@@ -59,6 +62,7 @@ class Worker:
         batch_size: int = 100,
         window: float = 5,
         transform: Transform | None = None,
+        report: Callable[[], bool] | None = None,
         poll: int = POLL,
         release: bool = False,
         stop: threading.Event | None = None,
@@ -71,6 +75,7 @@ class Worker:
         self._batch_size = batch_size
         self._window = window
         self._transform = transform
+        self._report = report
         self._poll = poll
         self._release = release
         self._stop = stop or threading.Event()
@@ -191,7 +196,7 @@ class Worker:
             thread.join()
 
     def _build(self, idle: bool) -> None:
-        """Run dbt if it is due."""
+        """Run dbt if it is due, and update the pages."""
         if not self._transform or self._stop.is_set():
             return
         self._transform.note(self._trigger.committed)
@@ -200,6 +205,8 @@ class Worker:
             self.totals.transforms += 1
             if not self._transform.run(self._stop):
                 self.totals.failed_transforms += 1
+            elif self._report and not self._report():
+                self.totals.failed_reports += 1
 
 
 def _failed_ids(answer: dict[str, Any], receipts: dict[str, str]) -> set[str]:

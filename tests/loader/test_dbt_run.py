@@ -33,6 +33,22 @@ def test_dbt_runs_after_loads_while_the_database_is_free(chdb_path, queue, put, 
     assert notes.read_text().splitlines() == [str(ROOT)]
 
 
+def test_pages_are_updated_after_dbt_and_not_after_a_failed_one(chdb_path, queue, put, notify):
+    updates = []
+
+    def report() -> bool:
+        updates.append("update")
+        return len(updates) > 1
+
+    for number, code in enumerate(["", "import sys; sys.exit(1)", ""]):
+        put(f"section/1/video/{number}.jsonl", LINE)
+        notify(f"section/1/video/{number}.jsonl")
+        totals, _ = work(queue, transform=transform(code, [0.0]), report=report)
+        failed = (totals.failed_transforms, totals.failed_reports)
+        assert failed == [(0, 1), (1, 0), (0, 0)][number]
+    assert len(updates) == 2
+
+
 def transform(code: str, now: list[float], output: io.StringIO | None = None) -> Transform:
     """A transform that runs a line of Python, by a clock that is set by hand."""
     log = Log(stream=output or io.StringIO())

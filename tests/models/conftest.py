@@ -26,15 +26,19 @@ def built_database(_small_database: SmallDatabase) -> Iterator[SmallDatabase]:
 
 
 @pytest.fixture(scope="session")
-def demo_database(
+def _demo_database(
     tmp_path_factory: pytest.TempPathFactory, _clean_environment: None
-) -> Iterator[SmallDatabase]:
-    """This process's copy of the demo's database, which one process of the run builds; for reading
-    only."""
+) -> SmallDatabase:
+    """This process's copy of the demo's database, which one process of the run builds."""
     folder = once_per_run(tmp_path_factory, "demo_database", build_demo)
-    copy = SmallDatabase(folder).copy(tmp_path_factory.getbasetemp() / "copy_of_demo_database")
-    yield copy
-    copy.close()
+    return SmallDatabase(folder).copy(tmp_path_factory.getbasetemp() / "copy_of_demo_database")
+
+
+@pytest.fixture
+def demo_database(_demo_database: SmallDatabase) -> Iterator[SmallDatabase]:
+    """The demo's statements and the development data in all models; for reading only."""
+    yield _demo_database
+    _demo_database.close()
 
 
 @pytest.fixture

@@ -1,0 +1,94 @@
+"""Run the queries of the pages, which are files beside the pages' templates."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from loader.clickhouse.connect import open_warehouse
+from loader.errors import LoaderError, SettingsError
+from loader.settings import Settings
+
+PAGES = Path(__file__).parent / "pages"
+
+_NEEDED = ("fct_videos", "fct_questions", "fct_learner_activity", "ops_events")
+_PRESENT = """
+select name
+from system.tables
+where database = {models:String} and has({names:Array(String)}, name)
+"""
+
+_MODE = "select toString(getSetting('readonly')) as mode"
+
+
+class Reader:
+    """Reads the models of one database; changes nothing.
+
+    Args:
+        warehouse: an open connection, whose default database is that of the models.
+    """
+
+    def __init__(self, warehouse: Any):
+        self._warehouse = warehouse
+
+    def rows(self, page: str, name: str, **values: Any) -> list[dict[str, Any]]:
+        """The rows of a query.
+
+        Args:
+            page: the folder of the page.
+            name: the query's file, without its ending.
+            values: its parameters, sent server-side.
+
+        Raises:
+            LoaderError: ClickHouse refuses; the message names page and query.
+        """
+        with _named(page, name):
+            return self._warehouse.query(text(page, name), **values)
+
+    def columns(self, page: str, name: str, **values: Any) -> list[str]:
+        """The columns that a query returns, also if it returns no rows."""
+        with _named(page, name):
+            described = self._warehouse.query(f"describe ({text(page, name)})", **values)
+        return [row["name"] for row in described]
+
+
+@cache
+def text(page: str, name: str) -> str:
+    """The SQL of a query."""
+    return (PAGES / page / f"{name}.sql").read_text()
+
+
+@contextmanager
+def open_reader(settings: Settings) -> Iterator[Reader]:
+    """Open the database of the models for reading only.
+
+    Raises:
+        SettingsError: dbt has not built the tables, or the user may not see them.
+        LoaderError: see `open_warehouse`.
+    """
+    # `use` is not part of `Warehouse`, because the Lambda needs none.
+    warehouse: Any
+    with closing(open_warehouse(settings)) as warehouse:
+        found = warehouse.query(_PRESENT, models=settings.database, names=list(_NEEDED))
+        missing = set(_NEEDED) - {row["name"] for row in found}
+        if missing:
+            raise SettingsError(
+                f"no pages without {', '.join(sorted(missing))} in {settings.database}: run "
+                "`dbt run`; if the tables are there, the user lacks the right to read them"
+            )
+        warehouse.use(settings.database)
+        # A user who may only read may not set this either.
+        if warehouse.query(_MODE)[0]["mode"] == "0":
+            warehouse.apply_settings({"readonly": "1"})
+        yield Reader(warehouse)
+
+
+@contextmanager
+def _named(page: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except LoaderError as error:
+        # The same error, so that what else it says about its cause stays.
+        error.args = (f"page {page}, query {name}: {error}",)
+        raise
