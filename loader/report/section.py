@@ -74,6 +74,8 @@ def section_page(reader: Reader, scope: Scope, options: Options) -> str:
         days=days,
         videos=videos,
         most_begun=max((video["learners_begun"] for video in videos), default=0),
+        has_catalogue=any(video["position"] is not None for video in videos),
+        has_chapters=any(video["chapter"] for video in videos),
         small_videos=any(video["small"] for video in videos),
         questions=questions,
         small_questions=small_questions,

@@ -150,6 +150,8 @@ def _video(number: int, title: str, learners: int) -> dict[str, Any]:
         "course_id": "",
         "video_key": f"https://example.org/{number}",
         "title": title,
+        "chapter": None if number > 9 else f"Chapter {number // 4}",
+        "position": None if number > 9 else number,
         "length": 600.5 + number,
         "learners": learners,
         "learners_begun": learners,

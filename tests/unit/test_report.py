@@ -127,9 +127,26 @@ def test_every_table_says_what_it_is_and_every_head_what_it_heads(section, pipel
         tags = Page(page_html).tags
         count = [tag for tag, _ in tags].count
         assert count("table") == count("caption") > 5
-        assert all(attrs.get("scope") in ("row", "col") for tag, attrs in tags if tag == "th")
+        assert all(
+            attrs.get("scope") in ("row", "col", "colgroup") for tag, attrs in tags if tag == "th"
+        )
         drawings = [attrs for _, attrs in tags if "data-chart" in attrs]
         assert drawings and all(attrs["aria-label"] for attrs in drawings)
+
+
+def test_videos_of_a_catalogue_are_below_their_chapters(section):
+    page = Page(section)
+    assert (
+        page.text.index("Chapter 0")
+        < page.text.index("Chapter 1")
+        < page.text.index("Without a chapter")
+    )
+    assert "In the order of the course" in page.text
+    rehearsal = busy()
+    for video in rehearsal.answers["section/videos"]:
+        video |= {"chapter": None, "position": None}
+    page = Page(section_page(rehearsal, SECTION, OPTIONS))
+    assert "Chapter" not in page.text and "in which the section opened them" in page.text
 
 
 def test_groups_that_are_too_small_are_not_broken_down():

@@ -1,4 +1,5 @@
--- The videos in the order in which the section opened them.
+-- The videos in the order of the course's catalogue, the others in the order in which the section
+-- opened them. A video of the catalogue that nobody opened is here, too.
 with
 
 videos as (
@@ -42,6 +43,8 @@ select
     videos.course_id as course_id,
     videos.video_key as video_key,
     videos.title as title,
+    videos.chapter as chapter,
+    videos.position as position,
     videos.length as length,
     figures.learners as learners,
     begun.learners_begun as learners_begun,
@@ -55,12 +58,14 @@ select
     figures.drop_off_place as drop_off_place,
     figures.lost_share as lost_share
 from videos
-inner join figures
+left join figures
     on videos.course_id = figures.course_id
     and videos.video_key = figures.video_key
-inner join begun
+left join begun
     on videos.course_id = begun.course_id
     and videos.video_key = begun.video_key
 order by
+    isNull(videos.position),
+    videos.position,
     videos.first_at,
     videos.video_key
