@@ -59,10 +59,6 @@ class ConnectedWarehouse:
             for name, value in settings.items():
                 self._client.set_client_setting(name, value)
 
-    def use(self, database: str) -> None:
-        """Look up tables that a later statement names without a database in this one."""
-        self._client.database = database
-
     def close(self) -> None:
         """See `Warehouse.close`."""
         self._client.close()

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from loader.clickhouse.connect import open_warehouse
+from loader.clickhouse import reader
 from loader.errors import LoaderError, SettingsError
 from loader.settings import Settings
 
@@ -18,8 +18,6 @@ select name
 from system.tables
 where database = {models:String} and has({names:Array(String)}, name)
 """
-
-_MODE = "select toString(getSetting('readonly')) as mode"
 
 
 class Reader:
@@ -65,11 +63,9 @@ def open_reader(settings: Settings) -> Iterator[Reader]:
 
     Raises:
         SettingsError: dbt has not built the tables, or the user may not see them.
-        LoaderError: see `open_warehouse`.
+        LoaderError: see `clickhouse.reader.open_reader`.
     """
-    # `use` is not part of `Warehouse`, because the Lambda needs none.
-    warehouse: Any
-    with closing(open_warehouse(settings)) as warehouse:
+    with closing(reader.open_reader(settings)) as warehouse:
         found = warehouse.query(_PRESENT, models=settings.database, names=list(_NEEDED))
         missing = set(_NEEDED) - {row["name"] for row in found}
         if missing:
@@ -77,10 +73,6 @@ def open_reader(settings: Settings) -> Iterator[Reader]:
                 f"no pages without {', '.join(sorted(missing))} in {settings.database}: run "
                 "`dbt run`; if the tables are there, the user lacks the right to read them"
             )
-        warehouse.use(settings.database)
-        # A user who may only read may not set this either.
-        if warehouse.query(_MODE)[0]["mode"] == "0":
-            warehouse.apply_settings({"readonly": "1"})
         yield Reader(warehouse)
 
 

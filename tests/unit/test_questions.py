@@ -10,6 +10,7 @@ from loader import questions
 from loader.cli.main import app
 from loader.cli.query import parameters_in, shown
 from loader.errors import SettingsError
+from loader.report.reading import PAGES
 from tests.helpers.paths import ROOT
 from tests.unit.test_docs import XAPI_ELT, options
 
@@ -93,16 +94,24 @@ def test_a_cell_is_short_and_in_one_line(value, text):
     assert shown(value) == text
 
 
-def test_the_exposures_name_the_tables_that_the_questions_read():
+def tables_in(sql: str) -> set[str]:
+    """The models that SQL reads."""
+    return set(re.findall(r"\b(?:from|join) ((?:dim|fct|ops)_\w+|rejected_statements)", sql))
+
+
+def test_the_exposures_name_the_tables_that_are_read():
+    of_questions = tables_in("\n".join(one.sql for one in questions.questions()))
+    of_pages = tables_in("\n".join(path.read_text() for path in PAGES.glob("*/*.sql")))
     read = {
-        table
-        for question in questions.questions()
-        for table in re.findall(r"\b(?:from|join) ((?:dim|fct)_\w+)", question.sql)
+        "named_questions": of_questions,
+        "questions_notebook": of_questions,
+        "pages": of_pages,
     }
     page = yaml.safe_load((ROOT / "dbt_project" / "models" / "exposures.yml").read_text())
-    for exposure in page["exposures"]:
-        named = {re.search(r"'(\w+)'", ref)[1] for ref in exposure["depends_on"]}
-        assert named == read, exposure["name"]
+    assert read == {
+        exposure["name"]: {re.search(r"'(\w+)'", ref)[1] for ref in exposure["depends_on"]}
+        for exposure in page["exposures"]
+    }
 
 
 def test_the_notebook_answers_every_question_with_a_plot():
