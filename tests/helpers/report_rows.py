@@ -162,7 +162,7 @@ def _video(number: int, title: str, learners: int) -> dict[str, Any]:
         "plays": learners * 3,
         "minutes_played": learners * 9.5,
         "rewatch_share": 0.1,
-        "drop_off_place": 120,
+        "drop_off_place": 600 if number == 2 else 120,
         "lost_share": 0.004,
     }
 

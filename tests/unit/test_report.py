@@ -149,6 +149,11 @@ def test_videos_of_a_catalogue_are_below_their_chapters(section):
     assert "Chapter" not in page.text and "in which the section opened them" in page.text
 
 
+def test_the_end_of_a_video_is_no_place_that_learners_leave_at(section):
+    places = re.findall(r"Most leave at</dt>\s*<dd>(.*?)</dd>", section)
+    assert set(places) == {"2:00", "the end"} and places.count("the end") == 1
+
+
 def test_groups_that_are_too_small_are_not_broken_down():
     rehearsal = busy(learners=4)
     page = Page(section_page(rehearsal, SECTION, OPTIONS))
