@@ -10,7 +10,7 @@ from pathlib import Path
 from loader.clickhouse import safety
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.embedded import open_to_others
-from loader.clickhouse.schema import TABLES
+from loader.clickhouse.schema import TABLES, is_there
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, SettingsError
 from loader.objects import S3Object
@@ -98,11 +98,8 @@ def _engine(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
 
 
 def _tables(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
-    rows = warehouse.query(
-        "select name from system.tables where database = {schema:String}",
-        schema=settings.raw_database,
-    )
-    missing = [name for name in TABLES if name not in {row["name"] for row in rows}]
+    raw = settings.raw_database
+    missing = [name for name in TABLES if not is_there(warehouse, raw, name)]
     if missing:
         names = ", ".join(f"{settings.raw_database}.{name}" for name in missing)
         yield Check("tables", "fail", f"missing: {names}; create them: xapi-elt init")
@@ -113,15 +110,6 @@ def _tables(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
 def _s3(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
     if not settings.allowed_buckets:
         yield Check("s3", "warn", "no bucket may be loaded; set XAPI_ALLOWED_BUCKETS")
-        return
-    collections = warehouse.query("select name from system.named_collections")
-    if settings.s3_collection not in {row["name"] for row in collections}:
-        yield Check(
-            "s3",
-            "fail",
-            f"ClickHouse has no named collection {settings.s3_collection} (XAPI_S3_COLLECTION); "
-            "docs/deploy.md shows how to create it",
-        )
         return
     for bucket in settings.allowed_buckets:
         # If the bucket can be read, the response for a missing key is 'not found', else an error.

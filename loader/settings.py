@@ -29,7 +29,7 @@ _URL = re.compile(r"https?://[A-Za-z0-9._:%\[\]-]+")
 class Settings:
     """The settings of the loader and the Lambda; profiles.yml reads the same variables.
 
-    `repr` omits the password.
+    `repr` omits passwords and the external id.
 
     Attributes:
         home: folder of the dbt project; relative paths are below it.
@@ -53,6 +53,9 @@ class Settings:
         environment: dimension of the metrics.
         log_level: least severe level that is logged.
         secret_arn: secret with the password; '' if the password is a setting.
+        dbt_user: ClickHouse user that dbt connects as.
+        dbt_password: its password.
+        dbt_secret_arn: secret with that password; '' if the password is a setting.
         retry_seconds: seconds before the second attempt at a failed message.
         key_prefix: beginning of the keys that may be loaded; '' for all.
         stack: value of the metrics' dimension Stack; '' for none.
@@ -82,6 +85,9 @@ class Settings:
     stack: str = ""
     log_level: str = "INFO"
     secret_arn: str = ""
+    dbt_user: str = "default"
+    dbt_password: str = field(default="", repr=False)
+    dbt_secret_arn: str = ""
     retry_seconds: int = 60
     load_memory_mb: int = 2048
 
@@ -132,14 +138,19 @@ class Settings:
         bucket = env.get("S3_XAPI_BUCKET_NAME", "")
         allowed = _names(env.get("XAPI_ALLOWED_BUCKETS", ""))
         home = home_folder(env)
+        user = _user(env, "CLICKHOUSE_USER", cls.user)
+        password = _secret(env, "CLICKHOUSE_PASSWORD")
+        secret_arn = env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", "")
+        dbt_password = _secret(env, "CLICKHOUSE_DBT_PASSWORD")
+        dbt_secret_arn = env.get("CLICKHOUSE_DBT_PASSWORD_SECRET_ARN", "")
         return cls(
             home=home,
             target=_one_of(env, "XAPI_TARGET", TARGETS),
             chdb_path=below(home, env.get("XAPI_CHDB_PATH") or cls.chdb_path),
             host=_host(env, "CLICKHOUSE_HOST", cls.host),
             port=_port(env, "CLICKHOUSE_PORT", cls.port),
-            user=_user(env, "CLICKHOUSE_USER", cls.user),
-            password=_secret(env, "CLICKHOUSE_PASSWORD"),
+            user=user,
+            password=password,
             secure=_flag(env, "CLICKHOUSE_SECURE"),
             database=_identifier(env, "CLICKHOUSE_DATABASE", cls.database),
             cluster=_cluster(env, "CLICKHOUSE_CLUSTER", cls.cluster),
@@ -155,7 +166,10 @@ class Settings:
             environment=env.get("XAPI_ENVIRONMENT") or cls.environment,
             stack=env.get("XAPI_STACK", ""),
             log_level=_one_of(env, "XAPI_LOG_LEVEL", LOG_LEVELS),
-            secret_arn=env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", ""),
+            secret_arn=secret_arn,
+            dbt_user=_user(env, "CLICKHOUSE_DBT_USER", user),
+            dbt_password=dbt_password or password,
+            dbt_secret_arn=dbt_secret_arn or ("" if dbt_password else secret_arn),
             retry_seconds=_number(
                 env, "XAPI_RETRY_SECONDS", cls.retry_seconds, range(901), "seconds"
             ),

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from loader.clickhouse.schema import is_there
 from loader.clickhouse.warehouse import Warehouse
+from loader.errors import MissingRightError
 from loader.settings import Settings
 
 LEDGER = """
@@ -154,6 +156,7 @@ class Status:
             fewer than when dbt last changed it: it was truncated or restored by itself).
         rejected: one row per reason: lines.
         operations: rows of the operations models, by title.
+        not_allowed: what the user may not see, with the right that is missing.
     """
 
     ledger: list[dict[str, Any]]
@@ -161,6 +164,7 @@ class Status:
     tables: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     operations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    not_allowed: list[str] = field(default_factory=list)
 
 
 def status(warehouse: Warehouse, settings: Settings) -> Status:
@@ -171,32 +175,58 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
         settings: names of its databases.
 
     Raises:
+        MissingRightError: the user may not read the ledger.
         PermanentError: the raw tables do not exist.
     """
-    names = {row["name"] for row in warehouse.query(MODELS, models=settings.database)}
-    # dbt creates its bookkeeping tables before the tables of events.
-    built = "elt_tables" in names
-    tables = []
-    for table in warehouse.query(TABLES, models=settings.database) if built else []:
-        known = warehouse.query(WAITING, model=table["name"], table_id=table["table_id"])[0]
-        tables.append(
-            {
-                "name": table["name"],
-                "rows": table["rows"],
-                "bytes": table["bytes"],
-                "waiting_loads": known["loads"],
-                "waiting_lines": known["lines"],
-                "missing_rows": max(0, known["recorded_rows"] - table["rows"]),
-            }
-        )
+    reader = _Reader(warehouse, settings)
+    ledger, errors = warehouse.query(LEDGER), warehouse.query(LATEST_ERRORS)
     return Status(
-        ledger=warehouse.query(LEDGER),
-        errors=warehouse.query(LATEST_ERRORS),
-        tables=tables,
-        rejected=warehouse.query(REJECTED) if "int_xapi__statements" in names else [],
+        ledger=ledger,
+        errors=errors,
+        tables=reader.tables(),
+        rejected=reader.rows("int_xapi__statements", REJECTED) or [],
         operations={
-            title: warehouse.query(sql)
+            title: rows
             for title, (model, sql) in OPERATIONS.items()
-            if model in names
+            if (rows := reader.rows(model, sql)) is not None
         },
+        not_allowed=list(dict.fromkeys(reader.not_allowed)),
     )
+
+
+class _Reader:
+    """Reads what dbt built, and notes what the user may not see."""
+
+    def __init__(self, warehouse: Warehouse, settings: Settings):
+        self._warehouse = warehouse
+        self._models = settings.database
+        self._names = {row["name"] for row in warehouse.query(MODELS, models=self._models)}
+        self.not_allowed: list[str] = []
+
+    def rows(self, model: str, sql: str, **values: Any) -> list[dict[str, Any]] | None:
+        """Rows of a query on a model; None if the model is not there or may not be read."""
+        try:
+            if model in self._names or is_there(self._warehouse, self._models, model):
+                return self._warehouse.query(sql, **values)
+        except MissingRightError as error:
+            self.not_allowed.append(str(error))
+        return None
+
+    def tables(self) -> list[dict[str, Any]]:
+        """The rows of `Status.tables`."""
+        tables = []
+        # dbt creates its bookkeeping tables before the tables of events.
+        for table in self.rows("elt_tables", TABLES, models=self._models) or []:
+            about = {"model": table["name"], "table_id": table["table_id"]}
+            for known in self.rows("elt_applied_loads", WAITING, **about) or []:
+                tables.append(
+                    {
+                        "name": table["name"],
+                        "rows": table["rows"],
+                        "bytes": table["bytes"],
+                        "waiting_loads": known["loads"],
+                        "waiting_lines": known["lines"],
+                        "missing_rows": max(0, known["recorded_rows"] - table["rows"]),
+                    }
+                )
+        return tables

@@ -12,9 +12,16 @@
             "select concat(table, '.', name) from system.columns where database = '" ~ raw ~ "'"
         ).rows | map(attribute=0) | list -%}
         {%- set missing = needed | reject('in', found) | list -%}
+        {%- if missing and run_query('check grant select on `' ~ raw ~ '`.*').rows[0][0] | int == 0 -%}
+            {{ exceptions.raise_compiler_error(
+                'the user has no right to read the database ' ~ raw ~ '. As an administrator of ClickHouse: '
+                ~ 'grant select on `' ~ raw ~ '`.* to ' ~ run_query('select currentUser()').rows[0][0]
+                ~ '; xapi-elt grants --role dbt prints all rights of dbt. Nothing was done'
+            ) }}
+        {%- endif -%}
         {%- if missing -%}
             {{ exceptions.raise_compiler_error(
-                'the database ' ~ raw ~ ' is missing, was made by an earlier release, or may not be read ('
+                'the database ' ~ raw ~ ' is missing or was made by an earlier release ('
                 ~ 'no ' ~ missing | join(', ') ~ '). Run xapi-elt init, then the same command again. Nothing was done'
             ) }}
         {%- endif -%}

@@ -6,8 +6,9 @@ import typer
 
 from loader import checks
 from loader.cli.app import AsJson, app
-from loader.cli.output import console, print_json, print_table
+from loader.cli.output import console, errors, print_json, print_table
 from loader.pipeline import Pipeline
+from loader.status import Status
 
 
 @app.command(epilog="Example: xapi-elt status --json")
@@ -18,14 +19,23 @@ def status(as_json: AsJson = False) -> None:
         where = pipeline.settings.place
     if as_json:
         print_json({"clickhouse": where} | asdict(page))
-        return
+    else:
+        _print_status(page, where)
+    if page.not_allowed:
+        raise typer.Exit(1)
+
+
+def _print_status(page: Status, where: str) -> None:
     console.print(f"ClickHouse: {where}")
     print_table("Ledger", page.ledger, "Nothing is loaded yet. Load objects: xapi-elt load ...")
-    print_table("Tables", page.tables, "No tables are built yet. Build them: dbt run")
+    if not page.not_allowed:
+        print_table("Tables", page.tables, "No tables are built yet. Build them: dbt run")
     print_table("Rejected lines", page.rejected)
     for title, rows in page.operations.items():
         print_table(title, rows)
     print_table("Latest errors", page.errors)
+    for reason in page.not_allowed:
+        errors.print(f"not shown: {reason}")
 
 
 @app.command(epilog="Example: xapi-elt doctor")

@@ -52,3 +52,14 @@ def test_a_wrong_setting_is_named_with_what_is_accepted(name, value, accepted):
 
 def test_the_password_does_not_show():
     assert "hush" not in repr(Settings.from_env({"CLICKHOUSE_PASSWORD": "hush"}))
+
+
+def test_dbt_is_the_loaders_user_unless_it_has_its_own():
+    loader = {"CLICKHOUSE_USER": "a", "CLICKHOUSE_PASSWORD": "p"}
+    settings = Settings.from_env(loader)
+    assert (settings.dbt_user, settings.dbt_password, settings.dbt_secret_arn) == ("a", "p", "")
+    dbt = {"CLICKHOUSE_DBT_USER": "b", "CLICKHOUSE_DBT_PASSWORD": "q"}
+    settings = Settings.from_env(loader | {"CLICKHOUSE_PASSWORD_SECRET_ARN": "arn"} | dbt)
+    assert (settings.dbt_user, settings.dbt_password, settings.dbt_secret_arn) == ("b", "q", "")
+    settings = Settings.from_env(loader | dbt | {"CLICKHOUSE_DBT_PASSWORD_SECRET_ARN": "arn"})
+    assert (settings.user, settings.secret_arn, settings.dbt_secret_arn) == ("a", "", "arn")
