@@ -22,6 +22,8 @@ _FALSE = ("0", "false", "no", "off", "")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CLUSTER = re.compile(r"[A-Za-z0-9_{}.-]{1,128}")
 _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}")
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9+=,.@:/_-]{2,1224}")
 _URL = re.compile(r"https?://[A-Za-z0-9._:%\[\]-]+")
 
 
@@ -47,6 +49,8 @@ class Settings:
         bucket: the bucket that a producer writes to and that bulk requests load; '' if not set.
         allowed_buckets: the only buckets that may be loaded.
         s3_collection: ClickHouse's named collection with the credentials for S3.
+        s3_role_arn: instead of a collection, the role that ClickHouse assumes to read S3.
+        s3_external_id: the external id that the role requires; '' if none.
         s3_endpoint: address of S3; '' for that of AWS.
         region: AWS region.
         queue_url: queue of notifications; '' if not set.
@@ -77,6 +81,8 @@ class Settings:
     bucket: str = ""
     allowed_buckets: tuple[str, ...] = ()
     s3_collection: str = "xapi_s3"
+    s3_role_arn: str = ""
+    s3_external_id: str = field(default="", repr=False)
     s3_endpoint: str = ""
     region: str = "us-east-1"
     queue_url: str = ""
@@ -141,6 +147,7 @@ class Settings:
         user = _user(env, "CLICKHOUSE_USER", cls.user)
         password = _secret(env, "CLICKHOUSE_PASSWORD")
         secret_arn = env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", "")
+        role_arn, external_id = _role(env)
         dbt_password = _secret(env, "CLICKHOUSE_DBT_PASSWORD")
         dbt_secret_arn = env.get("CLICKHOUSE_DBT_PASSWORD_SECRET_ARN", "")
         return cls(
@@ -159,6 +166,8 @@ class Settings:
             bucket=bucket,
             allowed_buckets=allowed or ((bucket,) if bucket else ()),
             s3_collection=_identifier(env, "XAPI_S3_COLLECTION", cls.s3_collection),
+            s3_role_arn=role_arn,
+            s3_external_id=external_id,
             s3_endpoint=_url(env, "AWS_ENDPOINT_URL_S3") or _url(env, "AWS_ENDPOINT_URL"),
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.region,
             queue_url=env.get("XAPI_SQS_QUEUE_URL", ""),
@@ -273,6 +282,28 @@ def _secret(env: Mapping[str, str], name: str) -> str:
             f"{name} is not accepted; accepted: UTF-8 text (its value is not shown)"
         )
     return value
+
+
+def _role(env: Mapping[str, str]) -> tuple[str, str]:
+    """The role with which ClickHouse reads S3, and its external id, which no message may quote."""
+    arn, external_id = env.get("XAPI_S3_ROLE_ARN", ""), env.get("XAPI_S3_EXTERNAL_ID", "")
+    if arn and not _ROLE.fullmatch(arn):
+        raise SettingsError(
+            f"XAPI_S3_ROLE_ARN is {arn!r}; accepted: arn:aws:iam::<12 digits>:role/<name>"
+        )
+    if arn and env.get("XAPI_S3_COLLECTION"):
+        raise SettingsError(
+            "XAPI_S3_COLLECTION and XAPI_S3_ROLE_ARN are both set; accepted: one of them, because "
+            "ClickHouse reads S3 either with a named collection or with a role"
+        )
+    if external_id and not arn:
+        raise SettingsError("XAPI_S3_EXTERNAL_ID is set, but not XAPI_S3_ROLE_ARN, which it is for")
+    if external_id and not _EXTERNAL_ID.fullmatch(external_id):
+        raise SettingsError(
+            "XAPI_S3_EXTERNAL_ID is not accepted; accepted: 2 to 1224 letters, digits and "
+            "+=,.@:/_- (its value is not shown)"
+        )
+    return arn, external_id
 
 
 def is_utf8(text: str) -> bool:

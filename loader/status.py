@@ -28,7 +28,8 @@ order by committed_at desc
 limit 5
 """
 
-# The tables that dbt keeps, each with the id in its comment.
+# The tables that follow the ledger, each with the id in its comment. Other tables of the marts
+# follow these.
 TABLES = """
 select
     name,
@@ -37,6 +38,7 @@ select
     coalesce(total_bytes, 0) as bytes
 from system.tables
 where database = {models:String} and engine like '%MergeTree' and table_id != ''
+    and name in (select model from {database:Identifier}.elt_tables)
 order by name
 """
 
@@ -203,10 +205,10 @@ class _Reader:
         self._names = {row["name"] for row in warehouse.query(MODELS, models=self._models)}
         self.not_allowed: list[str] = []
 
-    def rows(self, model: str, sql: str, **values: Any) -> list[dict[str, Any]] | None:
-        """Rows of a query on a model; None if the model is not there or may not be read."""
+    def rows(self, table: str, sql: str, **values: Any) -> list[dict[str, Any]] | None:
+        """Rows of a query on a table; None if it is not there or may not be read."""
         try:
-            if model in self._names or is_there(self._warehouse, self._models, model):
+            if table in self._names or is_there(self._warehouse, self._models, table):
                 return self._warehouse.query(sql, **values)
         except MissingRightError as error:
             self.not_allowed.append(str(error))

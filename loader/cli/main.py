@@ -2,7 +2,7 @@
 
 import sys
 
-from loader.cli import bulk, inspect, load, trigger  # noqa: F401 (they add their commands)
+from loader.cli import bulk, inspect, load, rights, trigger  # noqa: F401 (they add their commands)
 from loader.cli.app import app
 from loader.cli.output import errors, print_json
 from loader.errors import LoaderError, SettingsError, describe

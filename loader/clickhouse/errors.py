@@ -36,7 +36,8 @@ ACCESS_DENIED, NO_COLLECTION = 497, 669
 _OWN_LIMIT = re.compile(r"Query memory limit exceeded|\(for query\)")
 
 _NO_RIGHT = re.compile(
-    r"(?:DB::Exception: )?(?P<user>[^:]+): Not enough privileges.*? the grant (?P<right>.+?)\.?(?: \(|$)"
+    r"(?:DB::Exception: )?(?P<user>[^:]+): Not enough privileges"
+    r".*? the grant (?P<right>.+?)\.?(?: \(|$)"
 )
 
 
@@ -77,7 +78,8 @@ def _missing_right(text: str) -> MissingRightError:
     remedy = "xapi-elt grants prints the rights of each role"
     if not (found := _NO_RIGHT.search(text)):
         return MissingRightError(f"{text}; {remedy}")
-    user, right = found["user"], found["right"]
+    # Without the columns of an insert, of which there are many.
+    user, right = found["user"], re.sub(r"\([^)]*\)", "", found["right"])
     name = user if user.isidentifier() else f"`{user}`"
     return MissingRightError(
         f"Not enough privileges: user {user} has no right {right}. As an administrator of "
@@ -112,5 +114,5 @@ def first_sentence(text: str, most: int = 600) -> str:
         text: the message.
         most: characters to keep.
     """
-    text = text.partition("Stack trace:")[0].partition("(version ")[0]
+    text = text.partition("Stack trace")[0].partition("(version ")[0]
     return " ".join(text.split())[:most]

@@ -51,6 +51,8 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
     raw = settings.raw_database
     databases = warehouse.query(FOUND_DATABASES, database=settings.database, raw=raw)
     names = {row["name"] for row in databases}
+    if raw not in names:
+        is_there(warehouse, raw, "loads")
     for name in ("database", "raw_database"):
         _create(warehouse, settings, name, getattr(settings, name) in names)
     # The view carries the hash of its definition, so that it is created again only when that

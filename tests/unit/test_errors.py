@@ -116,7 +116,7 @@ def test_a_key_with_a_line_break_is_not_given_to_the_engine(monkeypatch):
 @pytest.mark.parametrize(
     ("grant", "right"),
     [
-        ("INSERT(a, b) ON xapi_raw.loads. (ACCESS_DENIED)", "INSERT(a, b) ON xapi_raw.loads"),
+        ("INSERT(a, b) ON xapi_raw.loads. (ACCESS_DENIED)", "INSERT ON xapi_raw.loads"),
         (
             "SELECT ON x.y. (Missing permissions: SELECT(z) ON x.y). (ACCESS_DENIED)",
             "SELECT ON x.y",

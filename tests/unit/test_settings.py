@@ -5,6 +5,9 @@ import pytest
 from loader.errors import SettingsError
 from loader.settings import Settings
 from tests.helpers.paths import ROOT
+from tests.helpers.secrets import MARK
+
+ROLE = "arn:aws:iam::123456789012:role/xapi-elt"
 
 
 def test_an_empty_environment_means_the_embedded_engine():
@@ -63,3 +66,24 @@ def test_dbt_is_the_loaders_user_unless_it_has_its_own():
     assert (settings.dbt_user, settings.dbt_password, settings.dbt_secret_arn) == ("b", "q", "")
     settings = Settings.from_env(loader | dbt | {"CLICKHOUSE_DBT_PASSWORD_SECRET_ARN": "arn"})
     assert (settings.user, settings.secret_arn, settings.dbt_secret_arn) == ("a", "", "arn")
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"XAPI_S3_ROLE_ARN": "role"}, "XAPI_S3_ROLE_ARN is 'role'; accepted: arn:aws:iam::"),
+        (
+            {"XAPI_S3_ROLE_ARN": ROLE, "XAPI_S3_COLLECTION": "c"},
+            "XAPI_S3_COLLECTION and XAPI_S3_ROLE_ARN are both set",
+        ),
+        ({"XAPI_S3_EXTERNAL_ID": f"id-{MARK}"}, "is set, but not XAPI_S3_ROLE_ARN"),
+        (
+            {"XAPI_S3_ROLE_ARN": ROLE, "XAPI_S3_EXTERNAL_ID": f"{MARK}'"},
+            "XAPI_S3_EXTERNAL_ID is not",
+        ),
+    ],
+)
+def test_a_role_that_cannot_be_is_refused_by_name(env, says):
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env(env)
+    assert says in str(error.value) and MARK not in str(error.value)
