@@ -1,8 +1,9 @@
 """Check each part of the pipeline and say how to fix what is wrong: `xapi-elt doctor`."""
 
 import importlib.util
+import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from loader.clickhouse.schema import TABLES, is_there
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, SettingsError
 from loader.objects import S3Object
-from loader.settings import Settings
+from loader.settings import Settings, complaints
 from loader.sources import S3Source
 
 
@@ -45,6 +46,7 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
         return [Check("settings", "fail", str(error))]
     where = f"target {settings.target} at {settings.place}, database {settings.database}"
     checks = [Check("settings", "ok", where)]
+    checks += [Check("settings", "warn", one) for one in complaints(_environment(env))]
     checks += _files(settings)
     try:
         with closing(open_warehouse(settings, wait=5, guarded=False)) as warehouse:
@@ -52,6 +54,10 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
     except LoaderError as error:
         checks.append(Check("engine", "fail", str(error)))
     return checks + _guarded("dbt", lambda: _dbt(settings))
+
+
+def _environment(env: dict[str, str] | None) -> Mapping[str, str]:
+    return os.environ if env is None else env
 
 
 def check_warehouse(warehouse: Warehouse, settings: Settings, s3: bool = True) -> list[Check]:

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from loader.errors import SettingsError
 
@@ -16,6 +17,13 @@ LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR")
 
 # The folder that contains this package: the checkout, unless a copy is installed elsewhere.
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Settings begin with these. The engine's configuration and the tests have variables of their own.
+_PREFIXES = ("XAPI_", "CLICKHOUSE_", "S3_XAPI_")
+_NOT_OURS = {
+    *("XAPI_EMBEDDED_S3_URL", "XAPI_EMBEDDED_ACCESS_KEY_ID", "XAPI_EMBEDDED_SECRET_ACCESS_KEY"),
+    *("XAPI_EMBEDDED_SESSION_TOKEN", "XAPI_TEST_ENGINE", "XAPI_SHARED_DATA", "XAPI_CHAOS"),
+}
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
@@ -186,6 +194,61 @@ class Settings:
                 env, "XAPI_LOAD_MEMORY_MB", cls.load_memory_mb, range(64, 1_048_577), "MiB"
             ),
         )
+
+
+def complaints(env: Mapping[str, str]) -> list[str]:
+    """What is probably a mistake in the environment, one line each: variables that nothing reads,
+    and those that have no effect beside others.
+
+    Args:
+        env: the variables, whose values are accepted.
+    """
+    known = _Names()
+    Settings.from_env(known)
+    found = []
+    for name in sorted(env):
+        if name.startswith(_PREFIXES) and name not in known.read | _NOT_OURS:
+            close = get_close_matches(name, known.read, 1, 0.75)
+            meant = f"; did you mean {close[0]}?" if close else "; .env.example lists all settings"
+            found.append(f"{name} is set, but there is no such setting{meant}")
+    return [*found, *_without_effect({name for name in known.read if env.get(name)}, env)]
+
+
+def _without_effect(given: set[str], env: Mapping[str, str]) -> Iterator[str]:
+    """The settings that are given and have no effect beside others."""
+    settings = Settings.from_env(env)
+    if settings.target == "embedded":
+        for name in sorted({"CLICKHOUSE_HOST", "XAPI_S3_ROLE_ARN"} & given):
+            yield (
+                f"{name} is set, but XAPI_TARGET is embedded, which ignores it; set "
+                "XAPI_TARGET=server if a server is meant"
+            )
+    if settings.target == "server" and "CLICKHOUSE_CLUSTER" in given:
+        yield "CLICKHOUSE_CLUSTER is set, but XAPI_TARGET is server, which ignores it"
+    for name in ("CLICKHOUSE_PASSWORD", "CLICKHOUSE_DBT_PASSWORD"):
+        if {name, f"{name}_SECRET_ARN"} <= given:
+            yield (
+                f"{name} and {name}_SECRET_ARN are both set; worker and function read the secret, "
+                "other commands the variable"
+            )
+    if settings.bucket and settings.bucket not in settings.allowed_buckets:
+        yield (
+            f"S3_XAPI_BUCKET_NAME is {settings.bucket!r}, which XAPI_ALLOWED_BUCKETS does not "
+            "allow to be loaded"
+        )
+
+
+class _Names(dict[str, str]):
+    """An empty environment that records which variables are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """See `dict.get`."""
+        self.read.add(name)
+        return default
 
 
 def home_folder(env: Mapping[str, str]) -> str:

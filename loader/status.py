@@ -1,5 +1,6 @@
 """What is loaded, what is waiting for dbt and what failed: `xapi-elt status`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,22 @@ from {raw:Identifier}.loads
 where error != ''
 order by committed_at desc
 limit 5
+"""
+
+# Objects that failed in the last week and of which no attempt has succeeded.
+UNLOADED = """
+select count() as objects
+from (
+    select bucket, key
+    from {raw:Identifier}.loads
+    where (bucket, key) in (
+        select bucket, key
+        from {raw:Identifier}.loads
+        where outcome in ('failed', 'unknown') and committed_at > now64(3) - interval 7 day
+    )
+    group by bucket, key
+    having countIf(outcome = 'committed') = 0
+)
 """
 
 # The tables that follow the ledger, each with the id in its comment. Other tables of the marts
@@ -151,6 +168,7 @@ class Status:
     """What `xapi-elt status` shows.
 
     Attributes:
+        unloaded: number of objects that failed in the last week and are not loaded.
         ledger: one row per outcome: objects, loads, lines, last (time of the last one).
         errors: the latest errors.
         tables: one row per table that dbt maintains: name, rows, bytes, waiting_loads and
@@ -161,12 +179,50 @@ class Status:
         not_allowed: what the user may not see, with the right that is missing.
     """
 
+    unloaded: int
     ledger: list[dict[str, Any]]
     errors: list[dict[str, Any]]
     tables: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     operations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     not_allowed: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as it should be, and what to do, one line each; none if all is well."""
+        return list(_problems(self))
+
+    @property
+    def headline(self) -> str:
+        """One line: whether all is well and, if not, what to do."""
+        if problems := self.problems:
+            return f"To do: {'; '.join(problems)}"
+        lines = sum(row["lines"] for row in self.ledger if row["outcome"] == "committed")
+        return f"All is well: {lines:,} lines are loaded, and the tables have all of them"
+
+
+def _problems(page: Status) -> Iterator[str]:
+    if page.not_allowed:
+        yield "this user may not see everything (below: which rights are missing)"
+    committed = [row for row in page.ledger if row["outcome"] == "committed"]
+    if not committed:
+        yield "nothing is loaded yet: xapi-elt load or xapi-elt backfill"
+    elif not page.tables and not page.not_allowed:
+        lines = committed[0]["lines"]
+        yield f"{lines:,} lines are loaded, and no tables are built yet: dbt run"
+    if page.unloaded:
+        yield (
+            f"{page.unloaded:,} objects failed in the last week and are not loaded (below: why); "
+            "repair the cause, then: xapi-elt reconcile s3://<bucket>/<prefix> --load-missing"
+        )
+    for table in page.tables:
+        if table["missing_rows"]:
+            yield (
+                f"{table['name']} lost {table['missing_rows']:,} rows since dbt last changed it: "
+                f"dbt run --full-refresh --select {table['name']}"
+            )
+    if waiting := max((table["waiting_lines"] for table in page.tables), default=0):
+        yield f"{waiting:,} lines wait for dbt: dbt run"
 
 
 def status(warehouse: Warehouse, settings: Settings) -> Status:
@@ -183,6 +239,7 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
     reader = _Reader(warehouse, settings)
     ledger, errors = warehouse.query(LEDGER), warehouse.query(LATEST_ERRORS)
     return Status(
+        unloaded=warehouse.query(UNLOADED)[0]["objects"],
         ledger=ledger,
         errors=errors,
         tables=reader.tables(),

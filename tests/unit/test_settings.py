@@ -3,7 +3,7 @@
 import pytest
 
 from loader.errors import SettingsError
-from loader.settings import Settings
+from loader.settings import Settings, complaints
 from tests.helpers.paths import ROOT
 from tests.helpers.secrets import MARK
 
@@ -87,3 +87,36 @@ def test_a_role_that_cannot_be_is_refused_by_name(env, says):
     with pytest.raises(SettingsError) as error:
         Settings.from_env(env)
     assert says in str(error.value) and MARK not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"XAPI_S3_COLECTION": "c"}, "no such setting; did you mean XAPI_S3_COLLECTION?"),
+        ({"CLICKHOUSE_PASWORD": MARK}, "did you mean CLICKHOUSE_PASSWORD?"),
+        ({"XAPI_ELSE": "1"}, "no such setting; .env.example lists all settings"),
+        ({"CLICKHOUSE_HOST": "h"}, "CLICKHOUSE_HOST is set, but XAPI_TARGET is embedded"),
+        ({"XAPI_S3_ROLE_ARN": ROLE}, "XAPI_S3_ROLE_ARN is set, but XAPI_TARGET is embedded"),
+        (
+            {"XAPI_TARGET": "server", "CLICKHOUSE_CLUSTER": "c"},
+            "CLICKHOUSE_CLUSTER is set, but XAPI_TARGET is server",
+        ),
+        (
+            {"CLICKHOUSE_PASSWORD": MARK, "CLICKHOUSE_PASSWORD_SECRET_ARN": "a"},
+            "CLICKHOUSE_PASSWORD and CLICKHOUSE_PASSWORD_SECRET_ARN are both set",
+        ),
+        (
+            {"S3_XAPI_BUCKET_NAME": "a", "XAPI_ALLOWED_BUCKETS": "b"},
+            "S3_XAPI_BUCKET_NAME is 'a', which XAPI_ALLOWED_BUCKETS does not allow",
+        ),
+    ],
+)
+def test_what_is_probably_a_mistake_is_named(env, says):
+    [found] = complaints(env)
+    assert says in found and MARK not in found
+
+
+def test_sound_environments_have_no_complaints():
+    assert complaints({"PATH": "/bin", "AWS_REGION": "x", "XAPI_EMBEDDED_S3_URL": "u"}) == []
+    server = {"XAPI_TARGET": "server", "CLICKHOUSE_HOST": "h", "XAPI_S3_ROLE_ARN": ROLE}
+    assert complaints(server | {"CLICKHOUSE_CLUSTER": "", "XAPI_LOG_LEVEL": "INFO"}) == []
