@@ -233,8 +233,8 @@ class _Role:
         return f"grant{self._cluster} {what} on {on} to {self.name}"
 
     def _policies(self, *tables: str) -> list[str]:
-        """A row policy of its own for each table: where one exists for somebody else, a server may
-        hide all rows from users without one."""
+        """A row policy for each table: if another user has one, a server may hide all rows from the
+        users who have none."""
         rows = f"section_id in ({', '.join(map(str, self._sections))})" if self._sections else "1"
         return [
             f"create row policy or replace {self.name}{self._cluster} on {table} using {rows} "

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -203,6 +202,8 @@ def complaints(env: Mapping[str, str]) -> list[str]:
     Args:
         env: the variables, whose values are accepted.
     """
+    from difflib import get_close_matches  # the Lambda needs none of it
+
     known = _Names()
     Settings.from_env(known)
     found = []

@@ -62,13 +62,13 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
         _create(warehouse, settings, table, table in found or is_there(warehouse, raw, table))
     if "loads" in found and warehouse.query(IS_OLD, raw=raw)[0]["is_old"]:
         for name in ("upgrade_loads", "upgrade_loads_projections"):
-            warehouse.command(ddl(name, settings))
+            _change(warehouse, ddl(name, settings))
     if not warehouse.query(HAS_LEARNER_KEY)[0]["has_key"]:
         warehouse.command(MAKE_LEARNER_KEY, data=new_key())
     view = ddl("committed_objects", settings)
     version = hashlib.sha256(view.encode()).hexdigest()[:16]
     if found.get("committed_objects") != version:
-        warehouse.command(f"{view} comment '{version}'")
+        _change(warehouse, f"{view} comment '{version}'")
     return [
         f"database {settings.database}: the models that dbt builds",
         *(f"table {raw}.{table}" for table in TABLES),
@@ -82,7 +82,7 @@ def _create(warehouse: Warehouse, settings: Settings, name: str, is_there: bool)
     if is_there and settings.target != "cluster":
         return
     try:
-        warehouse.command(ddl(name, settings))
+        _change(warehouse, ddl(name, settings))
     except MissingRightError as error:
         if is_there:
             return
@@ -92,6 +92,21 @@ def _create(warehouse: Warehouse, settings: Settings, name: str, is_there: bool)
         raise MissingRightError(
             f"{error}. If database {database} exists, the user only may not see it: grant show "
             f"databases on `{database}`.* to the user"
+        ) from None
+
+
+def _change(warehouse: Warehouse, statement: str) -> None:
+    """Create or upgrade something; the error of a user who may not says who should.
+
+    Raises:
+        MissingRightError: the user may not.
+    """
+    try:
+        warehouse.command(statement)
+    except MissingRightError as error:
+        raise MissingRightError(
+            f"{error}. Or run xapi-elt init as a user who has it: something is missing, or of an "
+            "earlier release"
         ) from None
 
 

@@ -67,10 +67,17 @@ BUILD = (
 )
 NUMBERS = count(1)
 
+# A line that `gc` removes.
+LEFTOVER = """
+insert into {raw:Identifier}.statements (load_id, bucket, key, source_line, line)
+values (generateUUIDv4(), 'lake-of-roles', 'died', 1, '{}')
+"""
+
 WORKS = "works"
 NO_LINES = "SELECT ON xapi_raw.statements"
 NO_LEDGER = "SELECT ON xapi_raw.loads"
 NO_INSERT = "INSERT ON xapi_raw.loads"
+NO_DELETE = "ALTER DELETE ON xapi_raw.statements"
 NO_COLLECTION = "NAMED COLLECTION ON xapi_s3"
 NO_CREATE = "CREATE TABLE ON xapi.elt_applied_loads"
 # The stand-in sends lines through a file, for which a server needs no right.
@@ -79,9 +86,10 @@ NO_FILE = "CREATE TEMPORARY TABLE ON *.*"
 # The first right that is missing for a command of a role; all other commands work.
 EXPECTED = {
     "loader": dict.fromkeys(BUILD, NO_CREATE)
-    | {"status": "SELECT ON xapi.elt_tables", "dbt test": "SELECT ON xapi.ops_events"},
-    "dbt": dict.fromkeys(WRITE, NO_INSERT) | {"doctor": NO_COLLECTION},
-    "worker": {},
+    | {"status": "SELECT ON xapi.elt_tables", "dbt test": "SELECT ON xapi.ops_events"}
+    | {"gc": NO_DELETE},
+    "dbt": dict.fromkeys(WRITE, NO_INSERT) | {"doctor": NO_COLLECTION, "gc": NO_DELETE},
+    "worker": {"gc": NO_DELETE},
     "operator": dict.fromkeys(BUILD, NO_CREATE) | dict.fromkeys(WRITE, NO_INSERT),
     "analyst": dict.fromkeys(COMMANDS | DBT, NO_LEDGER)
     | dict.fromkeys(("invoke", "worker", "worker --transform"), NO_INSERT)
@@ -152,6 +160,8 @@ def outcome(command: str, folder: Path) -> str:
     ],
 )
 def test_every_command_works_or_names_the_missing_right(role, commands, lake):
+    with Pipeline.from_env() as pipeline:
+        pipeline.warehouse.command(LEFTOVER)
     with serve(lake / "clickhouse", lake, written(role)):
         found = {name: outcome(command, lake) for name, command in commands.items()}
     print(json.dumps({role: found}, indent=1))
@@ -225,5 +235,18 @@ def test_the_engine_parses_every_statement_and_knows_every_setting(lake):
             "where database = 'xapi' group by table"
         )
         columns = {row["table"]: row["names"] for row in found}
+        found = run("select name from system.tables where database = 'xapi' and engine = 'View'")
+        views = {row["name"] for row in found}
         for mart in marts(ROOT):
             assert list(mart.columns) == columns[mart.name]
+            assert mart.is_table == (mart.name not in views)
+
+
+def test_without_tables_the_error_says_who_creates_them(tmp_path, s3_endpoint):
+    with serve(tmp_path / "empty", tmp_path, written("loader")), Pipeline.from_env() as pipeline:
+        with pytest.raises(MissingRightError) as error:
+            pipeline.init()
+        said = str(error.value)
+        assert "has no right CREATE DATABASE ON xapi.*" in said
+        assert "Or run xapi-elt init as a user who has it" in said
+        assert "grant show databases on `xapi`.* to the user" in said
