@@ -11,7 +11,7 @@ ENGINES := 25.8 26.1 26.3 26.5 26.7
 # refuse the hash of a package that another one asks for with an extra, unless told --no-deps.
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: demo quick test proofs install lint bench e2e engines chaos mutations browser screenshots clean
+.PHONY: demo quick test proofs rights install lint bench e2e engines chaos mutations browser screenshots clean
 
 demo: $(READY)
 	$(BIN)/xapi-elt demo
@@ -32,6 +32,10 @@ test: $(READY)
 # The tests that are marked `long`: further variants of what `make test` proves.
 proofs: $(READY)
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) -m long $(PYTEST_ARGS)
+
+# Runs every command under every role, with the rights that `xapi-elt grants` prints.
+rights: $(READY)
+	$(BIN)/python -m pytest tests/loader/test_roles.py $(PYTEST_ARGS)
 
 # Deploys the real template and the real zip into a local stand-in for AWS.
 e2e: $(READY) $(STAND_IN)

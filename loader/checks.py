@@ -1,8 +1,9 @@
 """Check each part of the pipeline and say how to fix what is wrong: `xapi-elt doctor`."""
 
 import importlib.util
+import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,11 @@ from pathlib import Path
 from loader.clickhouse import safety
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.embedded import open_to_others
-from loader.clickhouse.schema import TABLES
+from loader.clickhouse.schema import TABLES, is_there
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, SettingsError
 from loader.objects import S3Object
-from loader.settings import Settings
+from loader.settings import Settings, complaints
 from loader.sources import S3Source
 
 
@@ -45,6 +46,7 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
         return [Check("settings", "fail", str(error))]
     where = f"target {settings.target} at {settings.place}, database {settings.database}"
     checks = [Check("settings", "ok", where)]
+    checks += [Check("settings", "warn", one) for one in complaints(_environment(env))]
     checks += _files(settings)
     try:
         with closing(open_warehouse(settings, wait=5, guarded=False)) as warehouse:
@@ -52,6 +54,10 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
     except LoaderError as error:
         checks.append(Check("engine", "fail", str(error)))
     return checks + _guarded("dbt", lambda: _dbt(settings))
+
+
+def _environment(env: dict[str, str] | None) -> Mapping[str, str]:
+    return os.environ if env is None else env
 
 
 def check_warehouse(warehouse: Warehouse, settings: Settings, s3: bool = True) -> list[Check]:
@@ -98,11 +104,8 @@ def _engine(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
 
 
 def _tables(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
-    rows = warehouse.query(
-        "select name from system.tables where database = {schema:String}",
-        schema=settings.raw_database,
-    )
-    missing = [name for name in TABLES if name not in {row["name"] for row in rows}]
+    raw = settings.raw_database
+    missing = [name for name in TABLES if not is_there(warehouse, raw, name)]
     if missing:
         names = ", ".join(f"{settings.raw_database}.{name}" for name in missing)
         yield Check("tables", "fail", f"missing: {names}; create them: xapi-elt init")
@@ -113,15 +116,6 @@ def _tables(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
 def _s3(warehouse: Warehouse, settings: Settings) -> Iterator[Check]:
     if not settings.allowed_buckets:
         yield Check("s3", "warn", "no bucket may be loaded; set XAPI_ALLOWED_BUCKETS")
-        return
-    collections = warehouse.query("select name from system.named_collections")
-    if settings.s3_collection not in {row["name"] for row in collections}:
-        yield Check(
-            "s3",
-            "fail",
-            f"ClickHouse has no named collection {settings.s3_collection} (XAPI_S3_COLLECTION); "
-            "docs/deploy.md shows how to create it",
-        )
         return
     for bucket in settings.allowed_buckets:
         # If the bucket can be read, the response for a missing key is 'not found', else an error.

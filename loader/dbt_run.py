@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from loader.errors import SettingsError
+from loader.aws.password import dbt_password
+from loader.errors import LoaderError, SettingsError
 from loader.log import Log
 from loader.settings import Settings
 
@@ -38,8 +40,20 @@ def dbt_command(settings: Settings, *arguments: str) -> list[str]:
 
 
 def dbt_environment(settings: Settings) -> dict[str, str]:
-    """The environment variables for dbt: those of this process, with the settings' database."""
-    return os.environ | {"XAPI_CHDB_PATH": settings.chdb_path}
+    """The environment variables for dbt: those of this process, with the settings' database and
+    dbt's own user.
+
+    Args:
+        settings: database, user and password; the password may be in a secret.
+
+    Raises:
+        LoaderError: the secret cannot be read.
+    """
+    return os.environ | {
+        "XAPI_CHDB_PATH": settings.chdb_path,
+        "CLICKHOUSE_DBT_USER": settings.dbt_user,
+        "CLICKHOUSE_DBT_PASSWORD": dbt_password(settings),
+    }
 
 
 class Transform:
@@ -64,7 +78,7 @@ class Transform:
         every: float = EVERY,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._environment = dbt_environment(settings)
+        self._settings = settings
         self._log = log
         self._command = list(command) or dbt_command(settings, "run")
         self._every = every
@@ -101,9 +115,14 @@ class Transform:
             Whether it succeeded.
         """
         started = self._clock()
+        try:
+            # Each time, because the password in the secret may have changed.
+            environment = dbt_environment(self._settings)
+        except LoaderError as error:
+            return self._failed(seconds=0, error=str(error))
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen(
-                self._command, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+                self._command, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
             while process.poll() is None:
                 if stop.wait(0.1):
@@ -115,9 +134,12 @@ class Transform:
             self._waiting_since = None
             self._log("INFO", "transformed", **about)
             return True
-        # It remains due, but not before `every` seconds have passed.
+        return self._failed(**about, output=printed)
+
+    def _failed(self, **about: Any) -> bool:
+        """It remains due, but not before `every` seconds have passed."""
         self._not_before = self._clock() + self._every
-        self._log("ERROR", "transform_failed", **about, output=printed)
+        self._log("ERROR", "transform_failed", **about)
         return False
 
 

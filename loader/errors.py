@@ -27,6 +27,10 @@ class PermanentError(LoaderError):
     """The same call will fail again: wrong name, missing object, no permission."""
 
 
+class MissingRightError(PermanentError):
+    """ClickHouse's user lacks a right; the text names it and how to grant it."""
+
+
 class MemoryLimitError(PermanentError):
     """A statement alone needs more memory than one statement may use."""
 

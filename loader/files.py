@@ -19,6 +19,9 @@ from loader.sources import AS_NAMED, COUNTED, INTO_STATEMENTS, LOAD_SETTINGS, wi
 # Bytes of a local file that one INSERT sends to a server.
 UPLOAD_BLOCK = 32 * 1024 * 1024
 
+# Bytes of a first line that are read to see whether a file is JSON Lines.
+_FIRST_LINE = 1024 * 1024
+
 # Bytes of memory that ClickHouse needs for each byte of one long line (measured: 3.4).
 MEMORY_PER_BYTE = 4
 
@@ -146,12 +149,37 @@ def local_objects(target: Path) -> list[S3Object]:
     """
     target = target.expanduser().resolve()
     if target.is_file():
+        check_lines(target)
         return [S3Object("", str(target))]
     found = sorted(path for suffix in SUFFIXES for path in target.rglob(f"*{suffix}"))
     if not found:
         accepted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         raise SettingsError(f"{target}: no such file, or a folder without {accepted}")
+    for path in found:
+        check_lines(path)
     return [S3Object("", str(path)) for path in found]
+
+
+def check_lines(path: Path) -> None:
+    """Refuse a file with JSON over several lines, each of which would be rejected.
+
+    Args:
+        path: a file; its first line shows it.
+
+    Raises:
+        SettingsError: it is pretty-printed, or an array with a statement per line.
+    """
+    try:
+        with _open(path, AS_NAMED) as file:
+            first = file.readline(_FIRST_LINE).strip()
+    except (OSError, EOFError, zlib.error):
+        return  # a load names what is wrong
+    if first in (b"{", b"[", b"[{") or (first.startswith(b"[") and first.endswith(b",")):
+        raise SettingsError(
+            f"{path}: its JSON is spread over several lines (pretty-printed, or an array); "
+            "accepted: JSON Lines, a statement per line. To convert it: "
+            "jq -c 'if type == \"array\" then .[] else . end' FILE > FILE.jsonl"
+        )
 
 
 def _folder_pattern(batch: list[S3Object]) -> str:

@@ -16,6 +16,7 @@ from loader.clickhouse.warehouse import Warehouse
 from loader.errors import (
     LoaderError,
     MemoryLimitError,
+    MissingRightError,
     PermanentError,
     RetryableError,
     UnavailableError,
@@ -346,7 +347,7 @@ class _Loader:
     def _worth_splitting(self, batch: list[S3Object], error: LoaderError) -> bool:
         """Whether the halves of a failed batch may succeed. Not if S3 does not respond: then each
         attempt takes seconds, and splitting makes up to two attempts per object."""
-        if len(batch) == 1:
+        if len(batch) == 1 or isinstance(error, MissingRightError):
             return False
         return not isinstance(error, RetryableError) or s3_responds(self._source, batch[0])
 

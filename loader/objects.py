@@ -59,6 +59,11 @@ class S3Object:
             SettingsError: the text has another form.
         """
         bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if uri.startswith("s3://") and bucket and (not key or key.endswith("/")):
+            raise SettingsError(
+                f"{uri!r} is a bucket or a prefix, not an object; accepted: s3://bucket/key. To "
+                f"load all objects below it: xapi-elt backfill s3://{bucket}/{key}"
+            )
         if not uri.startswith("s3://") or not bucket or not key:
             raise SettingsError(f"{uri!r} is not an object; accepted: s3://bucket/key")
         return cls(bucket, key)

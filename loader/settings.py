@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from loader.errors import SettingsError
 
@@ -17,11 +17,20 @@ LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR")
 # The folder that contains this package: the checkout, unless a copy is installed elsewhere.
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+# Settings begin with these. The engine's configuration and the tests have variables of their own.
+_PREFIXES = ("XAPI_", "CLICKHOUSE_", "S3_XAPI_")
+_NOT_OURS = {
+    *("XAPI_EMBEDDED_S3_URL", "XAPI_EMBEDDED_ACCESS_KEY_ID", "XAPI_EMBEDDED_SECRET_ACCESS_KEY"),
+    *("XAPI_EMBEDDED_SESSION_TOKEN", "XAPI_TEST_ENGINE", "XAPI_SHARED_DATA", "XAPI_CHAOS"),
+}
+
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CLUSTER = re.compile(r"[A-Za-z0-9_{}.-]{1,128}")
 _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}")
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9+=,.@:/_-]{2,1224}")
 _URL = re.compile(r"https?://[A-Za-z0-9._:%\[\]-]+")
 
 
@@ -29,7 +38,7 @@ _URL = re.compile(r"https?://[A-Za-z0-9._:%\[\]-]+")
 class Settings:
     """The settings of the loader and the Lambda; profiles.yml reads the same variables.
 
-    `repr` omits the password.
+    `repr` omits passwords and the external id.
 
     Attributes:
         home: folder of the dbt project; relative paths are below it.
@@ -47,12 +56,17 @@ class Settings:
         bucket: the bucket that a producer writes to and that bulk requests load; '' if not set.
         allowed_buckets: the only buckets that may be loaded.
         s3_collection: ClickHouse's named collection with the credentials for S3.
+        s3_role_arn: instead of a collection, the role that ClickHouse assumes to read S3.
+        s3_external_id: the external id that the role requires; '' if none.
         s3_endpoint: address of S3; '' for that of AWS.
         region: AWS region.
         queue_url: queue of notifications; '' if not set.
         environment: dimension of the metrics.
         log_level: least severe level that is logged.
         secret_arn: secret with the password; '' if the password is a setting.
+        dbt_user: ClickHouse user that dbt connects as.
+        dbt_password: its password.
+        dbt_secret_arn: secret with that password; '' if the password is a setting.
         retry_seconds: seconds before the second attempt at a failed message.
         key_prefix: beginning of the keys that may be loaded; '' for all.
         stack: value of the metrics' dimension Stack; '' for none.
@@ -75,6 +89,8 @@ class Settings:
     bucket: str = ""
     allowed_buckets: tuple[str, ...] = ()
     s3_collection: str = "xapi_s3"
+    s3_role_arn: str = ""
+    s3_external_id: str = field(default="", repr=False)
     s3_endpoint: str = ""
     region: str = "us-east-1"
     queue_url: str = ""
@@ -83,6 +99,9 @@ class Settings:
     stack: str = ""
     log_level: str = "INFO"
     secret_arn: str = ""
+    dbt_user: str = "default"
+    dbt_password: str = field(default="", repr=False)
+    dbt_secret_arn: str = ""
     retry_seconds: int = 60
     load_memory_mb: int = 2048
     report_min_group: int = 5
@@ -134,14 +153,20 @@ class Settings:
         bucket = env.get("S3_XAPI_BUCKET_NAME", "")
         allowed = _names(env.get("XAPI_ALLOWED_BUCKETS", ""))
         home = home_folder(env)
+        user = _user(env, "CLICKHOUSE_USER", cls.user)
+        password = _secret(env, "CLICKHOUSE_PASSWORD")
+        secret_arn = env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", "")
+        role_arn, external_id = _role(env)
+        dbt_password = _secret(env, "CLICKHOUSE_DBT_PASSWORD")
+        dbt_secret_arn = env.get("CLICKHOUSE_DBT_PASSWORD_SECRET_ARN", "")
         return cls(
             home=home,
             target=_one_of(env, "XAPI_TARGET", TARGETS),
             chdb_path=below(home, env.get("XAPI_CHDB_PATH") or cls.chdb_path),
             host=_host(env, "CLICKHOUSE_HOST", cls.host),
             port=_port(env, "CLICKHOUSE_PORT", cls.port),
-            user=_user(env, "CLICKHOUSE_USER", cls.user),
-            password=_secret(env, "CLICKHOUSE_PASSWORD"),
+            user=user,
+            password=password,
             secure=_flag(env, "CLICKHOUSE_SECURE"),
             database=_identifier(env, "CLICKHOUSE_DATABASE", cls.database),
             cluster=_cluster(env, "CLICKHOUSE_CLUSTER", cls.cluster),
@@ -150,6 +175,8 @@ class Settings:
             bucket=bucket,
             allowed_buckets=allowed or ((bucket,) if bucket else ()),
             s3_collection=_identifier(env, "XAPI_S3_COLLECTION", cls.s3_collection),
+            s3_role_arn=role_arn,
+            s3_external_id=external_id,
             s3_endpoint=_url(env, "AWS_ENDPOINT_URL_S3") or _url(env, "AWS_ENDPOINT_URL"),
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.region,
             queue_url=env.get("XAPI_SQS_QUEUE_URL", ""),
@@ -157,7 +184,10 @@ class Settings:
             environment=env.get("XAPI_ENVIRONMENT") or cls.environment,
             stack=env.get("XAPI_STACK", ""),
             log_level=_one_of(env, "XAPI_LOG_LEVEL", LOG_LEVELS),
-            secret_arn=env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", ""),
+            secret_arn=secret_arn,
+            dbt_user=_user(env, "CLICKHOUSE_DBT_USER", user),
+            dbt_password=dbt_password or password,
+            dbt_secret_arn=dbt_secret_arn or ("" if dbt_password else secret_arn),
             retry_seconds=_number(
                 env, "XAPI_RETRY_SECONDS", cls.retry_seconds, range(901), "seconds"
             ),
@@ -168,6 +198,63 @@ class Settings:
                 env, "XAPI_REPORT_MIN_GROUP", cls.report_min_group, range(1, 1001), "learners"
             ),
         )
+
+
+def complaints(env: Mapping[str, str]) -> list[str]:
+    """What is probably a mistake in the environment, one line each: variables that nothing reads,
+    and those that have no effect beside others.
+
+    Args:
+        env: the variables, whose values are accepted.
+    """
+    from difflib import get_close_matches  # the Lambda needs none of it
+
+    known = _Names()
+    Settings.from_env(known)
+    found = []
+    for name in sorted(env):
+        if name.startswith(_PREFIXES) and name not in known.read | _NOT_OURS:
+            close = get_close_matches(name, known.read, 1, 0.75)
+            meant = f"; did you mean {close[0]}?" if close else "; .env.example lists all settings"
+            found.append(f"{name} is set, but there is no such setting{meant}")
+    return [*found, *_without_effect({name for name in known.read if env.get(name)}, env)]
+
+
+def _without_effect(given: set[str], env: Mapping[str, str]) -> Iterator[str]:
+    """The settings that are given and have no effect beside others."""
+    settings = Settings.from_env(env)
+    if settings.target == "embedded":
+        for name in sorted({"CLICKHOUSE_HOST", "XAPI_S3_ROLE_ARN"} & given):
+            yield (
+                f"{name} is set, but XAPI_TARGET is embedded, which ignores it; set "
+                "XAPI_TARGET=server if a server is meant"
+            )
+    if settings.target == "server" and "CLICKHOUSE_CLUSTER" in given:
+        yield "CLICKHOUSE_CLUSTER is set, but XAPI_TARGET is server, which ignores it"
+    for name in ("CLICKHOUSE_PASSWORD", "CLICKHOUSE_DBT_PASSWORD"):
+        if {name, f"{name}_SECRET_ARN"} <= given:
+            yield (
+                f"{name} and {name}_SECRET_ARN are both set; worker and function read the secret, "
+                "other commands the variable"
+            )
+    if settings.bucket and settings.bucket not in settings.allowed_buckets:
+        yield (
+            f"S3_XAPI_BUCKET_NAME is {settings.bucket!r}, which XAPI_ALLOWED_BUCKETS does not "
+            "allow to be loaded"
+        )
+
+
+class _Names(dict[str, str]):
+    """An empty environment that records which variables are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """See `dict.get`."""
+        self.read.add(name)
+        return default
 
 
 def home_folder(env: Mapping[str, str]) -> str:
@@ -264,6 +351,28 @@ def _secret(env: Mapping[str, str], name: str) -> str:
             f"{name} is not accepted; accepted: UTF-8 text (its value is not shown)"
         )
     return value
+
+
+def _role(env: Mapping[str, str]) -> tuple[str, str]:
+    """The role with which ClickHouse reads S3, and its external id, which no message may quote."""
+    arn, external_id = env.get("XAPI_S3_ROLE_ARN", ""), env.get("XAPI_S3_EXTERNAL_ID", "")
+    if arn and not _ROLE.fullmatch(arn):
+        raise SettingsError(
+            f"XAPI_S3_ROLE_ARN is {arn!r}; accepted: arn:aws:iam::<12 digits>:role/<name>"
+        )
+    if arn and env.get("XAPI_S3_COLLECTION"):
+        raise SettingsError(
+            "XAPI_S3_COLLECTION and XAPI_S3_ROLE_ARN are both set; accepted: one of them, because "
+            "ClickHouse reads S3 either with a named collection or with a role"
+        )
+    if external_id and not arn:
+        raise SettingsError("XAPI_S3_EXTERNAL_ID is set, but not XAPI_S3_ROLE_ARN, which it is for")
+    if external_id and not _EXTERNAL_ID.fullmatch(external_id):
+        raise SettingsError(
+            "XAPI_S3_EXTERNAL_ID is not accepted; accepted: 2 to 1224 letters, digits and "
+            "+=,.@:/_- (its value is not shown)"
+        )
+    return arn, external_id
 
 
 def is_utf8(text: str) -> bool:

@@ -1,5 +1,6 @@
 """Where the lines of a load come from; the usual source: S3 objects that ClickHouse reads."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from string import Template
 from typing import Protocol
@@ -80,12 +81,7 @@ select
     _time,
     $source_line,
     line
-from $s3
-    filename = {{pattern:String}},
-    format = 'LineAsString',
-    structure = 'line String',
-    compression_method = {{compression:String}}
-)
+from $lines
 where _path in {{paths:Array(String)}}
 settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
 """
@@ -103,12 +99,7 @@ select
     parseDateTime64BestEffort({{modified:String}}, 3, 'UTC'),
     $source_line,
     line
-from $s3
-    filename = {{pattern:String}},
-    format = 'LineAsString',
-    structure = 'line String',
-    compression_method = {{compression:String}}
-)
+from $lines
 where _path = {{path:String}} and _size >= {{size:UInt64}}
 settings {LOAD_SETTINGS}, max_threads = $threads, parallelize_output_from_storages = $mixed
 """
@@ -121,19 +112,14 @@ select
     replaceAll(_etag, '"', '') as etag,
     _size as size,
     toUnixTimestamp(_time) as last_modified
-from $s3 filename = {{pattern:String}}, format = 'One')
+from $names
 where _path in {{paths:Array(String)}}
 settings {_READ_SETTINGS}, s3_ignore_file_doesnt_exist = $named
 """
 
 COUNT_LINES = f"""
 select count() as lines
-from $s3
-    filename = {{pattern:String}},
-    format = 'LineAsString',
-    structure = 'line String',
-    compression_method = {{compression:String}}
-)
+from $lines
 where _path in {{paths:Array(String)}}
 settings {_READ_SETTINGS}
 """
@@ -169,7 +155,7 @@ class Source(Protocol):
 
 
 class S3Source:
-    """Objects that ClickHouse reads with `s3()` and a named collection.
+    """Objects that ClickHouse reads with `s3()`, and with a named collection or a role.
 
     Args:
         warehouse: the ClickHouse to load into.
@@ -180,11 +166,6 @@ class S3Source:
         self._warehouse = warehouse
         self._settings = settings
         self._allowed = settings.allowed_buckets
-        self._s3 = (
-            f"s3Cluster(`{settings.cluster}`, {{collection:Identifier}},"
-            if settings.target == "cluster"
-            else "s3({collection:Identifier},"
-        )
         self._counts = warehouse.version >= COUNTED_SINCE
         self._lists = warehouse.version < PATHS_SINCE
 
@@ -259,11 +240,53 @@ class S3Source:
         )
 
     def _sql(self, text: str, **more: str | int) -> str:
-        return within_memory(text, self._settings, s3=self._s3, **more)
+        tables = {"lines": s3_lines(self._settings), "names": s3_names(self._settings)}
+        return within_memory(text, self._settings, **tables, **more)
 
     def _addresses(self, batch: list[S3Object]) -> dict[str, object]:
         paths = [item.path for item in batch]
         return {"pattern": pattern(batch, named=self._lists), "paths": paths}
+
+
+def s3_lines(settings: Settings) -> str:
+    """The table function that reads the lines of the objects of a pattern."""
+    if settings.s3_role_arn:
+        return _with_role(settings, "'LineAsString', 'line String', {compression:String}")
+    return _with_collection(
+        settings,
+        "format = 'LineAsString', structure = 'line String', "
+        "compression_method = {compression:String}",
+    )
+
+
+def s3_names(settings: Settings, on_cluster: bool = True) -> str:
+    """The table function that has one row for each object of a pattern, without reading it.
+
+    Args:
+        settings: how ClickHouse reads S3.
+        on_cluster: whether the nodes of a cluster share the work.
+    """
+    settings = settings if on_cluster else replace(settings, target="server")
+    if settings.s3_role_arn:
+        return _with_role(settings, "'One'")
+    return _with_collection(settings, "format = 'One'")
+
+
+def _with_collection(settings: Settings, how: str) -> str:
+    return f"{_s3(settings)}{{collection:Identifier}}, filename = {{pattern:String}}, {how})"
+
+
+def _with_role(settings: Settings, how: str) -> str:
+    """ClickHouse masks the external id in its logs; it travels as a parameter."""
+    external_id = ", external_id = {external_id:String}" if settings.s3_external_id else ""
+    return (
+        f"{_s3(settings)}concat({{s3_url:String}}, {{pattern:String}}), {how}, "
+        f"extra_credentials(role_arn = {{role_arn:String}}{external_id}))"
+    )
+
+
+def _s3(settings: Settings) -> str:
+    return f"s3Cluster(`{settings.cluster}`, " if settings.target == "cluster" else "s3("
 
 
 def within_memory(sql: str, settings: Settings, **more: str | int) -> str:

@@ -1,9 +1,12 @@
 """What is loaded, what is waiting for dbt and what failed: `xapi-elt status`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from loader.clickhouse.schema import is_there
 from loader.clickhouse.warehouse import Warehouse
+from loader.errors import MissingRightError
 from loader.settings import Settings
 
 LEDGER = """
@@ -26,7 +29,24 @@ order by committed_at desc
 limit 5
 """
 
-# The tables that dbt keeps, each with the id in its comment.
+# Objects that failed in the last week and of which no attempt has succeeded.
+UNLOADED = """
+select count() as objects
+from (
+    select bucket, key
+    from {raw:Identifier}.loads
+    where (bucket, key) in (
+        select bucket, key
+        from {raw:Identifier}.loads
+        where outcome in ('failed', 'unknown') and committed_at > now64(3) - interval 7 day
+    )
+    group by bucket, key
+    having countIf(outcome = 'committed') = 0
+)
+"""
+
+# The tables that follow the ledger, each with the id in its comment. Other tables of the marts
+# follow these.
 TABLES = """
 select
     name,
@@ -35,6 +55,7 @@ select
     coalesce(total_bytes, 0) as bytes
 from system.tables
 where database = {models:String} and engine like '%MergeTree' and table_id != ''
+    and name in (select model from {database:Identifier}.elt_tables)
 order by name
 """
 
@@ -147,6 +168,7 @@ class Status:
     """What `xapi-elt status` shows.
 
     Attributes:
+        unloaded: number of objects that failed in the last week and are not loaded.
         ledger: one row per outcome: objects, loads, lines, last (time of the last one).
         errors: the latest errors.
         tables: one row per table that dbt maintains: name, rows, bytes, waiting_loads and
@@ -154,13 +176,53 @@ class Status:
             fewer than when dbt last changed it: it was truncated or restored by itself).
         rejected: one row per reason: lines.
         operations: rows of the operations models, by title.
+        not_allowed: what the user may not see, with the right that is missing.
     """
 
+    unloaded: int
     ledger: list[dict[str, Any]]
     errors: list[dict[str, Any]]
     tables: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     operations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    not_allowed: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as it should be, and what to do, one line each; none if all is well."""
+        return list(_problems(self))
+
+    @property
+    def headline(self) -> str:
+        """One line: whether all is well and, if not, what to do."""
+        if problems := self.problems:
+            return f"To do: {'; '.join(problems)}"
+        lines = sum(row["lines"] for row in self.ledger if row["outcome"] == "committed")
+        return f"All is well: {lines:,} lines are loaded, and the tables have all of them"
+
+
+def _problems(page: Status) -> Iterator[str]:
+    if page.not_allowed:
+        yield "this user may not see everything (below: which rights are missing)"
+    committed = [row for row in page.ledger if row["outcome"] == "committed"]
+    if not committed:
+        yield "nothing is loaded yet: xapi-elt load or xapi-elt backfill"
+    elif not page.tables and not page.not_allowed:
+        lines = committed[0]["lines"]
+        yield f"{lines:,} lines are loaded, and no tables are built yet: dbt run"
+    if page.unloaded:
+        yield (
+            f"{page.unloaded:,} objects failed in the last week and are not loaded (below: why); "
+            "repair the cause, then: xapi-elt reconcile s3://<bucket>/<prefix> --load-missing"
+        )
+    for table in page.tables:
+        if table["missing_rows"]:
+            yield (
+                f"{table['name']} lost {table['missing_rows']:,} rows since dbt last changed it: "
+                f"dbt run --full-refresh --select {table['name']}"
+            )
+    if waiting := max((table["waiting_lines"] for table in page.tables), default=0):
+        yield f"{waiting:,} lines wait for dbt: dbt run"
 
 
 def status(warehouse: Warehouse, settings: Settings) -> Status:
@@ -171,32 +233,59 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
         settings: names of its databases.
 
     Raises:
+        MissingRightError: the user may not read the ledger.
         PermanentError: the raw tables do not exist.
     """
-    names = {row["name"] for row in warehouse.query(MODELS, models=settings.database)}
-    # dbt creates its bookkeeping tables before the tables of events.
-    built = "elt_tables" in names
-    tables = []
-    for table in warehouse.query(TABLES, models=settings.database) if built else []:
-        known = warehouse.query(WAITING, model=table["name"], table_id=table["table_id"])[0]
-        tables.append(
-            {
-                "name": table["name"],
-                "rows": table["rows"],
-                "bytes": table["bytes"],
-                "waiting_loads": known["loads"],
-                "waiting_lines": known["lines"],
-                "missing_rows": max(0, known["recorded_rows"] - table["rows"]),
-            }
-        )
+    reader = _Reader(warehouse, settings)
+    ledger, errors = warehouse.query(LEDGER), warehouse.query(LATEST_ERRORS)
     return Status(
-        ledger=warehouse.query(LEDGER),
-        errors=warehouse.query(LATEST_ERRORS),
-        tables=tables,
-        rejected=warehouse.query(REJECTED) if "int_xapi__statements" in names else [],
+        unloaded=warehouse.query(UNLOADED)[0]["objects"],
+        ledger=ledger,
+        errors=errors,
+        tables=reader.tables(),
+        rejected=reader.rows("int_xapi__statements", REJECTED) or [],
         operations={
-            title: warehouse.query(sql)
+            title: rows
             for title, (model, sql) in OPERATIONS.items()
-            if model in names
+            if (rows := reader.rows(model, sql)) is not None
         },
+        not_allowed=list(dict.fromkeys(reader.not_allowed)),
     )
+
+
+class _Reader:
+    """Reads what dbt built, and notes what the user may not see."""
+
+    def __init__(self, warehouse: Warehouse, settings: Settings):
+        self._warehouse = warehouse
+        self._models = settings.database
+        self._names = {row["name"] for row in warehouse.query(MODELS, models=self._models)}
+        self.not_allowed: list[str] = []
+
+    def rows(self, table: str, sql: str, **values: Any) -> list[dict[str, Any]] | None:
+        """Rows of a query on a table; None if it is not there or may not be read."""
+        try:
+            if table in self._names or is_there(self._warehouse, self._models, table):
+                return self._warehouse.query(sql, **values)
+        except MissingRightError as error:
+            self.not_allowed.append(str(error))
+        return None
+
+    def tables(self) -> list[dict[str, Any]]:
+        """The rows of `Status.tables`."""
+        tables = []
+        # dbt creates its bookkeeping tables before the tables of events.
+        for table in self.rows("elt_tables", TABLES, models=self._models) or []:
+            about = {"model": table["name"], "table_id": table["table_id"]}
+            for known in self.rows("elt_applied_loads", WAITING, **about) or []:
+                tables.append(
+                    {
+                        "name": table["name"],
+                        "rows": table["rows"],
+                        "bytes": table["bytes"],
+                        "waiting_loads": known["loads"],
+                        "waiting_lines": known["lines"],
+                        "missing_rows": max(0, known["recorded_rows"] - table["rows"]),
+                    }
+                )
+        return tables

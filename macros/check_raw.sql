@@ -12,9 +12,16 @@
             "select concat(table, '.', name) from system.columns where database = '" ~ raw ~ "'"
         ).rows | map(attribute=0) | list -%}
         {%- set missing = needed | reject('in', found) | list -%}
+        {%- if found | length == 0 -%}
+            {#- Fails, as a user without rights sees no columns either; ClickHouse's error says which of
+                the two it is, and which right is missing. -#}
+            {% do log('No column of ' ~ raw ~ ' is visible. If it does not exist: xapi-elt init; if a right '
+                ~ 'is missing: xapi-elt grants --role dbt', info=true) %}
+            {% do run_query('select 1 from `' ~ raw ~ '`.loads limit 0') %}
+        {%- endif -%}
         {%- if missing -%}
             {{ exceptions.raise_compiler_error(
-                'the database ' ~ raw ~ ' is missing, was made by an earlier release, or may not be read ('
+                'the database ' ~ raw ~ ' is missing or was made by an earlier release ('
                 ~ 'no ' ~ missing | join(', ') ~ '). Run xapi-elt init, then the same command again. Nothing was done'
             ) }}
         {%- endif -%}

@@ -30,7 +30,7 @@ LONG = (
     "test_families.py",
     "test_dbt_unit_tests.py",
     "test_safety.py",
-    "test_grants.py",
+    "test_roles.py",
     "test_judge.py",
     "test_kill_backfill.py",
 )

@@ -25,6 +25,9 @@ def client(service: str, region: str = "", *, connect: int = 3, read: int, attem
         connect: seconds to wait for a connection.
         read: seconds to wait for a response.
         attempts: largest number of times that a call is made.
+
+    Raises:
+        SettingsError: there is no region.
     """
     import boto3
     from botocore.config import Config
@@ -32,8 +35,12 @@ def client(service: str, region: str = "", *, connect: int = 3, read: int, attem
     limits = Config(
         connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": attempts}
     )
-    region = region or os.environ.get("AWS_REGION", "")
-    return boto3.client(service, region_name=region or None, config=limits)
+    region = region or os.environ.get("AWS_REGION", "") or boto3.Session().region_name or ""
+    if not region:
+        raise SettingsError(
+            f"AWS_REGION is not set, and {service} needs it; accepted: a region, e.g. eu-central-1"
+        )
+    return boto3.client(service, region_name=region, config=limits)
 
 
 def s3_client(settings: Settings) -> Any:

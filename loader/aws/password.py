@@ -22,15 +22,25 @@ def clickhouse_password(settings: Settings, secrets: Any = None) -> str:
     """
     if not settings.secret_arn:
         return settings.password
-    what = f"the secret {settings.secret_arn} (CLICKHOUSE_PASSWORD_SECRET_ARN)"
+    return _read(settings.secret_arn, "CLICKHOUSE_PASSWORD_SECRET_ARN", secrets)
+
+
+def dbt_password(settings: Settings, secrets: Any = None) -> str:
+    """Read the password of dbt's user, as `clickhouse_password` does; the same errors."""
+    if not settings.dbt_secret_arn:
+        return settings.dbt_password
+    return _read(settings.dbt_secret_arn, "CLICKHOUSE_DBT_PASSWORD_SECRET_ARN", secrets)
+
+
+def _read(arn: str, variable: str, secrets: Any) -> str:
     hint = "from a VPC, Secrets Manager needs a NAT gateway or an interface endpoint"
-    with aws_errors(what, hint=hint):
-        secrets = secrets or client("secretsmanager", _region(settings), read=5, attempts=2)
-        answer = secrets.get_secret_value(SecretId=settings.secret_arn)
-    return _password_in(answer.get("SecretString", ""), settings)
+    with aws_errors(f"the secret {arn} ({variable})", hint=hint):
+        secrets = secrets or client("secretsmanager", _region(arn), read=5, attempts=2)
+        answer = secrets.get_secret_value(SecretId=arn)
+    return _password_in(answer.get("SecretString", ""), arn)
 
 
-def _password_in(text: str, settings: Settings) -> str:
+def _password_in(text: str, arn: str) -> str:
     """The password in a secret: the field `password` of a JSON object, or all of another text
     without the line break at its end, which `--secret-string file://…` takes from the file."""
     try:
@@ -43,12 +53,12 @@ def _password_in(text: str, settings: Settings) -> str:
         found = text.removesuffix("\n").removesuffix("\r")
     if not isinstance(found, str) or not found or not is_utf8(found):
         raise PermanentError(
-            f"the secret {settings.secret_arn} contains no password; accepted: the password "
+            f"the secret {arn} contains no password; accepted: the password "
             'alone, or JSON with the field "password", as UTF-8 text'
         )
     return found
 
 
-def _region(settings: Settings) -> str:
+def _region(arn: str) -> str:
     """The region in arn:aws:secretsmanager:<region>:…; '' if the text is not an ARN."""
-    return (settings.secret_arn.split(":") + [""] * 4)[3]
+    return (arn.split(":") + [""] * 4)[3]

@@ -19,6 +19,7 @@ from loader import ledger
 from loader.batches import pieces
 from loader.bulk.listing import Inventory, Listing
 from loader.bulk.selection import Selection, day_of
+from loader.clickhouse.schema import is_there
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import UnavailableError
 from loader.load import load, s3_responds, source_for
@@ -41,10 +42,6 @@ PLAN_MONTHS = 300
 
 # Number of the latest loads whose speed is used to estimate how long a plan takes.
 RATED_LOADS = 50
-
-HAS_LEDGER = """
-select count() as tables from system.tables where database = {raw:String} and name = 'loads'
-"""
 
 RATES = """
 select sum(objects) as objects, sum(bytes) as bytes, sum(milliseconds) / 1000 as seconds
@@ -186,7 +183,7 @@ def plan(
     concurrent = in_flight or IN_FLIGHT[settings.target]
     new_plan = Plan(listing.selection, policy, force, in_flight=concurrent)
     check_bucket(new_plan.selection.bucket, settings.allowed_buckets)
-    has_ledger = warehouse.query(HAS_LEDGER, raw=settings.raw_database)[0]["tables"]
+    has_ledger = is_there(warehouse, settings.raw_database, "loads")
     is_inventory = isinstance(listing, Inventory)
     for piece in pieces(listing):
         visible = ledger.visible_versions(warehouse, piece) if has_ledger else {}

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from string import Template
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from loader.load import load
 from loader.objects import SUFFIXES, S3Object, check_bucket, check_prefix
 from loader.outcomes import Outcome, Summary
 from loader.settings import Settings
+from loader.sources import s3_names
 
 # Largest number of objects of one listing.
 MOST_LISTED = 50_000
@@ -46,7 +48,7 @@ select
             and bucket = {bucket:String}
             and startsWith(key, {prefix:String})
     ) as held
-from s3({collection:Identifier}, filename = {pattern:String}, format = 'One')
+from $names
 where startsWith(key, {prefix:String})
     and arrayExists(suffix -> endsWith(key, suffix), {suffixes:Array(String)})
     and key > {after:String}
@@ -115,7 +117,7 @@ def run(
     warehouse = connect()
     about = {"mode": "bulk", "bucket": bucket, "dry_run": request.dry_run}
     if request.dry_run:
-        return about | _count(warehouse, request)
+        return about | _count(warehouse, settings, request)
     return about | _Run(warehouse, settings, request, remaining, on_outcomes).answer()
 
 
@@ -164,7 +166,9 @@ class _Run:
         """Load the objects of one listing of the first prefix."""
         values = _values(self._request, self._todo[0], self._after)
         try:
-            rows = self._warehouse.query(LIST_OBJECTS, most=MOST_LISTED, **values)
+            rows = self._warehouse.query(
+                _with_s3(LIST_OBJECTS, self._settings), most=MOST_LISTED, **values
+            )
         except UnknownOutcomeError as error:
             raise UnknownOutcomeError(
                 f"listing s3://{self._request.bucket}/{self._todo[0]} took too long ({error}); "
@@ -199,10 +203,15 @@ class _Run:
         return event | ({"force": True} if request.force else {})
 
 
-def _count(warehouse: Warehouse, request: BulkRequest) -> dict[str, Any]:
+def _with_s3(sql: str, settings: Settings) -> str:
+    return Template(sql).substitute(names=s3_names(settings, on_cluster=False))
+
+
+def _count(warehouse: Warehouse, settings: Settings, request: BulkRequest) -> dict[str, Any]:
     total: Counter[str] = Counter()
+    sql = _with_s3(COUNT_OBJECTS, settings)
     for prefix in request.prefixes:
-        total.update(warehouse.query(COUNT_OBJECTS, **_values(request, prefix))[0])
+        total.update(warehouse.query(sql, **_values(request, prefix))[0])
     objects, held = total["objects"], total["held_objects"]
     return {
         "objects": objects,

@@ -187,7 +187,7 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Remove lines of load attempts that never committed: leftovers of interrupted loads."""
-    with Pipeline.from_env() as pipeline:
+    with Pipeline.from_env() as pipeline, counting("waiting for ClickHouse to find the lines"):
         garbage = pipeline.gc(
             age=int(older_than * 3600), even_running=even_running, dry_run=dry_run
         )

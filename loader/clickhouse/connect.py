@@ -9,7 +9,7 @@ from typing import Any
 from loader.clickhouse import errors as clickhouse_errors
 from loader.clickhouse import safety
 from loader.clickhouse.embedded import engine_config, open_when_free
-from loader.clickhouse.warehouse import Warehouse, identifiers, rows_in
+from loader.clickhouse.warehouse import Warehouse, known_values, rows_in, without_secret
 from loader.errors import LoaderError, PermanentError
 from loader.settings import Settings
 
@@ -34,7 +34,7 @@ class ConnectedWarehouse:
     def __init__(self, client: Any, settings: Settings):
         self._client = client
         self._settings = settings
-        self._names = identifiers(settings)
+        self._known = known_values(settings)
 
     def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """See `Warehouse.query`."""
@@ -68,8 +68,8 @@ class ConnectedWarehouse:
             return self._client.raw_query(sql, parameters=self._parameters(sql, values), fmt=fmt)
 
     def _parameters(self, sql: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The parameters that a statement uses, including databases and collection."""
-        known = self._names | dict(values)
+        """The parameters that a statement uses, including those of `known_values`."""
+        known = self._known | dict(values)
         return {name: value for name, value in known.items() if f"{{{name}:" in sql} or None
 
     @contextmanager
@@ -88,7 +88,8 @@ class ConnectedWarehouse:
             raise _connection_error(self._settings, error) from None
         except ClickHouseError as error:
             self._discard_leftovers()
-            raise clickhouse_errors.from_answer(str(error), getattr(error, "code", None)) from None
+            text = without_secret(str(error), self._settings)
+            raise clickhouse_errors.from_answer(text, getattr(error, "code", None)) from None
 
     def _discard_leftovers(self) -> None:
         if self._settings.target == "embedded":
@@ -144,6 +145,8 @@ def _open_server(settings: Settings) -> Any:
             send_receive_timeout=3600,
             autogenerate_session_id=False,
             settings=_SESSION,
+            # Proxies log URLs, and the external id is a secret.
+            form_encode_query_params=bool(settings.s3_external_id),
         )
     except OperationalError as error:
         raise _connection_error(settings, error) from None

@@ -6,6 +6,7 @@ from loader.errors import (
     NO_WHOLE_GZIP,
     LoaderError,
     MemoryLimitError,
+    MissingRightError,
     PermanentError,
     RetryableError,
     UnavailableError,
@@ -28,10 +29,19 @@ UNKNOWN_CODES = {159, 209, 210, 394}
 NETWORK = "Poco::Net::"
 
 WRONG_PASSWORD, READ_ONLY, OUT_OF_MEMORY, NO_GZIP = 516, 164, 241, 354
+ACCESS_DENIED, NO_COLLECTION = 497, 669
+
+# No such table, or no such database.
+NOT_THERE = (60, 81)
 
 # The limit of the statement itself (max_memory_usage), as old and new versions report it. The
 # limits of the user and of the server depend on what else runs at the time.
 _OWN_LIMIT = re.compile(r"Query memory limit exceeded|\(for query\)")
+
+_NO_RIGHT = re.compile(
+    r"(?:DB::Exception: )?(?P<user>[^:]+): Not enough privileges"
+    r".*? the grant (?P<right>.+?)\.?(?: \(|$)"
+)
 
 
 def from_answer(text: str, code: int | None = None) -> LoaderError:
@@ -56,9 +66,28 @@ def from_answer(text: str, code: int | None = None) -> LoaderError:
         return PermanentError(f"{text}; {NO_WHOLE_GZIP}")
     if code == READ_ONLY:
         return PermanentError(f"{text}; give CLICKHOUSE_USER a profile with readonly = 0")
-    if code in (60, 81):
+    if code == ACCESS_DENIED:
+        return _missing_right(text)
+    if code == NO_COLLECTION:
+        return PermanentError(
+            f"{text}; XAPI_S3_COLLECTION names it, docs/deploy.md shows how to create it"
+        )
+    if code in NOT_THERE:
         return PermanentError(f"{text}; create the tables: xapi-elt init")
     return PermanentError(text)
+
+
+def _missing_right(text: str) -> MissingRightError:
+    remedy = "xapi-elt grants prints the rights of each role"
+    if not (found := _NO_RIGHT.search(text)):
+        return MissingRightError(f"{text}; {remedy}")
+    # Without the columns of an insert, of which there are many.
+    user, right = found["user"], re.sub(r"\([^)]*\)", "", found["right"])
+    name = user if user.isidentifier() else f"`{user}`"
+    return MissingRightError(
+        f"Not enough privileges: user {user} has no right {right}. As an administrator of "
+        f"ClickHouse: grant {right} to {name}; {remedy}"
+    )
 
 
 def from_connection(where: str, text: str) -> LoaderError:
@@ -88,5 +117,5 @@ def first_sentence(text: str, most: int = 600) -> str:
         text: the message.
         most: characters to keep.
     """
-    text = text.partition("Stack trace:")[0].partition("(version ")[0]
+    text = text.partition("Stack trace")[0].partition("(version ")[0]
     return " ".join(text.split())[:most]

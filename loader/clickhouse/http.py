@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from loader.clickhouse import errors as clickhouse_errors
 from loader.clickhouse import safety
-from loader.clickhouse.warehouse import Warehouse, identifiers, rows_in
+from loader.clickhouse.warehouse import Warehouse, known_values, rows_in, without_secret
 from loader.errors import LoaderError, UnavailableError, UnknownOutcomeError
 from loader.settings import Settings
 
@@ -33,8 +33,10 @@ LEAST = 0.5
 # and reporting to the queue that it took too long.
 SHARE = 0.75
 
-# Largest URL in bytes; longer parameters are sent as a form, because proxies cut long URLs.
+# Largest URL in bytes; longer parameters are sent as a form, because proxies cut long URLs. So are
+# secrets, because proxies log URLs.
 LONGEST_URL = 4096
+SECRETS = {"external_id"}
 
 _SETTINGS = {
     # JSON responses contain 64-bit numbers as numbers, not as strings.
@@ -81,7 +83,7 @@ class HttpWarehouse:
         self._connection: http.client.HTTPConnection | None = None
         self._used = 0.0
         self._engine_settings: dict[str, str] = {}
-        self._names = identifiers(settings)
+        self._known = known_values(settings)
 
     def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """See `Warehouse.query`."""
@@ -104,7 +106,7 @@ class HttpWarehouse:
     def _run(self, sql: str, values: Mapping[str, Any], data: bytes | None = None, **more) -> bytes:
         texts = {
             name: text(value)
-            for name, value in (self._names | dict(values)).items()
+            for name, value in (self._known | dict(values)).items()
             if re.search(rf"{{{name}\s*:", sql)
         }
         seconds = self._seconds()
@@ -211,7 +213,7 @@ class HttpWarehouse:
             if status == 504:
                 return UnknownOutcomeError(f"no answer from ClickHouse in time: {words}")
             return UnavailableError(f"ClickHouse at {where} does not answer: {words}")
-        return clickhouse_errors.from_answer(words, code)
+        return clickhouse_errors.from_answer(without_secret(words, self._settings), code)
 
 
 def open_http(
@@ -257,7 +259,7 @@ def encode(
     if data is not None:
         return f"/?{urlencode({**settings, **fields, 'query': sql})}", {}, data
     url = f"/?{urlencode({**settings, **fields})}"
-    if len(url) <= LONGEST_URL:
+    if len(url) <= LONGEST_URL and not SECRETS & texts.keys():
         return url, {"Content-Type": "text/plain; charset=utf-8"}, sql.encode()
     mark = uuid.uuid4().hex
     parts = [

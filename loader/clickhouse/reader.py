@@ -8,7 +8,7 @@ from typing import Any
 
 from loader.clickhouse import safety
 from loader.clickhouse.connect import EMBEDDED_WAIT, ConnectedWarehouse, open_client
-from loader.clickhouse.errors import READ_ONLY, code_in
+from loader.clickhouse.errors import NOT_THERE, READ_ONLY, code_in
 from loader.errors import LoaderError, PermanentError, SettingsError
 from loader.settings import Settings
 
@@ -145,7 +145,7 @@ def _explained() -> Iterator[None]:
             raise PermanentError(f"{text}; queries are read-only") from None
         if code in (456, 457):
             raise SettingsError(f"{text}; give parameters as --param name=value") from None
-        if code in (60, 81):
+        if code in NOT_THERE:
             raise PermanentError(
                 f"{text}; the tables are in docs/models.md, and dbt run builds them"
             ) from None

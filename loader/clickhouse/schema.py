@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from loader.clickhouse.warehouse import Warehouse
+from loader.errors import MissingRightError, PermanentError
 from loader.settings import Settings
 
 SQL = Path(__file__).with_name("sql")
@@ -26,39 +27,107 @@ from system.columns
 where database = {raw:String} and table = 'loads' and name = 'commit_number'
 """
 
-# The view carries the hash of its definition, so that it is created again only when that changed.
-VIEW_VERSION = """
-select comment from system.tables where database = {raw:String} and name = 'committed_objects'
+# What this user sees of the databases. A table's right to be seen comes with any right on it.
+FOUND_DATABASES = """
+select name from system.databases where name in ({database:String}, {raw:String})
 """
+FOUND_TABLES = "select name, comment from system.tables where database = {raw:String}"
+
+# Fails if a table is not there, and with another error if the user has no right on it.
+PROBE = "select 1 from {schema:Identifier}.{table:Identifier} limit 0"
 
 
 def init(warehouse: Warehouse, settings: Settings) -> list[str]:
-    """Create the databases and tables that are missing; existing ones stay as they are.
+    """Create the databases and tables that are missing; existing ones stay as they are. If nothing
+    is missing, no right to create is needed.
 
     Returns:
         One line for each database and table.
 
     Raises:
+        MissingRightError: something is missing, and the user may not create it.
         LoaderError: ClickHouse refused.
     """
+    raw = settings.raw_database
+    databases = warehouse.query(FOUND_DATABASES, database=settings.database, raw=raw)
+    names = {row["name"] for row in databases}
+    if raw not in names:
+        is_there(warehouse, raw, "loads")
     for name in ("database", "raw_database"):
-        warehouse.command(ddl(name, settings))
+        _create(warehouse, settings, name, getattr(settings, name) in names)
+    # The view carries the hash of its definition, so that it is created again only when that
+    # changed.
+    found = {row["name"]: row["comment"] for row in warehouse.query(FOUND_TABLES, raw=raw)}
     for table in TABLES:
-        warehouse.command(ddl(table, settings))
-    if warehouse.query(IS_OLD, raw=settings.raw_database)[0]["is_old"]:
+        _create(warehouse, settings, table, table in found or is_there(warehouse, raw, table))
+    if "loads" in found and warehouse.query(IS_OLD, raw=raw)[0]["is_old"]:
         for name in ("upgrade_loads", "upgrade_loads_projections"):
-            warehouse.command(ddl(name, settings))
+            _change(warehouse, ddl(name, settings))
     if not warehouse.query(HAS_LEARNER_KEY)[0]["has_key"]:
         warehouse.command(MAKE_LEARNER_KEY, data=new_key())
     view = ddl("committed_objects", settings)
     version = hashlib.sha256(view.encode()).hexdigest()[:16]
-    if warehouse.query(VIEW_VERSION, raw=settings.raw_database) != [{"comment": version}]:
-        warehouse.command(f"{view} comment '{version}'")
+    if found.get("committed_objects") != version:
+        _change(warehouse, f"{view} comment '{version}'")
     return [
         f"database {settings.database}: the models that dbt builds",
-        *(f"table {settings.raw_database}.{table}" for table in TABLES),
-        f"view {settings.raw_database}.committed_objects",
+        *(f"table {raw}.{table}" for table in TABLES),
+        f"view {raw}.committed_objects",
     ]
+
+
+def _create(warehouse: Warehouse, settings: Settings, name: str, is_there: bool) -> None:
+    """Create a database or table. On a cluster also one that is here, because another node may lack
+    it; that needs a right which is not required."""
+    if is_there and settings.target != "cluster":
+        return
+    try:
+        _change(warehouse, ddl(name, settings))
+    except MissingRightError as error:
+        if is_there:
+            return
+        if name in TABLES:
+            raise
+        database = getattr(settings, name)
+        raise MissingRightError(
+            f"{error}. If database {database} exists, the user only may not see it: grant show "
+            f"databases on `{database}`.* to the user"
+        ) from None
+
+
+def _change(warehouse: Warehouse, statement: str) -> None:
+    """Create or upgrade something; the error of a user who may not says who should.
+
+    Raises:
+        MissingRightError: the user may not.
+    """
+    try:
+        warehouse.command(statement)
+    except MissingRightError as error:
+        raise MissingRightError(
+            f"{error}. Or run xapi-elt init as a user who has it: something is missing, or of an "
+            "earlier release"
+        ) from None
+
+
+def is_there(warehouse: Warehouse, database: str, table: str) -> bool:
+    """Whether a table exists. One that the user may not see is not in system.tables either.
+
+    Args:
+        warehouse: the ClickHouse to query.
+        database: the table's database.
+        table: its name.
+
+    Raises:
+        MissingRightError: it exists, and the user has no right on it.
+    """
+    try:
+        warehouse.query(PROBE, schema=database, table=table)
+    except MissingRightError:
+        raise
+    except PermanentError:
+        return False
+    return True
 
 
 def new_key() -> bytes:

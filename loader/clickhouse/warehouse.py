@@ -46,12 +46,16 @@ class Warehouse(Protocol):
         """Close the connection, and with it an embedded database."""
 
 
-def identifiers(settings: Settings) -> dict[str, str]:
-    """The databases and the collection, which every statement may use as `{name:Identifier}`."""
+def known_values(settings: Settings) -> dict[str, str]:
+    """The values that every statement may use: databases, and how ClickHouse reads from S3 (the
+    collection, or address and role)."""
     return {
         "raw": settings.raw_database,
         "database": settings.database,
         "collection": settings.s3_collection,
+        "s3_url": settings.s3_url,
+        "role_arn": settings.s3_role_arn,
+        "external_id": settings.s3_external_id,
     }
 
 
@@ -62,3 +66,9 @@ def rows_in(answer: bytes) -> list[dict[str, Any]]:
     so it is split at line feeds only.
     """
     return [json.loads(row) for row in answer.decode("utf-8", "replace").split("\n") if row]
+
+
+def without_secret(text: str, settings: Settings) -> str:
+    """ClickHouse's text without the external id; it may quote the statement that failed."""
+    secret = settings.s3_external_id
+    return text.replace(secret, "***") if secret else text

@@ -16,7 +16,14 @@ from loader.clickhouse import schema
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, PermanentError, RetryableError, SettingsError
-from loader.files import MEMORY_PER_BYTE, BundleSource, bundle, bundle_key, read_bundle
+from loader.files import (
+    MEMORY_PER_BYTE,
+    BundleSource,
+    bundle,
+    bundle_key,
+    check_lines,
+    read_bundle,
+)
 from loader.load import load
 from loader.settings import Settings
 
@@ -69,6 +76,7 @@ def send(
     for file in files:
         if not file.is_file():
             raise SettingsError(f"{file}: no such file")
+        check_lines(file)
     with _deliverer(settings) as deliver:
         for file in files:
             # Only mode s3 sends gzip files unchanged.

@@ -9,7 +9,7 @@ from typing import Any
 
 from loader.aws.sqs import Queue
 from loader.dbt_run import Transform
-from loader.errors import LoaderError, describe
+from loader.errors import LoaderError, SettingsError, describe
 from loader.events.trigger import Trigger
 from loader.log import Log
 
@@ -125,7 +125,7 @@ class Worker:
         try:
             return max(self._queue.visibility(), 1)
         except LoaderError as error:
-            if once:
+            if once or isinstance(error, SettingsError):
                 raise
             self._log("WARNING", "queue_silent", error=str(error))
             return 30

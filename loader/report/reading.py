@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from loader.clickhouse import reader
+from loader.clickhouse.errors import NOT_THERE, code_in
 from loader.errors import LoaderError, SettingsError
 from loader.settings import Settings
 
 PAGES = Path(__file__).parent / "pages"
 
 _NEEDED = ("fct_videos", "fct_questions", "fct_learner_activity", "ops_events")
-_PRESENT = """
-select name
-from system.tables
-where database = {models:String} and has({names:Array(String)}, name)
-"""
+_ONE = "select 1 from {table:Identifier} limit 0"
 
 
 class Reader:
@@ -62,18 +59,26 @@ def open_reader(settings: Settings) -> Iterator[Reader]:
     """Open the database of the models for reading only.
 
     Raises:
-        SettingsError: dbt has not built the tables, or the user may not see them.
-        LoaderError: see `clickhouse.reader.open_reader`.
+        SettingsError: dbt has not built the tables.
+        LoaderError: the user lacks the right to read them, and see `clickhouse.reader.open_reader`.
     """
     with closing(reader.open_reader(settings)) as warehouse:
-        found = warehouse.query(_PRESENT, models=settings.database, names=list(_NEEDED))
-        missing = set(_NEEDED) - {row["name"] for row in found}
+        missing = [name for name in _NEEDED if not _is_there(warehouse, name)]
         if missing:
             raise SettingsError(
-                f"no pages without {', '.join(sorted(missing))} in {settings.database}: run "
-                "`dbt run`; if the tables are there, the user lacks the right to read them"
+                f"no pages without {', '.join(missing)} in {settings.database}: run `dbt run`"
             )
         yield Reader(warehouse)
+
+
+def _is_there(warehouse: Any, table: str) -> bool:
+    try:
+        warehouse.query(_ONE, table=table)
+    except LoaderError as error:
+        if code_in(str(error)) not in NOT_THERE:
+            raise
+        return False
+    return True
 
 
 @contextmanager

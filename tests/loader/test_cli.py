@@ -62,7 +62,8 @@ def test_load_status_and_load_again(chdb_path, tmp_path):
     assert [(row["outcome"], row["objects"], row["lines"]) for row in page["ledger"]] == [
         ("committed", 1, 2)
     ]
-    assert "No tables are built yet" in run("status").stdout
+    said = run("status").stdout
+    assert said.startswith("To do: 2 lines are loaded, and no tables are built yet: dbt run\n")
 
 
 def test_one_missing_object_is_named_and_the_rest_loads(put, bucket, chdb_path):
@@ -91,6 +92,22 @@ def test_a_wrong_call_is_one_line_and_changes_nothing(chdb_path, arguments, env,
     done = run(*arguments, code=2, **env)
     assert says in done.stderr
     assert not chdb_path.exists()
+
+
+def test_a_prefix_or_a_bucket_that_is_not_allowed_leaves_nothing_in_the_ledger(bucket, chdb_path):
+    run("init")
+    refused = f"bucket 'other' is not allowed; accepted: {bucket}"
+    for command in ("load", "backfill", "reconcile"):
+        assert refused in run(command, "s3://other/a.jsonl", code=2).stderr
+    assert "xapi-elt backfill" in run("load", f"s3://{bucket}/section/", code=2).stderr
+    assert json.loads(run("status", "--json").stdout)["ledger"] == []
+
+
+def test_a_misspelt_setting_is_a_warning_and_doctor_names_it(chdb_path):
+    done = run("init", XAPI_S3_COLECTION="x")
+    assert "did you mean XAPI_S3_COLLECTION?" in done.stderr
+    found = run("doctor", CLICKHOUSE_HOST="h").stdout
+    assert "warn  settings: CLICKHOUSE_HOST is set, but XAPI_TARGET is embedded" in found
 
 
 def test_before_init_status_says_what_to_do(chdb_path):
@@ -139,6 +156,11 @@ def test_doctor_shows_which_project_and_profile_dbt_uses(chdb_path, tmp_path):
 def test_an_error_is_json_where_json_was_requested(chdb_path):
     done = run("load", "s3://only-a-bucket", "--json", code=2)
     assert "s3://bucket/key" in json.loads(done.stdout)["error"]
+
+
+def test_a_wrong_call_is_json_where_json_was_requested(chdb_path):
+    done = run("load", "--nothing", "--json", code=2)
+    assert "error" in json.loads(done.stdout) and "--nothing" in done.stderr
 
 
 def test_a_server_that_is_down_is_one_line():

@@ -7,7 +7,8 @@ import pytest
 from loader.aws.client import aws_errors
 from loader.aws.password import clickhouse_password
 from loader.clickhouse.embedded import engine_config
-from loader.errors import LoaderError, PermanentError, SettingsError, describe
+from loader.clickhouse.errors import from_answer
+from loader.errors import LoaderError, MissingRightError, PermanentError, SettingsError, describe
 from loader.settings import Settings
 from tests.helpers.secrets import MARK
 
@@ -110,3 +111,21 @@ def test_a_key_with_a_line_break_is_not_given_to_the_engine(monkeypatch):
     with pytest.raises(SettingsError, match="session_token") as error:
         engine_config(Settings())
     assert MARK not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("grant", "right"),
+    [
+        ("INSERT(a, b) ON xapi_raw.loads. (ACCESS_DENIED)", "INSERT ON xapi_raw.loads"),
+        (
+            "SELECT ON x.y. (Missing permissions: SELECT(z) ON x.y). (ACCESS_DENIED)",
+            "SELECT ON x.y",
+        ),
+    ],
+)
+def test_a_missing_right_is_named_with_the_grant_that_helps(grant, right):
+    text = "Code: 497. DB::Exception: it's me: Not enough privileges. To execute this query, it's "
+    error = from_answer(f"{text}necessary to have the grant {grant}")
+    assert isinstance(error, MissingRightError)
+    assert f"Not enough privileges: user it's me has no right {right}. " in str(error)
+    assert f"grant {right} to `it's me`;" in str(error)

@@ -1,12 +1,16 @@
 """The password of ClickHouse in Secrets Manager: found, refused, unreadable; never shown."""
 
+import io
+import threading
 import uuid
 
 import boto3
 import pytest
 
 from loader.aws.password import clickhouse_password
+from loader.dbt_run import Transform, dbt_environment
 from loader.errors import PermanentError, RetryableError
+from loader.log import Log
 from loader.settings import Settings
 from tests.helpers.ministack import free_port
 
@@ -60,3 +64,20 @@ def test_no_answer_may_be_one_later(monkeypatch):
 
 def test_without_a_secret_the_password_is_that_of_the_settings():
     assert clickhouse_password(Settings(password="hush")) == "hush"
+
+
+def test_dbt_gets_the_password_of_its_own_secret_at_each_run(secret):
+    arn = secret("dbt's pass")
+    given = {"CLICKHOUSE_DBT_USER": "dbt", "CLICKHOUSE_DBT_PASSWORD_SECRET_ARN": arn}
+    for expected in ("dbt's pass", "another one"):
+        env = dbt_environment(Settings.from_env(given))
+        assert (env["CLICKHOUSE_DBT_USER"], env["CLICKHOUSE_DBT_PASSWORD"]) == ("dbt", expected)
+        boto3.client("secretsmanager").put_secret_value(SecretId=arn, SecretString="another one")
+
+
+def test_a_secret_of_dbt_that_cannot_be_read_fails_its_run_by_name(s3_endpoint):
+    output = io.StringIO()
+    transform = Transform(Settings(dbt_secret_arn=ARN), Log(stream=output), ["true"])
+    assert not transform.run(threading.Event())
+    assert "transform_failed" in output.getvalue()
+    assert "CLICKHOUSE_DBT_PASSWORD_SECRET_ARN" in output.getvalue()

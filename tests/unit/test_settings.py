@@ -3,8 +3,11 @@
 import pytest
 
 from loader.errors import SettingsError
-from loader.settings import Settings
+from loader.settings import Settings, complaints
 from tests.helpers.paths import ROOT
+from tests.helpers.secrets import MARK
+
+ROLE = "arn:aws:iam::123456789012:role/xapi-elt"
 
 
 def test_an_empty_environment_means_the_embedded_engine():
@@ -52,3 +55,68 @@ def test_a_wrong_setting_is_named_with_what_is_accepted(name, value, accepted):
 
 def test_the_password_does_not_show():
     assert "hush" not in repr(Settings.from_env({"CLICKHOUSE_PASSWORD": "hush"}))
+
+
+def test_dbt_is_the_loaders_user_unless_it_has_its_own():
+    loader = {"CLICKHOUSE_USER": "a", "CLICKHOUSE_PASSWORD": "p"}
+    settings = Settings.from_env(loader)
+    assert (settings.dbt_user, settings.dbt_password, settings.dbt_secret_arn) == ("a", "p", "")
+    dbt = {"CLICKHOUSE_DBT_USER": "b", "CLICKHOUSE_DBT_PASSWORD": "q"}
+    settings = Settings.from_env(loader | {"CLICKHOUSE_PASSWORD_SECRET_ARN": "arn"} | dbt)
+    assert (settings.dbt_user, settings.dbt_password, settings.dbt_secret_arn) == ("b", "q", "")
+    settings = Settings.from_env(loader | dbt | {"CLICKHOUSE_DBT_PASSWORD_SECRET_ARN": "arn"})
+    assert (settings.user, settings.secret_arn, settings.dbt_secret_arn) == ("a", "", "arn")
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"XAPI_S3_ROLE_ARN": "role"}, "XAPI_S3_ROLE_ARN is 'role'; accepted: arn:aws:iam::"),
+        (
+            {"XAPI_S3_ROLE_ARN": ROLE, "XAPI_S3_COLLECTION": "c"},
+            "XAPI_S3_COLLECTION and XAPI_S3_ROLE_ARN are both set",
+        ),
+        ({"XAPI_S3_EXTERNAL_ID": f"id-{MARK}"}, "is set, but not XAPI_S3_ROLE_ARN"),
+        (
+            {"XAPI_S3_ROLE_ARN": ROLE, "XAPI_S3_EXTERNAL_ID": f"{MARK}'"},
+            "XAPI_S3_EXTERNAL_ID is not",
+        ),
+    ],
+)
+def test_a_role_that_cannot_be_is_refused_by_name(env, says):
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env(env)
+    assert says in str(error.value) and MARK not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"XAPI_S3_COLECTION": "c"}, "no such setting; did you mean XAPI_S3_COLLECTION?"),
+        ({"CLICKHOUSE_PASWORD": MARK}, "did you mean CLICKHOUSE_PASSWORD?"),
+        ({"XAPI_ELSE": "1"}, "no such setting; .env.example lists all settings"),
+        ({"CLICKHOUSE_HOST": "h"}, "CLICKHOUSE_HOST is set, but XAPI_TARGET is embedded"),
+        ({"XAPI_S3_ROLE_ARN": ROLE}, "XAPI_S3_ROLE_ARN is set, but XAPI_TARGET is embedded"),
+        (
+            {"XAPI_TARGET": "server", "CLICKHOUSE_CLUSTER": "c"},
+            "CLICKHOUSE_CLUSTER is set, but XAPI_TARGET is server",
+        ),
+        (
+            {"CLICKHOUSE_PASSWORD": MARK, "CLICKHOUSE_PASSWORD_SECRET_ARN": "a"},
+            "CLICKHOUSE_PASSWORD and CLICKHOUSE_PASSWORD_SECRET_ARN are both set",
+        ),
+        (
+            {"S3_XAPI_BUCKET_NAME": "a", "XAPI_ALLOWED_BUCKETS": "b"},
+            "S3_XAPI_BUCKET_NAME is 'a', which XAPI_ALLOWED_BUCKETS does not allow",
+        ),
+    ],
+)
+def test_what_is_probably_a_mistake_is_named(env, says):
+    [found] = complaints(env)
+    assert says in found and MARK not in found
+
+
+def test_sound_environments_have_no_complaints():
+    assert complaints({"PATH": "/bin", "AWS_REGION": "x", "XAPI_EMBEDDED_S3_URL": "u"}) == []
+    server = {"XAPI_TARGET": "server", "CLICKHOUSE_HOST": "h", "XAPI_S3_ROLE_ARN": ROLE}
+    assert complaints(server | {"CLICKHOUSE_CLUSTER": "", "XAPI_LOG_LEVEL": "INFO"}) == []

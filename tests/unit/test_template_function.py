@@ -22,6 +22,8 @@ KNOWN_ENVIRONMENT = {
     "XAPI_LOAD_MEMORY_MB",
     "XAPI_LOG_LEVEL",
     "XAPI_S3_COLLECTION",
+    "XAPI_S3_EXTERNAL_ID",
+    "XAPI_S3_ROLE_ARN",
     "XAPI_SQS_QUEUE_URL",
     "XAPI_STACK",
     "XAPI_TARGET",
@@ -102,16 +104,27 @@ def test_environment_names_are_known(resources):
     assert set(variables) == KNOWN_ENVIRONMENT
 
 
-def test_loader_accepts_the_environment_of_the_function(template, resources):
-    """And the template's defaults are those of the loader."""
+def environment(template, resources, reads_with: str) -> dict[str, str]:
+    """The function's variables with the defaults of the parameters."""
     variables = resources["Function"]["Properties"]["Environment"]["Variables"]
     defaults = {name: p.get("Default", "x") for name, p in template["Parameters"].items()}
-    environment = {
-        name: str(defaults.get(value.get("Ref"), "x"))
-        for name, value in variables.items()
-        if name != "XAPI_TARGET"
-    }
-    settings = Settings.from_env(environment | {"XAPI_TARGET": "server"})
+    found = {"XAPI_TARGET": "server"}
+    for name, value in variables.items():
+        if "Fn::If" in value and value["Fn::If"][0] == "ReadWithRole":
+            value = value["Fn::If"][1 if reads_with == "role" else 2]
+        if value == {"Fn::GetAtt": "ClickHouseRole.Arn"}:
+            found[name] = "arn:aws:iam::123456789012:role/x"
+        elif value != {"Ref": "AWS::NoValue"} and name != "XAPI_TARGET":
+            found[name] = str(defaults.get(value.get("Ref"), "x"))
+    return found
+
+
+def test_loader_accepts_the_environment_of_the_function(template, resources):
+    """And the template's defaults are those of the loader."""
+    settings = Settings.from_env(environment(template, resources, "role"))
+    assert settings.s3_role_arn
+    settings = Settings.from_env(environment(template, resources, "collection"))
+    assert not settings.s3_role_arn
     assert (settings.key_prefix, settings.load_memory_mb) == ("section/", Settings.load_memory_mb)
     assert (settings.port, settings.secure) == (8443, True)
     assert (settings.database, settings.s3_collection) == (

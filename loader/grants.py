@@ -1,0 +1,263 @@
+"""The SQL that gives ClickHouse users the rights of a role: `xapi-elt grants`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loader.clickhouse import safety
+from loader.errors import SettingsError
+from loader.settings import Settings
+
+# What each role is for; the docs name the role of each command.
+ROLES = {
+    "loader": "init if nothing is missing, load, backfill, reconcile, send, invoke, worker",
+    "dbt": "dbt run, build, test, source freshness",
+    "worker": "all of loader and dbt: worker --transform with one user",
+    "operator": "status, doctor, gc, reconcile without --load-missing",
+    "analyst": "queries on the event tables and marts",
+    "privacy": "removing learners and old lines",
+}
+
+# Columns that identify a learner or a statement. Analysts have learner_id.
+NAMES = ("user_id", "home_page")
+IDENTIFIERS = (*NAMES, "registration", "statement_id", "voided_statement_id")
+
+# Marts that analysts do not get: one has whole lines, the other one names.
+LINES, LEARNERS = "rejected_statements", "dim_learners"
+
+# Limits of an analyst's queries. With readonly = 2, clients may change other settings. Of a column
+# that is granted alone, ClickHouse (26.9) refuses parts such as its NULLs, which it would read for
+# `isNull(...)`.
+ANALYST_SETTINGS = {
+    "readonly": "2",
+    "max_execution_time": "300",
+    "max_memory_usage": "10000000000",
+    "optimize_functions_to_subcolumns": "0",
+}
+
+# On a service of several replicas (ClickHouse Cloud) the next statement of a load may reach another
+# one, and must see what the one before it wrote.
+CONSISTENCY = {"select_sequential_consistency": "1"}
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A model of dbt below models/marts.
+
+    Attributes:
+        name: its table or view.
+        columns: its columns, as its page lists them.
+        is_table: whether it is a table, which can have a row policy, or a view.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    is_table: bool
+
+    @property
+    def for_people(self) -> bool:
+        """Whether people query it; `int_` models are steps of others."""
+        return not self.name.startswith("int_")
+
+
+def marts(project: Path) -> list[Mart]:
+    """The models below models/marts, from their pages.
+
+    Args:
+        project: the folder of the dbt project.
+    """
+    import yaml
+
+    folder = project / "dbt_project" / "models" / "marts"
+    config = yaml.safe_load((project / "dbt_project.yml").read_text())["models"]["xapi_elt"]
+    found = []
+    for page in sorted(folder.rglob("*.yml")):
+        default = config["marts"][page.parent.name]["+materialized"]
+        for model in yaml.safe_load(page.read_text()).get("models", []):
+            sql = page.with_name(f"{model['name']}.sql").read_text()
+            own = re.search(r"materialized\s*=\s*'(\w+)'", sql)
+            columns = tuple(column["name"] for column in model["columns"])
+            is_table = (own[1] if own else default) not in ("view", "kept_view")
+            found.append(Mart(model["name"], columns, is_table))
+    return found
+
+
+def statements(
+    role: str, settings: Settings, names: bool = False, sections: Iterable[int] = ()
+) -> list[str]:
+    """The statements that create a role, for an administrator of ClickHouse.
+
+    They contain no password: the operator creates the users. They can be run again, which an
+    upgrade requires.
+
+    Args:
+        role: one of ROLES.
+        settings: names of databases, collection and cluster, and the folder of the dbt project.
+        names: whether an analyst may see who the learners are.
+        sections: the only course sections that an analyst may see; none for all.
+
+    Raises:
+        SettingsError: an argument is wrong, or there is no dbt project.
+    """
+    if role not in ROLES:
+        raise SettingsError(f"--role is {role!r}; accepted: {', '.join(ROLES)}")
+    if role != "analyst" and (names or sections):
+        raise SettingsError(f"--names and --section belong to --role analyst, not to {role}")
+    return _Role(role, settings, names, sections).statements()
+
+
+def role_name(
+    role: str, settings: Settings, names: bool = False, sections: Iterable[int] = ()
+) -> str:
+    """The name of the role that `statements` creates, quoted."""
+    return _Role(role, settings, names, sections).name
+
+
+class _Role:
+    """Writes the statements of one role."""
+
+    def __init__(self, role: str, settings: Settings, names: bool, sections: Iterable[int]):
+        self._role = role
+        self._settings = settings
+        self._names = names
+        self._sections = sorted(set(sections))
+        self._cluster = f" on cluster {_quoted(settings.cluster)}" if self._is_cluster else ""
+        self._raw = f"{_quoted(settings.raw_database)}.*"
+        self._models = f"{_quoted(settings.database)}.*"
+        parts = [settings.database, role, *["names"] * names]
+        parts += ["section", *map(str, self._sections)] if self._sections else []
+        self.name = _quoted("_".join(parts))
+
+    @property
+    def _is_cluster(self) -> bool:
+        return self._settings.target == "cluster"
+
+    def statements(self) -> list[str]:
+        """All of them, in the order in which they must be run."""
+        return [
+            f"create role if not exists {self.name}{self._cluster}",
+            *getattr(self, f"_{self._role}")(),
+        ]
+
+    def _loader(self) -> list[str]:
+        return [*self._loads(), *self._policies(self._raw), self._profile(CONSISTENCY)]
+
+    def _dbt(self) -> list[str]:
+        return [*self._builds(), *self._policies(self._raw, self._models), self._dbt_profile()]
+
+    def _worker(self) -> list[str]:
+        return [
+            *self._loads(),
+            *self._builds(),
+            *self._policies(self._raw, self._models),
+            self._dbt_profile(),
+        ]
+
+    def _operator(self) -> list[str]:
+        return [
+            self._grant("select", self._raw),
+            self._grant("alter delete", f"{_quoted(self._settings.raw_database)}.`statements`"),
+            self._grant("select", self._models),
+            *self._reads_s3(),
+            *self._policies(self._raw, self._models),
+            self._profile(CONSISTENCY),
+        ]
+
+    def _privacy(self) -> list[str]:
+        return [
+            self._grant("select, insert, alter delete, alter update", self._raw),
+            self._grant("select, alter delete, alter update", self._models),
+            *self._policies(self._raw, self._models),
+            self._profile(CONSISTENCY),
+        ]
+
+    def _analyst(self) -> list[str]:
+        """Views without the columns that an analyst may not see, in a database of their own. They
+        read with the rights of the analyst, so that the row policies of the tables apply, and so
+        the analyst has those columns of what they read."""
+        models = [
+            mart
+            for mart in marts(self._settings.project())
+            if mart.name != LINES and (self._names or mart.name != LEARNERS)
+        ]
+        hidden = set(IDENTIFIERS) - (set(NAMES) if self._names else set())
+        database = self._settings.database
+        theirs = _quoted(f"{database}_analyst")
+        written = [f"create database if not exists {theirs}{self._cluster}"]
+        for mart in models:
+            if mart.for_people:
+                unseen = set() if mart.name == LEARNERS else set(IDENTIFIERS)
+                written.append(
+                    f"create or replace view {theirs}.{_quoted(mart.name)}{self._cluster} as "
+                    f"select {_columns(mart, unseen)} from {_quoted(database)}.{_quoted(mart.name)}"
+                )
+        written.append(self._grant("select", f"{theirs}.*"))
+        for mart in models:
+            some = f"({_columns(mart, hidden)})" if hidden & set(mart.columns) else ""
+            written.append(
+                self._grant(f"select{some}", f"{_quoted(database)}.{_quoted(mart.name)}")
+            )
+        tables = [f"{_quoted(database)}.{_quoted(mart.name)}" for mart in models if mart.is_table]
+        return [*written, *self._policies(*tables), self._profile(ANALYST_SETTINGS)]
+
+    def _loads(self) -> list[str]:
+        return [
+            self._grant("select, insert", self._raw),
+            # So that `init` sees that the database exists.
+            self._grant("show databases", self._models),
+            *self._reads_s3(),
+        ]
+
+    def _reads_s3(self) -> list[str]:
+        rights = [self._grant("create temporary table", "*.*"), self._grant("read", "S3")]
+        if not self._settings.s3_role_arn:
+            collection = _quoted(self._settings.s3_collection)
+            rights.append(self._grant("named collection", collection))
+        return rights
+
+    def _builds(self) -> list[str]:
+        what = "select, insert, alter, create table, create view, drop table, drop view"
+        rights = [
+            self._grant("select", self._raw),
+            self._grant(what, self._models),
+            self._grant("table engine", "*"),
+            self._grant("select", "system.`parts`"),
+            self._grant("select", "system.`processes`"),
+        ]
+        if self._is_cluster:
+            rights.append(self._grant("cluster, system sync replica", "*.*"))
+        return rights
+
+    def _grant(self, what: str, on: str) -> str:
+        return f"grant{self._cluster} {what} on {on} to {self.name}"
+
+    def _policies(self, *tables: str) -> list[str]:
+        """A row policy for each table: if another user has one, a server may hide all rows from the
+        users who have none."""
+        rows = f"section_id in ({', '.join(map(str, self._sections))})" if self._sections else "1"
+        return [
+            f"create row policy or replace {self.name}{self._cluster} on {table} using {rows} "
+            f"to {self.name}"
+            for table in tables
+        ]
+
+    def _dbt_profile(self) -> str:
+        return self._profile(safety.macro_rules() | CONSISTENCY)
+
+    def _profile(self, values: dict[str, Any]) -> str:
+        written = ", ".join(f"{name} = '{value}'" for name, value in values.items())
+        return (
+            f"create settings profile or replace {self.name}{self._cluster} settings {written} "
+            f"to {self.name}"
+        )
+
+
+def _columns(mart: Mart, hidden: set[str]) -> str:
+    return ", ".join(_quoted(column) for column in mart.columns if column not in hidden)
+
+
+def _quoted(name: str) -> str:
+    """An identifier for SQL text: an administrator's client takes no parameters for names."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
