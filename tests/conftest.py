@@ -18,21 +18,26 @@ from tests.helpers.secrets import AWS_SECRET, files_with_secrets, shows_secret
 # The files that take longest, longest first. Started last, one of them would keep one worker busy
 # while the other has nothing left to do.
 LONG = (
-    "test_chaos.py",
+    "test_video_marts.py",
+    "test_upgrade.py",
     "test_rebuild.py",
     "test_balance.py",
-    "test_exact_counts.py",
-    "test_server_target.py",
-    "test_network.py",
-    "test_video_events.py",
-    "test_demo.py",
-    "test_policies.py",
-    "test_families.py",
-    "test_dbt_unit_tests.py",
-    "test_safety.py",
     "test_roles.py",
-    "test_judge.py",
-    "test_kill_backfill.py",
+    "test_event_ids.py",
+    "test_dbt_commands.py",
+    "test_video_events.py",
+    "test_rules.py",
+    "test_restore.py",
+    "test_report.py",
+    "test_chaos.py",
+    "test_dbt_unit_tests.py",
+    "test_demo.py",
+    "test_sequences.py",
+    "test_query.py",
+    "test_fence.py",
+    "test_policies.py",
+    "test_kept_views.py",
+    "test_families.py",
 )
 
 

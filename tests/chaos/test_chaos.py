@@ -31,7 +31,7 @@ PLAYED = {
     "withdraw/killed",
     "gc/load and dbt in flight",
 }
-SHORT = {"commit/killed", "queue/worker killed", "transform/killed", "rebuild/killed"}
+SHORT = {"commit/killed", "transform/killed"}
 CHOSEN = [one for one in scenarios() if one.name in PLAYED]
 
 

@@ -17,7 +17,7 @@ PLAYED = {
     "server/a statement outlasts the Lambda",
     "dbt over HTTP/an increment's statement fails",
 }
-SHORT = {"S3/deleted between HEAD and GET", "dbt over HTTP/an increment's statement fails"}
+SHORT = {"dbt over HTTP/an increment's statement fails"}
 CHOSEN = [one for one in scenarios() if one.name in PLAYED]
 
 

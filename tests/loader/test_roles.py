@@ -169,7 +169,6 @@ def test_every_command_is_tried():
     ("role", "commands"),
     [
         ("loader", COMMANDS),
-        ("operator", COMMANDS),
         ("analyst", COMMANDS),
         *(pytest.param(role, ALL, marks=pytest.mark.long, id=f"{role}-all") for role in ROLES),
     ],

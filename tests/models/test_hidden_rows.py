@@ -122,6 +122,7 @@ def test_a_truncated_table_is_noticed(database, waits):
     assert database.query("select count() as n from xapi.video_events") == [{"n": 2}]
 
 
+@pytest.mark.long
 def test_a_rebuild_of_days_repairs_them_and_names_what_it_leaves(database):
     count = "select count() as n from xapi.video_events"
     missing = "select missing from xapi.ops_statement_balance where family = 'video'"

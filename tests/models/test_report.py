@@ -168,6 +168,7 @@ def test_learners_have_names_only_on_request(database):
     assert "<bdi>user 1</bdi>" in named and identifier not in named
 
 
+@pytest.mark.long
 def test_a_large_section_is_a_page_below_three_megabytes(database):
     add_section(database, learners=3000, videos=200)
     html = page_of(database, 9000)

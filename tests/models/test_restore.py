@@ -71,6 +71,7 @@ def test_both_databases_go_on_where_the_backup_left_off(database):
     assert faults(database.query) == []
 
 
+@pytest.mark.long
 def test_the_models_of_an_older_backup_receive_the_loads_since(database):
     restore(database, "xapi")
     assert database.query("select count() as n from xapi.video_events") == [{"n": 1}]

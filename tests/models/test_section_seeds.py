@@ -66,7 +66,9 @@ def test_with_seeds_figures_are_of_the_course(database):
     assert ("Membranes", "not opened", "of the roster") in who_has_not_watched(database)
 
 
-@pytest.mark.parametrize("seed", ["section_learners", "section_videos"])
+@pytest.mark.parametrize(
+    "seed", ["section_learners", pytest.param("section_videos", marks=pytest.mark.long)]
+)
 def test_models_build_before_the_seeds_are_loaded(database, seed):
     database.change(f"drop table xapi.{seed}")
     database.dbt("run", *SELECTED)

@@ -125,7 +125,7 @@ FULL_STEPS = {
     "exchange": "exchange tables",
     "drop": r"drop table if exists \S+elt_new",
 }
-SHORT = [("", "rows"), ("--full-refresh", "exchange")]
+SHORT = [("", "rows")]
 ALL = [("", step) for step in STEPS] + [("--full-refresh", step) for step in FULL_STEPS]
 
 
