@@ -8,6 +8,7 @@ import re
 import tracemalloc
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
+from unittest.mock import Mock
 from urllib.parse import quote_plus
 
 import boto3
@@ -16,7 +17,7 @@ import pytest
 from loader.bulk import backfill
 from loader.bulk.listing import Listing
 from loader.bulk.selection import Selection, day_of, select
-from loader.errors import SettingsError
+from loader.errors import PermanentError, SettingsError
 from loader.pipeline import Pipeline
 from loader.settings import Settings
 from tests.helpers.bulk_lake import (
@@ -260,7 +261,7 @@ def test_a_plan_of_many_keys_stays_small_in_memory():
             }
 
     client = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=paginate))
-    empty = SimpleNamespace(query=lambda *_, **__: [{"tables": 0}])
+    empty = SimpleNamespace(query=Mock(side_effect=PermanentError("there is no such table")))
     settings = Settings(allowed_buckets=("lake",))
     tracemalloc.start()
     plan = backfill.plan(empty, settings, Listing(client, Selection("lake")))
