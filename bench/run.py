@@ -27,6 +27,7 @@ MEASUREMENTS = (
     "end_to_end",
     "increments",
     "section_queries",
+    "marts",
     "memory",
     "storage",
     "lambda_cost",

@@ -22,6 +22,7 @@ _COLUMNS = {
     "verb": "['played', 'played', 'paused', 'paused', 'seeked', 'completed'][h2 % 6 + 1]",
     "user_id": "toString(learner)",
     "home_page": "'https://proton.oli.cmu.edu'",
+    "learner_id": "lower(hex(sipHash128(learner)))",
     "section_id": "section",
     "course_id": "''",
     "project_id": "intDiv(section, 2)",
@@ -88,13 +89,7 @@ def fill(warehouse: Warehouse, rows: int, sections: int) -> list[str]:
     tables = [f"xapi.ours_{sections}", *(f"xapi.other_{n}_{sections}" for n in range(len(LAYOUTS)))]
     warehouse.command(f"drop table if exists {tables[0]}")
     warehouse.command(f"create table {tables[0]} as xapi.video_events")
-    held = {row["name"] for row in warehouse.query(f"describe {tables[0]}")}
-    columns = {name: sql.format(rows=rows) for name, sql in _COLUMNS.items() if name in held}
-    warehouse.command(
-        f"insert into {tables[0]} ({', '.join(columns)}) "
-        f"with {_TERMS.format(sections=sections)} "
-        f"select {', '.join(columns.values())} from numbers({rows})"
-    )
+    insert_events(warehouse, tables[0], rows, sections)
     for table, order in zip(tables[1:], LAYOUTS.values(), strict=True):
         warehouse.command(f"drop table if exists {table}")
         warehouse.command(
@@ -109,6 +104,28 @@ def fill(warehouse: Warehouse, rows: int, sections: int) -> list[str]:
     for table in tables:
         warehouse.command(f"optimize table {table} final")
     return tables
+
+
+def insert_events(
+    warehouse: Warehouse, table: str, rows: int, sections: int, first: int = 0
+) -> None:
+    """Insert made-up video events, evenly over a year.
+
+    Args:
+        warehouse: the ClickHouse to fill.
+        table: a table like `video_events`.
+        rows: number of events.
+        sections: number of course sections that they are of.
+        first: number of the first event; an event is the same in every run.
+    """
+    held = {row["name"] for row in warehouse.query(f"describe {table}")}
+    columns = {
+        name: sql.format(rows=first + rows) for name, sql in _COLUMNS.items() if name in held
+    }
+    warehouse.command(
+        f"insert into {table} ({', '.join(columns)}) with {_TERMS.format(sections=sections)} "
+        f"select {', '.join(columns.values())} from numbers({first}, {rows})"
+    )
 
 
 def ask(path: str, table: str, wheres: list[str]) -> dict[str, Any]:
