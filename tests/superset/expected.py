@@ -50,11 +50,11 @@ EXPECTED = {
     """,
     "videos": f"""
         select
-            title || ' (' || video_key || ')' as video, chapter, length, learners, views,
-            minutes_played, mean_share_seen, watched_share, rewatch_share, drop_off_place,
-            lost_share
+            if(title like '%://%', video_key, title || ' (' || video_key || ')') as video,
+            chapter, length, learners, views, minutes_played, mean_share_seen, watched_share,
+            rewatch_share, drop_off_place, lost_share
         from xapi.fct_videos inner join xapi.dim_videos using (section_id, course_id, video_key)
-        where {SECTION} and title not like '%://%'
+        where {SECTION}
         order by video
     """,
     "video_retention": f"""
@@ -71,7 +71,7 @@ EXPECTED = {
         select
             producer, plays, lost_share, paired_seconds, reported_only_seconds,
             progress_differs_share, several_lengths, places_beyond_length
-        from xapi.ops_video_pairing where {SECTION}
+        from xapi.ops_video_pairing where {SECTION} order by plays desc, producer
     """,
     "pipeline_wrong": """
         select missing + surplus + doubled as wrong from xapi.ops_statement_balance
