@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STAND_IN := .venv-ministack/.ready
 BROWSER := $(VENV)/.ready-browser
+SUPERSET := .venv-superset/.ready
 ENGINES := 25.8 26.1 26.3 26.5 26.7
 
 # Only files with the hashes of a lock are installed, and nothing that is not in it: older pips
 # refuse the hash of a package that another one asks for with an extra, unless told --no-deps.
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: demo quick test proofs rights install lint bench e2e engines chaos mutations browser screenshots clean
+.PHONY: demo quick test proofs rights install lint bench e2e engines chaos mutations browser screenshots \
+	superset clean
 
 demo: $(READY)
 	$(BIN)/xapi-elt demo
@@ -22,7 +24,7 @@ quick: $(READY)
 
 # Two files at a time; each worker is a process with its own database and S3.
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-	--ignore tests/e2e --ignore tests/engines
+	--ignore tests/e2e --ignore tests/engines --ignore tests/superset
 
 # Unit tests, the loader, the models and a bounded part of the fault injection: all tests that are
 # not marked `long`.
@@ -53,6 +55,11 @@ browser: $(READY) $(BROWSER)
 # The pictures of docs/pages.md, of the pages of the demo's sections.
 screenshots: $(READY) $(BROWSER)
 	$(BIN)/python -m tests.browser.screenshots docs/img
+
+# Imports the dashboards of dbt_project/superset into a real Superset and compares each chart's data
+# with the marts.
+superset: $(READY) $(SUPERSET)
+	$(BIN)/python -m pytest tests/superset $(PYTEST_ARGS)
 
 # Compares the pipeline with common alternatives: writes bench/README.md and bench/results.json.
 bench: $(READY) $(STAND_IN)
@@ -113,6 +120,12 @@ $(BROWSER): Makefile tests/browser/requirements.lock $(READY)
 	$(BIN)/pip install $(PIP_FLAGS) --requirement tests/browser/requirements.lock
 	touch $@
 
+$(SUPERSET): Makefile tests/superset/requirements.lock
+	@echo "Installing Superset into .venv-superset: about 830 MB on disk"
+	$(PYTHON) -m venv .venv-superset
+	.venv-superset/bin/pip install $(PIP_FLAGS) --requirement tests/superset/requirements.lock
+	touch $@
+
 # Releases of ClickHouse, each in a release of chDB that contains it.
 .venv-engines/%/.ready: Makefile tests/engines/locks/%.txt
 	@echo "Installing ClickHouse $* into $(@D)"
@@ -121,5 +134,5 @@ $(BROWSER): Makefile tests/browser/requirements.lock $(READY)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-ministack .venv-engines .data build target logs dbt_project/target dbt_project/logs
+	rm -rf $(VENV) .venv-ministack .venv-superset .venv-engines .data build target logs dbt_project/target dbt_project/logs
 	rm -rf *.egg-info .pytest_cache .ruff_cache .hypothesis

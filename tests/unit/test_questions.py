@@ -14,6 +14,8 @@ from loader.report.reading import PAGES
 from tests.helpers.paths import ROOT
 from tests.unit.test_docs import XAPI_ELT, options
 
+DATASETS = ROOT / "dbt_project" / "superset" / "datasets"
+
 EXAMPLE = """\
 -- Who did it?
 -- A note,
@@ -102,10 +104,15 @@ def tables_in(sql: str) -> set[str]:
 def test_the_exposures_name_the_tables_that_are_read():
     of_questions = tables_in("\n".join(one.sql for one in questions.questions()))
     of_pages = tables_in("\n".join(path.read_text() for path in PAGES.glob("*/*.sql")))
+    datasets = [yaml.safe_load(path.read_text()) for path in DATASETS.rglob("*.yaml")]
+    of_superset = tables_in(
+        "\n".join(one.get("sql", f"from {one['table_name']}") for one in datasets)
+    )
     read = {
         "named_questions": of_questions,
         "questions_notebook": of_questions,
         "pages": of_pages,
+        "superset": of_superset,
     }
     page = yaml.safe_load((ROOT / "dbt_project" / "models" / "exposures.yml").read_text())
     assert read == {

@@ -1,0 +1,1 @@
+"""The Superset bundle, imported into a real Superset. `make superset` runs these."""
