@@ -20,6 +20,10 @@ _UNITS = {
     "MessagesRejected": "Count",
     "LoadDuration": "Milliseconds",
     "CommitLag": "Milliseconds",
+    "TableLag": "Seconds",
+    "TransformDuration": "Milliseconds",
+    "TransformFailures": "Count",
+    "RejectedShare": "Percent",
 }
 
 

@@ -8,6 +8,7 @@ from loader.cli import (  # noqa: F401 (they add their commands)
     load,
     query,
     report,
+    transform,
     trigger,
 )
 from loader.cli.app import app
