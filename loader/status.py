@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loader.clickhouse.warehouse import Warehouse
+from loader.errors import PermanentError
+from loader.lag import Numbers, numbers
 from loader.settings import Settings
 
 LEDGER = """
@@ -154,6 +156,8 @@ class Status:
             fewer than when dbt last changed it: it was truncated or restored by itself).
         rejected: one row per reason: lines.
         operations: rows of the operations models, by title.
+        numbers: what worker and transform export as metrics (see `lag.Numbers`); None if dbt has
+            built nothing yet.
     """
 
     ledger: list[dict[str, Any]]
@@ -161,6 +165,7 @@ class Status:
     tables: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     operations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    numbers: Numbers | None = None
 
 
 def status(warehouse: Warehouse, settings: Settings) -> Status:
@@ -199,4 +204,12 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
             for title, (model, sql) in OPERATIONS.items()
             if model in names
         },
+        numbers=_numbers(warehouse, settings),
     )
+
+
+def _numbers(warehouse: Warehouse, settings: Settings) -> Numbers | None:
+    try:
+        return numbers(warehouse, settings, last_day=True)
+    except PermanentError:
+        return None
