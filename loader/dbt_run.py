@@ -240,9 +240,9 @@ class Transform:
             self._log("ERROR", "transform_failed", seconds=seconds, output=error)
         else:
             self._waiting_since = None
-            self._log("INFO", "transformed", seconds=seconds)
             with contextlib.suppress(RetryableError):
                 found = self._numbers(last_day=True) or found
+            self._log("INFO", "transformed", seconds=seconds)
         self._write(found, TransformFailures=bool(error), TransformDuration=round(seconds * 1000))
         return "failed" if error else "done"
 
