@@ -19,8 +19,9 @@ from loader.settings import Settings
 from loader.supervisor import Link, memory_mb
 
 # Seconds after which dbt runs even if messages keep arriving, and before it is tried again after it
-# failed.
+# failed; after each further failure twice as many, up to the second number.
 EVERY = 30
+LONGEST_WAIT = 600
 
 
 def dbt_command(settings: Settings, *arguments: str) -> list[str]:
@@ -112,7 +113,10 @@ class WarmDbt:
             if not parsed.success:
                 return _failure(said, parsed.exception)
         done = dbtRunner(manifest=self._manifest, callbacks=[listen]).invoke(["run", *options])
-        return "" if done.success else _failure(said, done.exception)
+        if done.success:
+            return ""
+        self._manifest = None  # the next run does not depend on what this one left in it
+        return _failure(said, done.exception)
 
 
 def _failure(said: list[str], error: BaseException | None) -> str:
@@ -177,7 +181,7 @@ class Transform:
         self._every = every
         self._clock = clock
         self._seen = 0
-        self._runs = 0
+        self._runs, self._failures = 0, 0
         # An earlier worker may have left loads that dbt has not applied.
         self._waiting_since: float | None = clock()
         self._not_before = clock()
@@ -235,11 +239,13 @@ class Transform:
         seconds = round(self._clock() - started, 1)
         self._link.tell("transform", is_done=not error, seconds=seconds)
         if error:
-            # It remains due, but not before `every` seconds have passed.
-            self._not_before = self._clock() + self._every
+            # It remains due, but not at once.
+            pause = min(self._every * 2**self._failures, LONGEST_WAIT)
+            self._failures += 1
+            self._not_before = self._clock() + pause
             self._log("ERROR", "transform_failed", seconds=seconds, output=error)
         else:
-            self._waiting_since = None
+            self._waiting_since, self._failures = None, 0
             with contextlib.suppress(RetryableError):
                 found = self._numbers(last_day=True) or found
             self._log("INFO", "transformed", seconds=seconds)

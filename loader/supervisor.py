@@ -38,7 +38,7 @@ class Limits:
     """
 
     silent_seconds: float = 1800
-    memory_mb: int = 1500
+    memory_mb: int = 2000
     runs: int = 200
 
 

@@ -131,6 +131,11 @@ def test_a_failed_dbt_says_why_and_is_tried_again_later():
     assert not stage.transform.is_due(idle=True) and not stage.transform.may_run
     stage.now += 30
     assert stage.transform.is_due(idle=True) and stage.transform.may_run
+    assert stage.transform.update() == "failed"
+    stage.now += 30
+    assert not stage.transform.may_run
+    stage.now += 30
+    assert stage.transform.may_run
 
 
 @pytest.mark.parametrize("limits", [{"runs": 1}, {"memory_mb": 1}])
