@@ -32,7 +32,7 @@ class Stage:
     """A transform with a dbt that only counts, by a clock that is set by hand."""
 
     def __init__(
-        self, error: str = "", read=lambda *_: BEHIND, settings=None, on_run=None, **limits
+        self, error="", read=lambda *_: BEHIND, settings=None, on_run=lambda: None, **limits
     ):
         self.now, self.runs, self.told, self.error = 0.0, 0, [], error
         self.on_run = on_run
@@ -40,9 +40,7 @@ class Stage:
         self.transform = Transform(
             settings or Settings(home=str(ROOT)),
             Log(stream=self.output),
-            LocalLink(
-                lambda kind, **about: self.told.append((kind, about)), None, Limits(**limits)
-            ),
+            LocalLink(self.hear, limits=Limits(**limits)),
             run=self.run,
             read=read,
             clock=lambda: self.now,

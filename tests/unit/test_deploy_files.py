@@ -13,7 +13,7 @@ import pytest
 import typer
 import yaml
 
-from loader.cli.app import app
+from loader.cli.main import app
 from tests.helpers.paths import ROOT
 
 DEPLOY = ROOT / "docs" / "deploy"
