@@ -52,6 +52,22 @@ def test_nothing_to_do_is_one_query_and_no_dbt(server):
     assert len(server.http.queries) == 1
 
 
+def rows_read(server: MartServer) -> int:
+    """Rows that the engine has read so far."""
+    return server.query("select value from system.events where event = 'SelectedRows'")[0]["value"]
+
+
+def test_the_query_reads_little_of_a_long_ledger(server):
+    server.change(
+        "insert into xapi_raw.loads (load_id, bucket, key, rows, outcome, committed_at)"
+        " select toUUID('00000000-0000-4000-8000-000000000000'), 'lake', toString(number), 1,"
+        " 'committed', now64(3) - interval 30 day - interval number second from numbers(500000)"
+    )
+    before = rows_read(server)
+    assert behind() == {"int_xapi__statements"}
+    assert rows_read(server) - before < 50_000
+
+
 FOLLOWERS = {
     *("int_xapi__statements", "rejected_statements", "voided_statements"),
     *("video_events", "activity_attempt_events", "page_attempt_events"),
