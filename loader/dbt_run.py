@@ -237,7 +237,7 @@ class Transform:
             self._link.alive("idle")
         self._runs += 1
         seconds = round(self._clock() - started, 1)
-        self._link.tell("transform", is_done=not error, seconds=seconds)
+        self._link.report("transform", is_done=not error, seconds=seconds)
         if error:
             # It remains due, but not at once.
             pause = min(self._every * 2**self._failures, LONGEST_WAIT)
@@ -271,7 +271,7 @@ class Transform:
         except PermanentError as error:
             self._log("DEBUG", "no_numbers", error=str(error))
             return None
-        self._link.tell("numbers", **vars(found))
+        self._link.report("numbers", **vars(found))
         return found
 
 

@@ -44,7 +44,7 @@ def board_for(port: int, silent_seconds: float) -> Iterator[Callable[..., None]]
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield board.hear
+        yield board.record
     finally:
         server.shutdown()
         server.server_close()
@@ -103,13 +103,13 @@ class Board:
             self._runs.labels(outcome)
         self.registry.register(self)
 
-    def hear(self, kind: str, **about: Any) -> None:
+    def record(self, kind: str, **about: Any) -> None:
         """Take over what the work reports."""
         if kind == "lost":
             self._lost.inc()
             return
         self._progress = self._clock()
-        report = getattr(self, f"_hear_{kind}", None)
+        report = getattr(self, f"_record_{kind}", None)
         if report:
             report(**about)
 
@@ -148,10 +148,10 @@ class Board:
                 loads.add_metric(name, row["waiting_loads"])
         return [lag, loads, behind]
 
-    def _hear_alive(self, phase: str) -> None:
+    def _record_alive(self, phase: str) -> None:
         self._phase = phase
 
-    def _hear_load(self, objects: dict[str, int], lines: int, seconds: float) -> None:
+    def _record_load(self, objects: dict[str, int], lines: int, seconds: float) -> None:
         for outcome, count in objects.items():
             self._objects.labels(outcome).inc(count)
         self._lines.inc(lines)
@@ -159,20 +159,20 @@ class Board:
         if not objects.get("failed") and not objects.get("unknown"):
             self._success.labels("load").set(self._now())
 
-    def _hear_transform(self, is_done: bool, seconds: float) -> None:
+    def _record_transform(self, is_done: bool, seconds: float) -> None:
         self._runs.labels("done" if is_done else "failed").inc()
         self._run.observe(seconds)
         if is_done:
             self._success.labels("transform").set(self._now())
 
-    def _hear_numbers(self, tables: list[dict[str, Any]], last_day: dict[str, Any]) -> None:
+    def _record_numbers(self, tables: list[dict[str, Any]], last_day: dict[str, Any]) -> None:
         self._tables, self._tables_at = tables, self._clock()
         if not any(row["is_behind"] for row in tables):
             self._success.labels("transform").set(self._now())
         if last_day:
             self._rejected.set(last_day["rejected_share"])
 
-    def _hear_queue(self, oldest_seconds: float, **depth: int) -> None:
+    def _record_queue(self, oldest_seconds: float, **depth: int) -> None:
         self._oldest.set(oldest_seconds)
         for state, count in depth.items():
             self._messages.labels(state).set(count)

@@ -56,7 +56,7 @@ class Link(Protocol):
     def alive(self, phase: str) -> None:
         """Report progress, and what is being done: idle, loading or transforming."""
 
-    def tell(self, kind: str, **about: Any) -> None:
+    def report(self, kind: str, **about: Any) -> None:
         """Report something that happened, with its numbers."""
 
 
@@ -87,7 +87,7 @@ class LocalLink:
         """See `Link`."""
         self._on_message("alive", phase=phase)
 
-    def tell(self, kind: str, **about: Any) -> None:
+    def report(self, kind: str, **about: Any) -> None:
         """See `Link`."""
         self._on_message(kind, **about)
 
@@ -109,9 +109,9 @@ class ChildLink:
         now = time.monotonic()
         if phase != before or now - at >= 1:
             self._reported = (phase, now)
-            self.tell("alive", phase=phase)
+            self.report("alive", phase=phase)
 
-    def tell(self, kind: str, **about: Any) -> None:
+    def report(self, kind: str, **about: Any) -> None:
         """See `Link`."""
         with self._lock, contextlib.suppress(OSError):  # `stop` is set if the supervisor is gone
             self._connection.send((kind, about))
@@ -142,7 +142,7 @@ class Supervisor:
         limits: when a child is replaced.
         stop: when set, the child is stopped and the supervisor ends.
         endless: whether the work has no end; other work is given up after MOST_LOST children.
-        on_message: receives what the child tells.
+        on_message: receives what the child reports.
     """
 
     def __init__(
@@ -226,22 +226,22 @@ class _Child:
         Returns:
             Why it ended, if it did not say so itself.
         """
-        heard, stopped_at, is_open = time.monotonic(), 0.0, True
+        latest, stopped_at, is_open = time.monotonic(), 0.0, True
         while True:
             ready = wait(
                 [self._process.sentinel, *([self._connection] if is_open else [])], timeout=0.5
             )
             now = time.monotonic()
             if self._connection in ready:
-                is_open, heard = self._receive(), now
+                is_open, latest = self._receive(), now
                 continue
             if self._process.sentinel in ready:
                 self._process.join()
                 return f"it ended with {_ending(self._process.exitcode)}"
             if self.code is not None or self.is_worn:
-                if now - heard > GRACE:  # its threads keep it
+                if now - latest > GRACE:  # its threads keep it
                     return self._kill("it did not end")
-            elif now - heard > self._limits.silent_seconds:
+            elif now - latest > self._limits.silent_seconds:
                 return self._kill(f"no progress for {self._limits.silent_seconds:g} s")
             if stop.is_set():
                 if not stopped_at:
@@ -289,13 +289,13 @@ def _run(connection: Connection, work: Work, options: Any, limits: Limits) -> No
         code = work(link, options)
     except LoaderError as error:
         code = 2 if isinstance(error, SettingsError) else 1
-        link.tell("ended", code=code, error=str(error))
+        link.report("ended", code=code, error=str(error))
         return
     except Exception as error:
         # Without its text, which may quote a password.
         print(describe(error), file=sys.stderr, flush=True)
         sys.exit(70)
     if code is None:
-        link.tell("worn", memory_mb=round(memory_mb()))
+        link.report("worn", memory_mb=round(memory_mb()))
     else:
-        link.tell("ended", code=code, error="")
+        link.report("ended", code=code, error="")

@@ -212,7 +212,7 @@ class Worker:
             thread.join()
 
     def _report_load(self, summary: Summary, seconds: float) -> None:
-        self._link.tell(
+        self._link.report(
             "load", objects=dict(summary.counts), lines=summary.rows, seconds=round(seconds, 3)
         )
 
@@ -227,7 +227,7 @@ class Worker:
                 about["waiting"], about["in_flight"] = self._queue.depth()
             except LoaderError as error:
                 self._log("WARNING", "queue_silent", error=str(error))
-        self._link.tell("queue", **about)
+        self._link.report("queue", **about)
 
     def _build(self, idle: bool) -> None:
         """Run dbt if it is due, and update the pages."""

@@ -34,20 +34,20 @@ class Stage:
     def __init__(
         self, error="", read=lambda *_: BEHIND, settings=None, on_run=lambda: None, **limits
     ):
-        self.now, self.runs, self.told, self.error = 0.0, 0, [], error
+        self.now, self.runs, self.reported, self.error = 0.0, 0, [], error
         self.on_run = on_run
         self.output = io.StringIO()
         self.transform = Transform(
             settings or Settings(home=str(ROOT)),
             Log(stream=self.output),
-            LocalLink(self.hear, limits=Limits(**limits)),
+            LocalLink(self.record, limits=Limits(**limits)),
             run=self.run,
             read=read,
             clock=lambda: self.now,
         )
 
-    def hear(self, kind: str, **about) -> None:
-        self.told.append((kind, about))
+    def record(self, kind: str, **about) -> None:
+        self.reported.append((kind, about))
 
     def run(self, alive) -> str:
         self.runs += 1
@@ -151,9 +151,9 @@ def test_numbers_go_to_the_log_of_cloudwatch_and_to_the_link():
     [metrics] = [line for line in stage.log if "_aws" in line]
     names = ("TableLag", "TransformFailures", "RejectedShare")
     assert [metrics[name] for name in names] == [90, 0, 25]
-    told = dict(stage.told)
-    assert told["numbers"]["last_day"] == LAST_DAY
-    assert told["transform"]["is_done"] is True
+    reported = dict(stage.reported)
+    assert reported["numbers"]["last_day"] == LAST_DAY
+    assert reported["transform"]["is_done"] is True
 
 
 def test_a_change_of_a_file_of_the_project_is_noticed(tmp_path):

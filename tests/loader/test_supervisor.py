@@ -45,7 +45,7 @@ def breaks(link: Link, folder: str) -> int:
 
 
 def wears_out(link: Link, folder: str) -> int | None:
-    link.tell("worked", pid=os.getpid())
+    link.report("worked", pid=os.getpid())
     return None if first_time(folder) else 0
 
 
@@ -67,8 +67,8 @@ def waits(link: Link, phase: str) -> int:
 
 
 def supervise(work, options, stop=None, endless=False, **limits):
-    """Run work in a child; the exit code, the log and what the child told."""
-    output, told = io.StringIO(), []
+    """Run work in a child; the exit code, the log and what the child reported."""
+    output, reported = io.StringIO(), []
     code = Supervisor(
         work,
         options,
@@ -76,9 +76,9 @@ def supervise(work, options, stop=None, endless=False, **limits):
         Limits(**limits),
         stop=stop or threading.Event(),
         endless=endless,
-        on_message=lambda kind, **about: told.append((kind, about)),
+        on_message=lambda kind, **about: reported.append((kind, about)),
     ).run()
-    return code, [json.loads(line) for line in output.getvalue().splitlines()], told
+    return code, [json.loads(line) for line in output.getvalue().splitlines()], reported
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_a_child_that_dies_or_hangs_is_replaced(tmp_path, work, reason):
 
 
 def test_a_child_that_has_grown_too_large_is_replaced_at_once(tmp_path):
-    code, log, told = supervise(wears_out, str(tmp_path))
+    code, log, reported = supervise(wears_out, str(tmp_path))
     assert code == 0
     assert [line["event"] for line in log].count("child_replaced") == 1
-    assert len({about["pid"] for kind, about in told if kind == "worked"}) == 2
+    assert len({about["pid"] for kind, about in reported if kind == "worked"}) == 2
 
 
 def test_work_with_an_end_is_given_up_and_shows_no_secret(tmp_path, monkeypatch, capfd):

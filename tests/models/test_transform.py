@@ -206,39 +206,39 @@ def run_dbt_often(link: Link, runs: int) -> int | None:
     dbt = WarmDbt(Settings.from_env())
     for run in range(link.limits.runs):
         assert dbt.run(lambda: link.alive("transforming")) == ""
-        link.tell("ran", pid=os.getpid(), run=run, memory_mb=memory_mb())
+        link.report("ran", pid=os.getpid(), run=run, memory_mb=memory_mb())
         if memory_mb() > link.limits.memory_mb:
             return None
     return 0
 
 
 def often(database: SmallDatabase, monkeypatch, runs: int) -> list[dict]:
-    """What was told after each run."""
-    told = []
+    """What was reported after each run."""
+    reported = []
     database.close()
     monkeypatch.setenv("XAPI_CHDB_PATH", str(database.folder / "clickhouse"))
     monkeypatch.setenv("DBT_TARGET_PATH", str(database.folder / "target"))
     monkeypatch.setenv("DBT_LOG_PATH", str(database.folder / "logs"))
 
-    def hear(kind: str, **about) -> None:
-        told.extend([about] if kind == "ran" else [])
+    def record(kind: str, **about) -> None:
+        reported.extend([about] if kind == "ran" else [])
 
     limits = Limits(silent_seconds=300, memory_mb=1500, runs=runs)
     stop = threading.Event()
     supervisor = Supervisor(
-        run_dbt_often, runs, Log(), limits, stop=stop, endless=False, on_message=hear
+        run_dbt_often, runs, Log(), limits, stop=stop, endless=False, on_message=record
     )
     assert supervisor.run() == 0
-    return told
+    return reported
 
 
 def test_the_memory_of_a_warm_dbt_grows_little(database, monkeypatch):
-    told = often(database, monkeypatch, 4)
-    assert len(told) == 4
-    assert told[-1]["memory_mb"] - told[1]["memory_mb"] < 60
+    reported = often(database, monkeypatch, 4)
+    assert len(reported) == 4
+    assert reported[-1]["memory_mb"] - reported[1]["memory_mb"] < 60
 
 
 @pytest.mark.long
 def test_the_memory_of_500_runs_is_bounded(database, monkeypatch):
-    told = often(database, monkeypatch, 500)
-    assert max(one["memory_mb"] for one in told) < 1600
+    reported = often(database, monkeypatch, 500)
+    assert max(one["memory_mb"] for one in reported) < 1600

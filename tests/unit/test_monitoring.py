@@ -34,8 +34,8 @@ def samples() -> set[str]:
     """The names of all samples that a board serves."""
     board = Board(1)
     row = {"name": "t", "kind": "table", "waiting_loads": 0, "lag_seconds": 0, "is_behind": False}
-    board.hear("numbers", tables=[row], last_day={})
-    board.hear("queue", oldest_seconds=0, waiting=0, in_flight=0)
+    board.record("numbers", tables=[row], last_day={})
+    board.record("queue", oldest_seconds=0, waiting=0, in_flight=0)
     return {sample.name for family in board.registry.collect() for sample in family.samples}
 
 
