@@ -14,12 +14,17 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # CloudWatch accepts at most this many values of a metric in one line.
 _MOST_VALUES = 100
 
-_UNITS = {
+# The metrics, each with its unit.
+UNITS = {
     "ObjectsLoaded": "Count",
     "RowsLoaded": "Count",
     "MessagesRejected": "Count",
     "LoadDuration": "Milliseconds",
     "CommitLag": "Milliseconds",
+    "TableLag": "Seconds",
+    "TransformDuration": "Milliseconds",
+    "TransformFailures": "Count",
+    "RejectedShare": "Percent",
 }
 
 
@@ -142,7 +147,7 @@ class Metrics:
                         {
                             "Namespace": NAMESPACE,
                             "Dimensions": [list(dimensions)],
-                            "Metrics": [{"Name": name, "Unit": _UNITS[name]} for name in now],
+                            "Metrics": [{"Name": name, "Unit": UNITS[name]} for name in now],
                         }
                     ],
                 },

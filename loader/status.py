@@ -6,7 +6,8 @@ from typing import Any
 
 from loader.clickhouse.schema import is_there
 from loader.clickhouse.warehouse import Warehouse
-from loader.errors import MissingRightError
+from loader.errors import MissingRightError, PermanentError
+from loader.lag import Numbers, numbers
 from loader.settings import Settings
 
 LEDGER = """
@@ -177,6 +178,8 @@ class Status:
         rejected: one row per reason: lines.
         operations: rows of the operations models, by title.
         not_allowed: what the user may not see, with the right that is missing.
+        numbers: what worker and transform export as metrics (see `lag.Numbers`); None if dbt has
+            built nothing yet.
     """
 
     unloaded: int
@@ -186,6 +189,7 @@ class Status:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     operations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     not_allowed: list[str] = field(default_factory=list)
+    numbers: Numbers | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -250,6 +254,7 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
             if (rows := reader.rows(model, sql)) is not None
         },
         not_allowed=list(dict.fromkeys(reader.not_allowed)),
+        numbers=_numbers(warehouse, settings),
     )
 
 
@@ -289,3 +294,10 @@ class _Reader:
                     }
                 )
         return tables
+
+
+def _numbers(warehouse: Warehouse, settings: Settings) -> Numbers | None:
+    try:
+        return numbers(warehouse, settings, last_day=True)
+    except PermanentError:
+        return None

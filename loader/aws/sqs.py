@@ -79,11 +79,19 @@ class Queue:
 
     def visibility(self) -> int:
         """The queue's visibility timeout: seconds for which it hides a received message."""
+        return self._attributes("VisibilityTimeout")[0]
+
+    def depth(self) -> tuple[int, int]:
+        """About how many messages wait, and how many are received but not acknowledged."""
+        waiting, in_flight = self._attributes(
+            "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
+        )
+        return waiting, in_flight
+
+    def _attributes(self, *names: str) -> list[int]:
         with aws_errors("the queue"):
-            answer = self._sqs().get_queue_attributes(
-                QueueUrl=self.url, AttributeNames=["VisibilityTimeout"]
-            )
-        return int(answer["Attributes"]["VisibilityTimeout"])
+            answer = self._sqs().get_queue_attributes(QueueUrl=self.url, AttributeNames=list(names))
+        return [int(answer["Attributes"][name]) for name in names]
 
     def _in_batches(self, call: str, entries: list[dict[str, Any]]) -> None:
         """Make a batch call for all entries, then raise an error if it failed for some of them."""

@@ -10,6 +10,7 @@ from loader.cli import (  # noqa: F401 (they add their commands)
     query,
     report,
     rights,
+    transform,
     trigger,
 )
 from loader.cli.app import app

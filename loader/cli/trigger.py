@@ -1,10 +1,9 @@
 """Commands around the Lambda: send statements, invoke the handler, consume its queue."""
 
 import json
-import signal
 import sys
-import threading
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 from loader.aws.sqs import Queue
 from loader.cli.app import AsJson, app
 from loader.cli.output import console, errors, print_json
+from loader.cli.watched import HangSeconds, MemoryMb, MetricsPort, log_of, run_watched
 from loader.dbt_run import Transform
 from loader.demo import producer
 from loader.errors import SettingsError
@@ -21,6 +21,7 @@ from loader.events.worker import Worker
 from loader.log import Log
 from loader.report.keeping import Keeper
 from loader.settings import Settings
+from loader.supervisor import Limits, Link
 
 
 @app.command(epilog="Example: xapi-elt send statements.jsonl --section-id 2161")
@@ -96,33 +97,77 @@ def worker(
     window: Annotated[
         float, typer.Option(min=0, max=60, help="Seconds to wait for a full batch.")
     ] = 5,
+    metrics_port: MetricsPort = 0,
+    hang_seconds: HangSeconds = Limits.silent_seconds,
+    memory_mb: MemoryMb = Limits.memory_mb,
     as_json: AsJson = False,
 ) -> None:
-    """Load the objects of a queue's messages, without Lambda; SIGTERM stops it after a batch."""
-    settings = Settings.from_env()
-    url = queue_url or settings.queue_url
+    """Load the objects of a queue's messages, without Lambda; SIGTERM stops it after a batch.
+
+    With --transform, loads and dbt run in a child process, which is replaced if it crashes, hangs
+    or has grown too large.
+    """
+    url = queue_url or Settings.from_env().queue_url
     if not url:
         raise SettingsError("no queue: set XAPI_SQS_QUEUE_URL or use --queue-url")
     if report and not transform:
         raise SettingsError("--report updates pages after dbt; use it with --transform")
-    log = Log(settings.log_level, sys.stdout if as_json else sys.stderr, human=not as_json)
-    stop = threading.Event()
+    options = WorkerOptions(url, once, transform, report, batch_size, window, as_json)
+    limits = Limits(hang_seconds, memory_mb)
+    code = run_watched(
+        work_queue,
+        options,
+        log_of(as_json),
+        limits,
+        metrics_port,
+        endless=not once,
+        in_child=transform,
+    )
+    if code:
+        raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What `work_queue` has to do: the options of the command."""
+
+    queue_url: str
+    once: bool
+    transform: bool
+    report: str
+    batch_size: int
+    window: float
+    as_json: bool
+
+
+def work_queue(link: Link, options: WorkerOptions) -> int | None:
+    """Work until the link's `stop` is set, or until the queue is empty.
+
+    Args:
+        link: where progress and numbers are reported.
+        options: what to do.
+
+    Returns:
+        The exit code; None if a new process has to continue.
+    """
+    settings = Settings.from_env()
+    log = log_of(options.as_json)
+    transform = Transform(settings, log, link) if options.transform else None
     consumer = Worker(
-        Queue(url),
+        Queue(options.queue_url),
         from_settings(settings, log=log),
         log,
-        batch_size=batch_size,
-        window=window,
-        transform=Transform(settings, log) if transform else None,
-        report=Keeper(settings, report, log).update if report else None,
+        batch_size=options.batch_size,
+        window=options.window,
+        transform=transform,
+        report=Keeper(settings, options.report, log).update if options.report else None,
         release=settings.target == "embedded",
-        stop=stop,
+        link=link,
     )
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
-    totals = consumer.run(once)
-    if once and (totals.failed or totals.failed_transforms or totals.failed_reports):
-        raise typer.Exit(1)
+    totals = consumer.run(options.once)
+    if not options.once:
+        return None if transform and transform.is_worn and not link.stop.is_set() else 0
+    return int(bool(totals.failed or totals.failed_transforms or totals.failed_reports))
 
 
 def _failed(answer: Any) -> bool:

@@ -81,5 +81,10 @@ class Tally:
             **({"error": outcome.error} if outcome.error else {}),
         )
 
+    @property
+    def seconds(self) -> float:
+        """How long the event has taken so far."""
+        return self._clock() - self._started
+
     def _milliseconds(self) -> int:
-        return round((self._clock() - self._started) * 1000)
+        return round(self.seconds * 1000)

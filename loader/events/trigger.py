@@ -22,6 +22,7 @@ from loader.files import BundleSource, bundle
 from loader.load import load
 from loader.log import Log, Metrics
 from loader.objects import S3Object
+from loader.outcomes import Summary
 from loader.settings import Settings
 
 # Sets after how many seconds each message (by its receipt handle) is delivered again.
@@ -44,6 +45,7 @@ class Trigger:
         clock: seconds, monotonic; for durations and deadlines.
         now: the time; for the lag between a notification and its commit.
         committed: number of objects committed so far.
+        on_load: called after each load with its summary and its duration in seconds.
     """
 
     settings: Settings
@@ -53,6 +55,7 @@ class Trigger:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     committed: int = 0
+    on_load: Callable[[Summary, float], None] | None = None
     _warehouse: Warehouse | None = None
     _deadline: float | None = None
 
@@ -197,6 +200,8 @@ class Trigger:
     def _finish(self, tally: Tally, messages: int = 0, rejected: int = 0) -> None:
         tally.finish(messages, rejected)
         self.committed += tally.summary.committed
+        if self.on_load:
+            self.on_load(tally.summary, tally.seconds)
 
     def _log_rejected(self, failed: Verdict) -> None:
         message = failed.message

@@ -12,9 +12,14 @@ from loader.dbt_run import Transform
 from loader.errors import LoaderError, SettingsError, describe
 from loader.events.trigger import Trigger
 from loader.log import Log
+from loader.outcomes import Summary
+from loader.supervisor import Link, LocalLink
 
 # Seconds of one long poll; a stop waits at most this long for it.
 POLL = 5
+
+# Seconds between two looks at how many messages wait.
+DEPTH_EVERY = 30
 
 # Longest pause in seconds after the queue did not respond.
 LONGEST_PAUSE = 30
@@ -49,7 +54,8 @@ class Worker:
         poll: seconds of one long poll.
         release: whether to close the warehouse after each batch, so that other processes can open
             an embedded database.
-        stop: when set, the worker ends after the current batch.
+        link: where progress and numbers are reported.
+        stop: when set, the worker ends after the current batch; that of the link if left out.
         clock: seconds, monotonic.
     """
 
@@ -65,6 +71,7 @@ class Worker:
         report: Callable[[], bool] | None = None,
         poll: int = POLL,
         release: bool = False,
+        link: Link | None = None,
         stop: threading.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -78,10 +85,13 @@ class Worker:
         self._report = report
         self._poll = poll
         self._release = release
-        self._stop = stop or threading.Event()
+        self._link = link or LocalLink()
+        self._stop = stop or self._link.stop
         self._clock = clock
         self._delays: list[tuple[str, int]] = []
+        self._depth_at = 0.0
         trigger.delay = self._delays.extend
+        trigger.on_load = self._report_load
 
     def run(self, once: bool = False) -> Totals:
         """Work until `stop` is set.
@@ -101,6 +111,7 @@ class Worker:
         self._log("INFO", "started", queue=self._queue.url, visibility_seconds=visibility)
         pause = 1.0
         while not self._stop.is_set():
+            self._link.alive("idle")
             try:
                 records = self._collect(once)
                 pause = 1.0
@@ -111,10 +122,15 @@ class Worker:
                 self._stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
+            self._report_queue(records)
             if records:
+                self._link.alive("loading")
                 self._process(records, visibility)
             self._build(idle=not records)
             if once and not records:
+                break
+            # A run with an end is short; a new process would begin it again.
+            if self._transform and not once and self._transform.is_worn:
                 break
         self._trigger.close()
         self._log("INFO", "stopped", **vars(self.totals))
@@ -195,15 +211,36 @@ class Worker:
             done.set()
             thread.join()
 
+    def _report_load(self, summary: Summary, seconds: float) -> None:
+        self._link.report(
+            "load", objects=dict(summary.counts), lines=summary.rows, seconds=round(seconds, 3)
+        )
+
+    def _report_queue(self, records: list[dict[str, Any]]) -> None:
+        """Report how old the oldest message of a batch is, and now and then how many wait."""
+        sent = [int(record["attributes"].get("SentTimestamp") or 0) for record in records]
+        oldest = max(0.0, time.time() - min(sent) / 1000) if sent and min(sent) else 0.0
+        about: dict[str, float] = {"oldest_seconds": round(oldest, 1)}
+        if self._clock() - self._depth_at >= DEPTH_EVERY or not self._depth_at:
+            self._depth_at = self._clock()
+            try:
+                about["waiting"], about["in_flight"] = self._queue.depth()
+            except LoaderError as error:
+                self._log("WARNING", "queue_silent", error=str(error))
+        self._link.report("queue", **about)
+
     def _build(self, idle: bool) -> None:
         """Run dbt if it is due, and update the pages."""
         if not self._transform or self._stop.is_set():
             return
         self._transform.note(self._trigger.committed)
         if self._transform.is_due(idle):
-            self._trigger.close()  # dbt is another process and needs the embedded database
+            self._trigger.close()  # dbt opens the embedded database in its own way
+            outcome = self._transform.update()
+            if outcome == "nothing":
+                return
             self.totals.transforms += 1
-            if not self._transform.run(self._stop):
+            if outcome == "failed":
                 self.totals.failed_transforms += 1
             elif self._report and not self._report():
                 self.totals.failed_reports += 1

@@ -7,6 +7,8 @@
     rows            select with the rows of all groups
     definition      hash of what makes the rows: the model, the views, the columns
     description     what the comment of the table begins with
+    after           set by events_now: the event tables as they were then, for the comment, by which
+                    the loader sees that a mart is behind (loader/lag.py)
     claim, step     set by acquire_claim -#}
 {% macro describe_mart(node, rows) %}
     {%- set code = [hash_of_code(rows)] -%}
@@ -30,6 +32,7 @@
         'rows': rows,
         'definition': local_md5(code ~ types ~ node.config.engine ~ node.config.order_by),
         'description': node.description if config.persist_relation_docs() else '',
+        'after': [],
         'claim': 0,
     }) }}
 {% endmacro %}
@@ -37,7 +40,7 @@
 {#- In which state the event tables are: their ids, the runs that last changed them, their rows.
     '' if that is not known; then the mart is compared. -#}
 {% macro events_now(mart) %}
-    {%- set states = [] -%}
+    {%- set states, after = [], [] -%}
     {%- for table in mart.follows -%}
         {%- set rows = run_statement("
             select
@@ -52,7 +55,9 @@
             {{ return('') }}
         {%- endif -%}
         {% do states.append(rows[0] | join(' ')) %}
+        {% do after.append(table.name ~ ' ' ~ rows[0][0] ~ ' ' ~ rows[0][1]) %}
     {%- endfor -%}
+    {% do mart.update({'after': after}) %}
     {{ return(local_md5(states | join(' '))) }}
 {% endmacro %}
 
@@ -82,6 +87,6 @@
         'select count() from ' ~ relation ~ ' final where not is_deleted'
     ).rows[0][0] -%}
     {%- set text = mart.description ~ ' ' ~ table_comment(id) ~ ' [definition ' ~ mart.definition ~ ']'
-        ~ ' [events ' ~ events ~ '] [groups ' ~ groups ~ ']' -%}
+        ~ ' [events ' ~ events ~ '] [groups ' ~ groups ~ '] [after ' ~ mart.after | join(', ') ~ ']' -%}
     {% do run_statement(one_alter_relation(relation, 'modify comment ' ~ clickhouse_escape_comment(text | trim))) %}
 {% endmacro %}

@@ -112,6 +112,9 @@ def test_of_an_unknown_error_the_worker_logs_type_and_place():
         def delay(self, delays):
             pass
 
+        def depth(self):
+            return 0, 0
+
     class Broken(Trigger):
         def prepare(self):
             pass

@@ -153,7 +153,7 @@ def test_a_queue_that_is_silent_for_a_while_is_waited_for(monkeypatch):
         stop.set()
         return answer
 
-    queue = SimpleNamespace(url="q", receive=receive, visibility=lambda: 1)
+    queue = SimpleNamespace(url="q", receive=receive, visibility=lambda: 1, depth=lambda: (0, 0))
     monkeypatch.setattr(stop, "wait", lambda seconds: None)
     Worker(queue, FakeTrigger({}), Log(stream=output), stop=stop).run()
     assert output.getvalue().count("queue_silent") == 2

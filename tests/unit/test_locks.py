@@ -12,6 +12,7 @@ LOCKS = [
     ROOT / "tests" / "e2e" / "requirements.lock",
     ROOT / "tests" / "browser" / "requirements.lock",
     ROOT / "tests" / "superset" / "requirements.lock",
+    ROOT / "docs" / "deploy" / "image.lock",
     *sorted((ROOT / "tests" / "engines" / "locks").glob("*.txt")),
 ]
 
@@ -25,6 +26,14 @@ def test_every_package_has_a_version_and_hashes(lock):
         assert re.match(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+[ ;]", package), package
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", package), package
         assert "://" not in package and "-url" not in package, package
+
+
+def test_the_image_has_the_versions_that_were_tested():
+    versions = [
+        set(re.findall(r"^([\w.-]+==[\w.]+) \\$", lock.read_text(), re.M))
+        for lock in (ROOT / "docs" / "deploy" / "image.lock", LOCKS[0])
+    ]
+    assert set() < versions[0] <= versions[1]
 
 
 def test_the_tool_that_builds_this_project_is_pinned_too():
@@ -46,4 +55,4 @@ def test_nothing_is_installed_without_hashes():
 
 def test_each_engine_has_a_lock():
     engines = re.search(r"^ENGINES := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1]
-    assert {path.stem for path in LOCKS[5:]} == set(engines.split())
+    assert {path.stem for path in LOCKS[6:]} == set(engines.split())

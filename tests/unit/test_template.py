@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.log import Metrics
+from loader.log import UNITS, Metrics
 from tests.helpers.lambda_template import TEMPLATE, branches, of_type
 
 # ---------------------------------------------------------------- statements in S3
@@ -62,7 +62,7 @@ def test_both_routes_bring_plain_and_gzip_objects(resources):
 def test_alarms_notify_the_topic(resources):
     """An alarm without an action is only seen by those who look."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    assert len(alarms) == 5
+    assert len(alarms) == 8
     for name, alarm in alarms.items():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}], name
         assert alarm["AlarmDescription"], name
@@ -74,10 +74,34 @@ def test_alarms_look_back_one_day_at_most(template):
     assert no_loads["Period"] * template["Parameters"]["NoLoadsMinutes"]["MaxValue"] <= 86_400
 
 
-def test_dashboard_is_json(resources):
+def dashboard(resources, with_all: bool = True) -> str:
+    """The dashboard's JSON, with or without the alarms that a stack may not have."""
+    text, optional = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    for name, choice in optional.items():
+        _, there, absent = choice["Fn::If"]
+        text = text.replace(f"${{{name}}}", there["Fn::Sub"] if with_all else absent)
+    return text
+
+
+@pytest.mark.parametrize("with_all", [True, False])
+def test_dashboard_is_json(resources, with_all):
     """CloudFormation only notices while deploying."""
-    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    assert len(json.loads(body)["widgets"]) == 8
+    assert len(json.loads(dashboard(resources, with_all))["widgets"]) == 11
+
+
+def test_dashboard_shows_all_alarms(resources):
+    """One that is not shown is missed by those who look."""
+    [widget] = [w for w in json.loads(dashboard(resources))["widgets"] if w["type"] == "alarm"]
+    shown = {re.fullmatch(r"\${(\w+)\.Arn}", arn)[1] for arn in widget["properties"]["alarms"]}
+    assert shown == set(of_type(resources, "AWS::CloudWatch::Alarm"))
+
+
+def test_alarms_of_the_tables_have_metrics_that_dbt_runs_write(resources):
+    """A misspelt metric never alarms."""
+    found = re.findall(r"'MetricName': '(\w+)'", str(of_type(resources, "AWS::CloudWatch::Alarm")))
+    theirs = {"TableLag", "TransformFailures", "RejectedShare"}
+    assert theirs <= set(found)
+    assert theirs <= set(UNITS)
 
 
 # The dimensions of the metrics, in the dashboard's JSON.
@@ -86,7 +110,7 @@ METRIC = r'"XapiElt", "(\w+)", "Environment", "\${Environment}", "Stack", "\${AW
 
 def test_metrics_are_those_of_this_stack(resources):
     """Two stacks of one environment would hide each other: one that loads, one that does not."""
-    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    body = dashboard(resources)
     assert len(re.findall(METRIC, body)) == body.count('"XapiElt"') > 0
     written = next(Metrics("prod", "xapi-elt-prod", values={"RowsLoaded": [1]}).lines())
     assert written["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Environment", "Stack"]]
@@ -111,13 +135,17 @@ def test_the_bucket_keeps_what_was_overwritten_for_a_while(template, resources):
 
 def test_metrics_have_the_names_the_handler_writes(resources):
     """A misspelt metric is an empty graph."""
-    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    body = dashboard(resources)
     assert set(re.findall(METRIC, body)) == {
         "CommitLag",
         "LoadDuration",
         "MessagesRejected",
         "ObjectsLoaded",
+        "RejectedShare",
         "RowsLoaded",
+        "TableLag",
+        "TransformDuration",
+        "TransformFailures",
     }
 
 
