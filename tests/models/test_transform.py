@@ -207,6 +207,8 @@ def run_dbt_often(link: Link, runs: int) -> int | None:
     for run in range(link.limits.runs):
         assert dbt.run(lambda: link.alive("transforming")) == ""
         link.report("ran", pid=os.getpid(), run=run, memory_mb=memory_mb())
+        if link.stop.is_set():
+            return 1
         if memory_mb() > link.limits.memory_mb:
             return None
     return 0
