@@ -1,7 +1,6 @@
 """The password of ClickHouse in Secrets Manager: found, refused, unreadable; never shown."""
 
 import io
-import threading
 import uuid
 
 import boto3
@@ -12,6 +11,8 @@ from loader.dbt_run import Transform, dbt_environment
 from loader.errors import PermanentError, RetryableError
 from loader.log import Log
 from loader.settings import Settings
+from loader.supervisor import Limits, LocalLink
+from tests.helpers.paths import ROOT
 from tests.helpers.ministack import free_port
 
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:gone-AbCdEf"
@@ -77,7 +78,8 @@ def test_dbt_gets_the_password_of_its_own_secret_at_each_run(secret):
 
 def test_a_secret_of_dbt_that_cannot_be_read_fails_its_run_by_name(s3_endpoint):
     output = io.StringIO()
-    transform = Transform(Settings(dbt_secret_arn=ARN), Log(stream=output), ["true"])
-    assert not transform.run(threading.Event())
+    settings = Settings(home=str(ROOT), target="server", dbt_secret_arn=ARN)
+    link = LocalLink(lambda *_, **__: None, limits=Limits())
+    assert Transform(settings, Log(stream=output), link).update() == "failed"
     assert "transform_failed" in output.getvalue()
     assert "CLICKHOUSE_DBT_PASSWORD_SECRET_ARN" in output.getvalue()
