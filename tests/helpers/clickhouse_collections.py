@@ -10,7 +10,8 @@ READS_ITS_OWN = (26, 7)
 # As the loader writes it; other forms would fail, since the engine knows no such collection.
 CALL = re.compile(
     rb"s3\(\{(?P<name>\w+):Identifier\}, filename = (?P<file>\{\w+:String\}), "
-    rb"format = (?P<format>'\w+')(, structure = (?P<structure>'[^']*'))?\)"
+    rb"format = (?P<format>'\w+')(, structure = (?P<structure>'[^']*'))?"
+    rb"(, compression_method = (?P<compression>\{\w+:String\}))?\)"
 )
 
 
@@ -40,7 +41,7 @@ def write_out(
         names = ("access_key_id", "secret_access_key", "session_token")
         keys = [f"'{members[name]}'".encode() for name in names if name in members]
         url = b"concat('%s', %s)" % (members["url"].encode(), call["file"])
-        more = [call["structure"]] if call["structure"] else []
+        more = [part for part in (call["structure"], call["compression"]) if part]
         return b"s3(%s)" % b", ".join([url, *(keys or [b"NOSIGN"]), call["format"], *more])
 
     return CALL.sub(replace, sql)

@@ -12,8 +12,8 @@ from loader.errors import PermanentError, RetryableError
 from loader.log import Log
 from loader.settings import Settings
 from loader.supervisor import Limits, LocalLink
-from tests.helpers.paths import ROOT
 from tests.helpers.ministack import free_port
+from tests.helpers.paths import ROOT
 
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:gone-AbCdEf"
 
