@@ -15,6 +15,7 @@ import pytest
 
 from loader.errors import PermanentError, SettingsError
 from loader.log import Log
+from loader.pipeline import Pipeline
 from loader.report import charts
 from loader.report.keeping import Keeper
 from loader.report.reading import PAGES, open_reader
@@ -141,6 +142,14 @@ def test_the_figures_of_a_section_are_those_of_the_marts(database):
             number(video["minutes_played"]),
         ]
     assert figure(html, "Views of videos") == number(sum(video["views"] for video in videos))
+    with Pipeline(settings(database)) as pipeline:
+        answer = pipeline.question("completion", section=9000).set_index("video_key")
+    for row, video in zip(shown, videos, strict=True):
+        said = answer.loc[video["video_key"]]
+        assert re.findall(r'class="n[^"]*">(.*?)</td>', row)[:2] == [
+            number(int(said["learners"])),
+            number(int(said["watched"])),
+        ]
 
     data = json.loads(re.search(r'id="data">(.*?)</script>', html)[1])["tables"]
     for place, video in enumerate(videos):
