@@ -20,7 +20,7 @@ demo: $(READY)
 
 # The unit tests alone: no engine, no dbt, less than a minute.
 quick: $(READY)
-	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit -m "not long" $(PYTEST_ARGS)
 
 # Two files at a time; each worker is a process with its own database and S3.
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder \
