@@ -25,7 +25,8 @@
     Config: `order_by` and `engine` as in dbt-clickhouse, and
         group_key  columns of a group, section_id, course_id and learner_id among them
         made_from  the views that make the rows (kept_view). The first one has
-                   the events: columns of group_key, and `event_hash` of all that is read of an event
+                   the events: columns of group_key, and `event_hash` of all that is read of an event,
+                   group_key included: sections are compared before their groups
         follows    the event tables below these views
 -#}
 {% materialization compared_incremental, adapter='clickhouse' %}

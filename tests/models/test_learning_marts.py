@@ -75,5 +75,16 @@ def test_the_marts_follow_new_changed_and_withdrawn_events(mart_server):
         mart_server.record_change(*tables)
         mart_server.dbt("run", "--select", *MARTS)
         assert wrong_rows(mart_server) == []
+    # Events move to another learner, and nothing else of their section changes.
+    for table in tables:
+        mart_server.change(f"create table moved engine = Memory as select * from xapi.{table}")
+        mart_server.change(f"truncate table xapi.{table}")
+        mart_server.change(
+            f"insert into xapi.{table} select * replace ('moved' as learner_id) from moved"
+        )
+        mart_server.change("drop table moved")
+    mart_server.record_change(*tables)
+    mart_server.dbt("run", "--select", *MARTS)
+    assert wrong_rows(mart_server) == []
     printed = mart_server.dbt("run", "--select", *MARTS)
     assert printed.count("nothing new") == len(MARTS)

@@ -105,6 +105,15 @@ def test_increments_make_what_a_full_build_makes(mart_server):
         assert "nothing new" not in printed
         assert mart_server.query(DIFFERING) == []
         assert not wrong_rows(mart_server, events)
+    # One event moves to another learner, and nothing else of its section changes.
+    moved = next(event for event in events if event.video_url)
+    mart_server.change(f"delete from xapi.video_events where event_id = '{moved.event_id}'")
+    events.remove(moved)
+    events.append(replace(moved, learner_id="moved"))
+    mart_server.insert("video_events", map(row_of, events[-1:]))
+    mart_server.record_change()
+    mart_server.dbt("run", "--select", "int_learner_videos")
+    assert mart_server.query(DIFFERING) == []
     mart_server.change("truncate table xapi.video_events")
     mart_server.record_change()
     mart_server.dbt("run", "--select", "int_learner_videos")

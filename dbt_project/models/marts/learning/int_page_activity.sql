@@ -63,6 +63,8 @@ page_activity as (
         -- Of all that the marts read: an event may keep its id and change its score.
         cityHash64(
             event_id,
+            learner_id,
+            page_id,
             attempt_order,
             is_view,
             coalesce(share, -1),

@@ -45,6 +45,9 @@ part_attempts as (
         -- Of all that the marts read: an event may keep its id and change its score.
         cityHash64(
             event_id,
+            learner_id,
+            activity_id,
+            part_id,
             attempt_order,
             coalesce(activity_attempt_guid, ''),
             is_correct,
