@@ -28,8 +28,8 @@ player_events as (
         ) as place,
         if(verb = 'seeked', {{ place_of('video_seek_to') }}, place) as place_after,
         coalesce(video_played_segments, '') as reported_segments,
-        -- Of all that the marts read: an event may keep its id and change its place. Of the learner,
-        -- too, because sections are compared first, and an event may move to another learner there.
+        -- Of all that the marts read: an event may keep its id and change its place. Of the
+        -- learner, too: sections are compared first, and an event may move to another learner.
         cityHash64(
             event_id,
             learner_id,
