@@ -4,15 +4,17 @@ from statistics import median
 from time import perf_counter
 
 import chdb
+import yaml
 
-from bench.engine import Database, Site, Time, empty_database, interleaved, number, timed
+from bench.engine import ROOT, Database, Site, Time, empty_database, interleaved, number, timed
 from bench.rows import Row
 from bench.section_queries import insert_events
 
 SECTIONS, NEW = 300, 10_000
 MART = ("run", "--select", "int_learner_videos")
-# Part of the events, for memory, which is flat beyond the events of a slice (mart_slice_events).
-FEW, SLICE = 10, 500_000
+# Part of the events, for memory, which should be flat beyond the events of a slice.
+FEW = 10
+SLICE = yaml.safe_load((ROOT / "dbt_project.yml").read_text())["vars"]["mart_slice_events"]
 
 # What the mart reads of an event.
 SCAN = """

@@ -177,6 +177,8 @@ def test_a_question_keeps_to_its_video(pipeline):
         "alter table video_events delete where 1",
         "select * from file('/etc/hostname', 'LineAsString')",
         "select * from url('file:///etc/hostname', 'LineAsString', 'line String')",
+        "select * from s3('http://127.0.0.1:1/bucket/key', NOSIGN, 'LineAsString', 'line String')",
+        "select * from remote('127.0.0.1:1', 'system', 'one')",
         "select 1 settings readonly = 0",
         "set readonly = 0",
         "select 1; drop view fct_videos",
