@@ -17,10 +17,12 @@ from tests.helpers.oracle import Reading, read_lines, same_value
 
 # In the order of UUIDs, which is not that of their text, should two commits share a millisecond.
 COMMITS = """
-select toString(load_id) as load_id, bucket, key, etag, rows, policy, toString(committed_at) as at
+select
+    toString(load_id) as load_id, bucket, key, etag, rows, policy, forced,
+    toString(committed_at) as at
 from {raw:Identifier}.loads
 where outcome = 'committed'
-order by committed_at, toUUID(load_id)
+order by commit_number, committed_at, toUUID(load_id)
 """
 
 # Each committed object as raw holds it, in one digest. Lines may hold any bytes.
@@ -127,24 +129,22 @@ def visible_versions(commits: Iterable[dict[str, Any]]) -> dict[tuple[str, str],
     """Which load shows which version of each object: the rule of the ledger, written independently.
 
     Args:
-        commits: rows of COMMITS, by time.
+        commits: rows of COMMITS, in the order of their numbers.
 
     Returns:
         For each (bucket, key) the load of each etag that is to be seen.
     """
-    of_key: dict[tuple[str, str], list[dict]] = defaultdict(list)
+    seen: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for commit in commits:
-        of_key[commit["bucket"], commit["key"]].append(commit)
-    seen: dict[tuple[str, str], dict[str, str]] = {}
-    for place, rows in of_key.items():
-        first = 0
-        for at, row in enumerate(rows):
-            changed = at == 0 or rows[at - 1]["etag"] != row["etag"]
-            if row["policy"] == "force" or (row["policy"] == "replace" and changed):
-                first = at
-        seen[place] = {}
-        for row in rows[first:]:
-            seen[place].setdefault(row["etag"], row["load_id"])
+        of_key = seen[commit["bucket"], commit["key"]]
+        etag, load_id = commit["etag"], commit["load_id"]
+        if commit["policy"] == "replace":
+            for other in of_key.keys() - {etag}:
+                del of_key[other]
+        if commit["forced"]:
+            of_key[etag] = load_id
+        else:
+            of_key.setdefault(etag, load_id)
     return seen
 
 

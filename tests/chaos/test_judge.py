@@ -3,6 +3,7 @@
 import pytest
 
 from tests.chaos.harness import World
+from tests.chaos.judge import visible_versions
 
 FIRST = "(select min(event_id) from {database:Identifier}.video_events)"
 
@@ -22,6 +23,28 @@ def found(world: World) -> tuple[bool, bool, bool]:
     verdict = world.check()
     assert verdict.statements > 1000
     return bool(verdict.lost), bool(verdict.doubled), bool(verdict.wrong)
+
+
+@pytest.mark.parametrize(
+    "commits, visible",
+    [
+        ("v1 v1", {"v1": "0"}),
+        ("v1 v2", {"v1": "0", "v2": "1"}),
+        ("v1 v2:replace", {"v2": "1"}),
+        ("v1 v2:replace v1:replace", {"v1": "2"}),
+        ("v1 v2 v1:forced", {"v1": "2", "v2": "1"}),
+        ("v1 v2:replace v2:forced", {"v2": "2"}),
+    ],
+)
+def test_the_verdict_knows_which_load_shows_a_version(commits, visible):
+    rows = []
+    for at, (etag, _, how) in enumerate(one.partition(":") for one in commits.split()):
+        policy = "replace" if how == "replace" else "append"
+        rows.append(
+            {"bucket": "b", "key": "k", "etag": etag, "load_id": str(at)}
+            | {"policy": policy, "forced": how == "forced"}
+        )
+    assert visible_versions(rows)["b", "k"] == visible
 
 
 def test_a_sound_world_has_nothing_lost_doubled_or_wrong(world):
