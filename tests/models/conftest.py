@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.demo_database import build_demo
 from tests.helpers.mart_server import MartServer, serve_marts
 from tests.helpers.once import once_per_run
-from tests.helpers.small_database import SmallDatabase, build
+from tests.helpers.small_database import SmallDatabase, build, build_empty
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +16,14 @@ def _small_database(tmp_path_factory: pytest.TempPathFactory) -> SmallDatabase:
     """This process's copy of the small database, which one process of the run builds."""
     folder = once_per_run(tmp_path_factory, "small_database", build)
     return SmallDatabase(folder).copy(tmp_path_factory.getbasetemp() / "copy_of_small_database")
+
+
+@pytest.fixture(scope="session")
+def empty_models(
+    tmp_path_factory: pytest.TempPathFactory, _clean_environment: None
+) -> SmallDatabase:
+    """All models, built once per run with nothing loaded; to be copied."""
+    return SmallDatabase(once_per_run(tmp_path_factory, "empty_models", build_empty))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from loader.settings import Settings
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.dbt_runs import run_dbt
 from tests.helpers.paths import ROOT
-from tests.helpers.small_database import ATTEMPTS, Attempt, SmallDatabase, statement
+from tests.helpers.small_database import Attempt, statement
 
 OCTOBER = {
     "run": "{start_date: 2025-10-01, end_date: 2025-10-31}",
@@ -26,11 +26,9 @@ OCTOBER = {
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory, _clean_environment):
-    """A small database with all tables built, for all tests of this file."""
-    database = SmallDatabase(tmp_path_factory.mktemp("commands"))
-    database.load(*ATTEMPTS)
-    database.dbt("run")
+def database(_small_database, tmp_path_factory):
+    """A copy of the small database, for all tests of this file."""
+    database = _small_database.copy(tmp_path_factory.mktemp("commands") / "copy")
     yield database
     database.close()
 

@@ -105,9 +105,9 @@ class State:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDatabase]:
+def database(empty_models, tmp_path_factory) -> Iterator[SmallDatabase]:
     """An empty database, which goes through the steps."""
-    database = SmallDatabase(tmp_path_factory.mktemp("event_ids"))
+    database = empty_models.copy(tmp_path_factory.mktemp("event_ids") / "copy")
     yield database
     database.close()
 

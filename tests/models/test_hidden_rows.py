@@ -43,9 +43,9 @@ where database like 'xapi%' and engine not like '%View' order by database, name
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, _clean_environment):
+def built(empty_models, tmp_path_factory):
     """One load is applied, one waits."""
-    database = SmallDatabase(tmp_path_factory.mktemp("hidden"))
+    database = empty_models.copy(tmp_path_factory.mktemp("hidden") / "copy")
     database.load(Attempt(1, "a.jsonl", [statement(minute=1), statement("page_viewed", minute=2)]))
     database.dbt("run")
     database.load(Attempt(2, "b.jsonl", [statement(minute=3)]))

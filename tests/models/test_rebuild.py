@@ -44,9 +44,9 @@ limit 3
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, _clean_environment) -> Path:
+def built(empty_models, tmp_path_factory) -> Path:
     """A folder with a database in which all loads are applied, and a warm target folder."""
-    folder = tmp_path_factory.mktemp("rebuild")
+    folder = empty_models.copy(tmp_path_factory.mktemp("rebuild") / "copy").folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XAPI_CHDB_PATH", str(folder / "clickhouse"))
         for name, text in files().items():

@@ -16,9 +16,9 @@ UUID_OF_TABLE = "select toString(uuid) as id from system.tables where name = 'vi
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, _clean_environment):
+def built(empty_models, tmp_path_factory):
     """One load is applied and in the backup `first`; one was loaded and applied later."""
-    database = SmallDatabase(tmp_path_factory.mktemp("restore"))
+    database = empty_models.copy(tmp_path_factory.mktemp("restore") / "copy")
     database.load(FIRST)
     database.dbt("run")
     run_on_server(

@@ -118,9 +118,9 @@ def as_the_release_before_left_it(database: SmallDatabase) -> None:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, _clean_environment):
+def built(empty_models, tmp_path_factory):
     """Three loads are applied one after another, two wait."""
-    database = SmallDatabase(tmp_path_factory.mktemp("upgrade"))
+    database = empty_models.copy(tmp_path_factory.mktemp("upgrade") / "copy")
     database.load(*APPLIED)
     database.dbt("run")
     database.load(UNSETTLED, HALF_DONE)
