@@ -23,6 +23,25 @@ select sum(cityHash64(event_id, section_id, course_id, learner_id, video_url, se
     video_seek_to, video_played_segments))
 from xapi.video_events
 """
+# What a run that has applied a load leaves in the bookkeeping.
+APPLIED = (
+    """
+    insert into xapi.elt_applied_loads
+        (model, table_id, load_id, committed_at, lines, step, run_id, claim)
+    select model, applied_under, $load, now64(3, 'UTC'), 0, 'run', '', claim + 1
+    from xapi.elt_tables final
+    where model = 'video_events'
+    """,
+    """
+    insert into xapi.elt_tables
+    select * replace (
+        claim + 1 as claim, (claim + 1) * 1000000 as version,
+        (select count() from xapi.video_events) as table_rows
+    )
+    from xapi.elt_tables final
+    where model = 'video_events'
+    """,
+)
 RETENTION = """
 select video_key, place, viewers, views from xapi.fct_video_retention where section_id = {section}
 """
@@ -74,7 +93,7 @@ def measure(site: Site) -> list[Row]:
             "s",
             reference=scan.cpu,
             ratio=(new.cpu - idle.cpu) / scan.cpu,
-            note="finding the groups that changed reads all events once, as the reference does",
+            note="of all sections; only their groups are made again",
         ),
         Row(
             f"{title}: nothing new, dbt run as a whole",
@@ -99,8 +118,12 @@ def _filled(site: Site, rows: int) -> tuple[Database, Time]:
 
 
 def _increment(database: Database, first: int) -> Time:
+    """The time of a run after one load, which a run of the events is said to have applied."""
     with database.open() as (warehouse, _):
         insert_events(warehouse, "xapi.video_events", NEW, SECTIONS, first=first)
+        load_id = f"reinterpretAsUUID(toUInt128(cityHash64({first // NEW})))"
+        for sql in APPLIED:
+            warehouse.command(sql.replace("$load", load_id))
     return database.dbt(*MART)
 
 

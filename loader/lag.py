@@ -106,8 +106,8 @@ select
     0 as waiting_lines,
     0 as lag_seconds,
     arrayExists(
-        table -> table not in (
-            select concat(model, ' ', id, ' ', toString(newest)) from followers
+        table -> arraySlice(splitByChar(' ', table), 1, 3) not in (
+            select [toString(model), id, toString(newest)] from followers
         ),
         splitByString(', ', stored.made_after)
     ) as has_late_loads,

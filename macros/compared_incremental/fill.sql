@@ -89,6 +89,8 @@
         from (select * replace (toUInt64({{ version }}) as version) from ({{ mart.rows }}) as made)
         where {{ of_slice(slice) }}
             {%- if groups %}
+            {#- The learners alone leave out most events, before the keys of the others are made. #}
+            and learner_id in (select learner_id from {{ groups }})
             and ({{ mart.group_key }}) in (select {{ mart.group_key }} from {{ groups }})
             {%- endif %}
             and (select count() >= 0 from {{ claim_of(mart) }})

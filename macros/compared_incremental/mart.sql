@@ -7,8 +7,11 @@
     rows            select with the rows of all groups
     definition      hash of what makes the rows: the model, the views, the columns
     description     what the comment of the table begins with
-    after           set by events_now: the event tables as they were then, for the comment, by which
-                    the loader sees that a mart is behind (loader/lag.py)
+    states          set by events_now: the event tables as they were then (name, id, version, rows), for
+                    the comment: the loader sees by it that a mart is behind (loader/lag.py), and the
+                    next run which loads are new
+    new_loads       set by loads_since: the loads whose rows are all that changed, as a subquery; '' if
+                    everything has to be compared
     claim, step     set by acquire_claim -#}
 {% macro describe_mart(node, rows) %}
     {%- set code = [hash_of_code(rows)] -%}
@@ -32,7 +35,8 @@
         'rows': rows,
         'definition': local_md5(code ~ types ~ node.config.engine ~ node.config.order_by),
         'description': node.description if config.persist_relation_docs() else '',
-        'after': [],
+        'states': [],
+        'new_loads': '',
         'claim': 0,
     }) }}
 {% endmacro %}
@@ -40,12 +44,13 @@
 {#- In which state the event tables are: their ids, the runs that last changed them, their rows.
     '' if that is not known; then the mart is compared. -#}
 {% macro events_now(mart) %}
-    {%- set states, after = [], [] -%}
+    {%- set states = [] -%}
     {%- for table in mart.follows -%}
         {%- set rows = run_statement("
             select
-                named.id, max(known.version), argMax(known.run_id, known.version),
-                (select count() from " ~ table.relation ~ ")
+                named.id, max(known.version), (select count() from " ~ table.relation ~ "),
+                argMax(known.run_id, known.version),
+                toString(argMax(known.applied_under, known.version))
             from (" ~ id_of(table.relation) ~ ") as named
             inner join " ~ elt_tables() ~ " as known
                 on known.model = '" ~ table.name ~ "' and toString(known.table_id) = named.id
@@ -54,39 +59,61 @@
         {%- if not rows -%}
             {{ return('') }}
         {%- endif -%}
-        {% do states.append(rows[0] | join(' ')) %}
-        {% do after.append(table.name ~ ' ' ~ rows[0][0] ~ ' ' ~ rows[0][1]) %}
+        {% do states.append({
+            'relation': table.relation, 'name': table.name, 'id': rows[0][0], 'version': rows[0][1] | int,
+            'rows': rows[0][2] | int, 'run': rows[0][3], 'applied_under': rows[0][4],
+        }) %}
     {%- endfor -%}
-    {% do mart.update({'after': after}) %}
-    {{ return(local_md5(states | join(' '))) }}
+    {% do mart.update({'states': states}) %}
+    {%- set texts = [] -%}
+    {%- for one in states -%}
+        {% do texts.append([one.id, one.version, one.run, one.rows] | join(' ')) %}
+    {%- endfor -%}
+    {{ return(local_md5(texts | join(' '))) }}
 {% endmacro %}
 
 {#- What a mart was made of, by the comment of its table: definition, state of the events, number of
-    groups; and how many rows it has, which are more than its groups until they are merged. -#}
+    groups, the event tables as they were, the hours since all events were last compared; and how many
+    rows it has, which are more than its groups until they are merged. -#}
 {% macro made_of(mart) %}
     {%- set rows = run_statement("
         select
             extract(comment, '\\\\[definition ([0-9a-f]+)\\\\]'),
             extract(comment, '\\\\[events ([0-9a-f]+)\\\\]'),
             extract(comment, '\\\\[groups ([0-9]+)\\\\]'),
-            total_rows
+            total_rows,
+            extract(comment, '\\\\[after ([^\\\\]]*)\\\\]'),
+            toUInt32OrZero(extract(comment, '\\\\[compared ([0-9]+)\\\\]')) as compared,
+            (toUnixTimestamp(now()) - compared) / 3600
         from system.tables
         where database = '" ~ mart.relation.schema ~ "' and name = '" ~ mart.relation.identifier ~ "'
     ").rows -%}
     {%- if not rows -%}
-        {{ return({'definition': '', 'events': '', 'groups': 0, 'rows': 0}) }}
+        {{ return({'definition': '', 'events': '', 'groups': 0, 'rows': 0, 'after': [], 'compared': 0, 'hours': 0}) }}
     {%- endif -%}
     {{ return({
         'definition': rows[0][0], 'events': rows[0][1], 'groups': rows[0][2] | int, 'rows': (rows[0][3] or 0) | int,
+        'after': rows[0][4].split(', '), 'compared': rows[0][5] | int, 'hours': rows[0][6] | float,
     }) }}
 {% endmacro %}
 
-{#- Write into the comment of a table what it was made of. -#}
-{% macro record_mart(mart, relation, id, events) %}
-    {%- set groups = run_statement(
-        'select count() from ' ~ relation ~ ' final where not is_deleted'
-    ).rows[0][0] -%}
+{#- Write into the comment of a table what it was made of.
+    made  what the comment says, if only the groups of new loads were made again: none of them went, and
+          not everything was compared -#}
+{% macro record_mart(mart, relation, id, events, made=none) %}
+    {%- if made -%}
+        {%- set groups, compared = made.groups, made.compared -%}
+    {%- else -%}
+        {%- set groups, compared = run_statement(
+            'select count(), toUnixTimestamp(now()) from ' ~ relation ~ ' final where not is_deleted'
+        ).rows[0] -%}
+    {%- endif -%}
+    {%- set after = [] -%}
+    {%- for one in mart.states -%}
+        {% do after.append([one.name, one.id, one.version, one.rows] | join(' ')) %}
+    {%- endfor -%}
     {%- set text = mart.description ~ ' ' ~ table_comment(id) ~ ' [definition ' ~ mart.definition ~ ']'
-        ~ ' [events ' ~ events ~ '] [groups ' ~ groups ~ '] [after ' ~ mart.after | join(', ') ~ ']' -%}
+        ~ ' [events ' ~ events ~ '] [groups ' ~ groups ~ ']'
+        ~ ' [compared ' ~ compared ~ '] [after ' ~ after | join(', ') ~ ']' -%}
     {% do run_statement(one_alter_relation(relation, 'modify comment ' ~ clickhouse_escape_comment(text | trim))) %}
 {% endmacro %}

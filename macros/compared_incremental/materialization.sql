@@ -12,7 +12,9 @@
     or after. One run at a time changes a mart (ledger_incremental/claim.sql).
 
     Nothing is read if the event tables are as they were when the mart was last compared: the comment
-    of the mart says so. If the definition of the mart changed, a new table is filled and exchanged.
+    of the mart says so. If they have the rows that they had and those of loads applied since, no
+    more and no fewer, only the groups of these loads are made again (loads_since); everything is
+    compared once in var mart_compare_hours all the same. If the definition of the mart changed, a new table is filled and exchanged.
 
     In this folder:
         mart.sql      what is known of a mart, and of what it was made
@@ -25,8 +27,8 @@
     Config: `order_by` and `engine` as in dbt-clickhouse, and
         group_key  columns of a group, section_id, course_id and learner_id among them
         made_from  the views that make the rows (kept_view). The first one has
-                   the events: columns of group_key, and `event_hash` of all that is read of an event,
-                   group_key included: sections are compared before their groups
+                   the events: columns of group_key, `load_id`, and `event_hash` of all that is read of
+                   an event, group_key included: sections are compared before their groups
         follows    the event tables below these views
 -#}
 {% materialization compared_incremental, adapter='clickhouse' %}
@@ -58,7 +60,7 @@
         {%- elif events == made.events and made.rows >= made.groups -%}
             {%- set outcome = 'nothing new' -%}
         {%- else -%}
-            {%- set outcome = compare_mart(mart, events) -%}
+            {%- set outcome = compare_mart(mart, events, made) -%}
         {%- endif -%}
     {%- endif -%}
 

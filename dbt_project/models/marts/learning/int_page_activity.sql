@@ -4,6 +4,7 @@ views as (
 
     select
         event_id,
+        load_id,
         section_id,
         course_id,
         learner_id,
@@ -23,6 +24,7 @@ attempts as (
 
     select
         event_id,
+        load_id,
         section_id,
         course_id,
         learner_id,
@@ -51,6 +53,7 @@ page_activity as (
 
     select
         event_id,
+        load_id,
         section_id,
         course_id,
         learner_id,

@@ -22,6 +22,7 @@ part_attempts as (
 
     select
         event_id,
+        load_id,
         section_id,
         course_id,
         learner_id,

@@ -11,6 +11,7 @@ player_events as (
 
     select
         event_id,
+        load_id,
         section_id,
         course_id,
         learner_id,
