@@ -208,7 +208,8 @@ def plan(warehouse: Warehouse, settings: Settings, older_than: str) -> Expiry:
 
 
 def remove(warehouse: Warehouse, expiry: Expiry) -> Iterator[Month]:
-    """Record the loads as expired, then remove the lines. If it is interrupted, plan and run it again.
+    """Record the loads as expired, then remove the lines. If it is interrupted, plan and
+    run it again.
 
     Args:
         warehouse: the ClickHouse to change.

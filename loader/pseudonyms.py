@@ -1,12 +1,26 @@
 """Replace the key that makes learner_id: `xapi-elt rotate-key`."""
 
-from loader.clickhouse.schema import MAKE_LEARNER_KEY, is_there, new_key
+import json
+
+from loader.clickhouse.schema import is_there, new_key
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import PermanentError, SettingsError
 from loader.settings import Settings
 
-# The key that counts, of an interrupted rotation several.
-TIMES = "select toString(created_at) as at from {raw:Identifier}.learner_key order by created_at"
+# The earliest key counts; an interrupted rotation leaves several. The time of the next one is
+# later, whatever the clock says.
+KEYS = """
+select
+    count() as keys,
+    toString(min(created_at)) as first,
+    toString(greatest(now64(3, 'UTC'), max(created_at) + interval 1 millisecond)) as next
+from {raw:Identifier}.learner_key
+"""
+
+# The key travels as data, which is in no log of statements.
+ADD_KEY = """
+insert into {raw:Identifier}.learner_key (created_at, first_half, second_half) format JSONEachRow
+"""
 
 # By an ordinary delete, which rewrites the part: the key is gone from the disk a few minutes later.
 FORGET_LATER = """
@@ -60,11 +74,11 @@ def rotate(warehouse: Warehouse, settings: Settings) -> None:
         LoaderError: ClickHouse refuses or does not respond.
     """
     check_rosters(warehouse, settings)
-    times = [row["at"] for row in warehouse.query(TIMES)]
-    if not times:
+    [known] = warehouse.query(KEYS)
+    if not known["keys"]:
         raise SettingsError(f"{settings.raw_database}.learner_key has no key: xapi-elt init")
     # First, because it fails without the right to delete, before anything is changed.
-    warehouse.command(FORGET_LATER, at=times[0])
-    warehouse.command(MAKE_LEARNER_KEY, data=new_key())
-    newest = warehouse.query(TIMES)[-1]["at"]
-    warehouse.command(FORGET_EARLIER, at=newest)
+    warehouse.command(FORGET_LATER, at=known["first"])
+    key = json.loads(new_key()) | {"created_at": known["next"]}
+    warehouse.command(ADD_KEY, data=json.dumps(key).encode())
+    warehouse.command(FORGET_EARLIER, at=known["next"])

@@ -12,39 +12,47 @@
 {#- Stop a run at its start if a table was made with another key of the pseudonyms: marts would join old
     learner ids with new ones. A full refresh of all tables makes all of them new. -#}
 {% macro check_learner_key() %}
-    {%- if execute and flags.WHICH in ('run', 'build') and not flags.FULL_REFRESH -%}
-        {%- set tables = tables_of_other_key(present_key()) -%}
-        {%- if tables -%}
+    {%- if execute and flags.WHICH in ('run', 'build') -%}
+        {%- if present_key() is none -%}
+            {{ exceptions.raise_compiler_error(
+                source('xapi_raw', 'learner_key') ~ ' is empty: restore it, or let xapi-elt init make another key, by which '
+                ~ 'every learner_id becomes another one. Nothing was done'
+            ) }}
+        {%- endif -%}
+        {%- set tables = run_statement(tables_of_other_key()).rows | map(attribute=0) | list -%}
+        {%- if tables and not flags.FULL_REFRESH -%}
             {{ exceptions.raise_compiler_error(
                 'the key of the pseudonyms is another one than that by which ' ~ tables | join(', ') ~ ' were made: it was '
-                ~ 'rotated or lost. Give all tables the new learner ids: dbt run --full-refresh. Nothing was done'
+                ~ 'rotated or lost. Give all tables the new learner ids: dbt run --full-refresh; or restore the key. '
+                ~ 'Nothing was done'
             ) }}
         {%- endif -%}
     {%- endif -%}
 {% endmacro %}
 
-{#- Names of the tables whose learner ids were made with another key. -#}
-{% macro tables_of_other_key(key) %}
+{#- Select: names of the tables whose learner ids were made with another key. -#}
+{% macro tables_of_other_key() -%}
     {%- set schemas = [target.schema] -%}
-    {%- for node in graph.nodes.values() if node.config.materialized == 'ledger_incremental' -%}
-        {% do schemas.append(node.schema) %}
-    {%- endfor -%}
-    {{ return(run_statement("
-        select known.model
-        from (
-            select model, toString(table_id) as id, argMax(parse, version) as parse
-            from " ~ elt_tables() ~ "
-            group by model, id
-        ) as known
-        inner join (
-            select extract(comment, '\\[table ([0-9a-f-]+)\\]') as id
-            from system.tables
-            where database in ('" ~ schemas | unique | join("', '") ~ "')
-        ) as stored on stored.id = known.id
-        where position(known.parse, ' ') > 0 and splitByChar(' ', known.parse)[-1] != '" ~ key ~ "'
-        order by known.model
-    ").rows | map(attribute=0) | list) }}
-{% endmacro %}
+    {%- if execute -%}
+        {%- for node in graph.nodes.values() if node.config.materialized == 'ledger_incremental' -%}
+            {% do schemas.append(node.schema) %}
+        {%- endfor -%}
+    {%- endif -%}
+    select known.model as table_name
+    from (
+        select model, toString(table_id) as id, argMax(parse, version) as last_parse
+        from {{ elt_tables() }}
+        group by model, id
+    ) as known
+    inner join (
+        select extract(comment, '\\[table ([0-9a-f-]+)\\]') as id
+        from system.tables
+        where database in ('{{ schemas | unique | join("', '") }}')
+    ) as stored on stored.id = known.id
+    where position(known.last_parse, ' ') > 0
+        and splitByChar(' ', known.last_parse)[-1] != {{ key_fingerprint() }}
+    order by table_name
+{%- endmacro %}
 
 {#- Read the state of a table, and stop if rows made by other rules would meet in it. Sets
     table.parse, the parse of the rows to come.
