@@ -105,6 +105,8 @@ where toYYYYMM(loaded_at) < {first_kept:UInt32}
 group by load_id
 """
 
+# No line is of this month: with it the right to remove is tried before loads are recorded.
+NO_MONTH = 0
 DROP = """
 alter table {raw:Identifier}.statements drop partition {month:UInt32}
 settings alter_sync = 2, max_partition_size_to_drop = 0
@@ -223,6 +225,7 @@ def remove(warehouse: Warehouse, expiry: Expiry) -> Iterator[Month]:
         LoaderError: ClickHouse refuses or does not respond.
     """
     expiry.check()
+    warehouse.command(DROP, month=NO_MONTH)
     warehouse.command(RECORD, first_kept=_number(expiry.before))
     for one in expiry.months:
         warehouse.command(DROP, month=_number(one.month))
