@@ -186,7 +186,7 @@ def test_a_run_stops_if_lines_expire_while_it_reads_them(
         monkeypatch.setenv("XAPI_TARGET", "server")
         monkeypatch.setenv("CLICKHOUSE_HOST", "127.0.0.1")
         monkeypatch.setenv("CLICKHOUSE_PORT", str(http.port))
-        gate = http.fault = Meanwhile(f"`elt_new__{table}__")
+        gate = http.fault = Meanwhile(f"insert into `xapi`.`elt_new__{table}__")
         run = start_dbt("run", "--select", table, *how, folder=tmp_path / "dbt")
         assert gate.reached.wait(120), run.output
         with Pipeline.from_env() as pipeline:

@@ -18,10 +18,11 @@ NO_MIX = ("test", "--select", "tables_have_the_present_key")
 KEY = "select first_half, second_half from xapi_raw.learner_key order by created_at limit 1"
 KEYS = "select count() as n from xapi_raw.learner_key"
 WITH_IDS = """
-select table as name from system.columns
+select table as relation from system.columns
 where database = 'xapi' and name = 'learner_id' and table != 'stg_xapi__statements'
-order by name
+order by relation
 """
+IDS = "select distinct learner_id as id from xapi.{relation} where learner_id != ''"
 
 # Learners of every kind, and spellings of one of them.
 ACTORS = [
@@ -60,12 +61,7 @@ def expire(database: SmallDatabase) -> None:
 def learner_ids(database: SmallDatabase) -> dict[str, set[str]]:
     """The learner ids of every table and view, by its name."""
     return {
-        row["name"]: {
-            found["id"]
-            for found in database.query(
-                f"select distinct learner_id as id from xapi.{row['name']} where learner_id != ''"
-            )
-        }
+        row["relation"]: {found["id"] for found in database.query(IDS.format(**row))}
         for row in database.query(WITH_IDS)
     }
 
