@@ -86,7 +86,7 @@ def confirm(question: str, yes: bool, as_json: bool) -> None:
         as_json: whether a program called, which cannot answer.
 
     Raises:
-        SettingsError: nobody can answer.
+        SettingsError: there is no terminal.
         typer.Abort: the answer is no.
     """
     if yes:

@@ -42,6 +42,22 @@
     {%- endif -%}
 {% endmacro %}
 
+{#- Warn of new loads that have expired: the store was restored from a backup of before it held them.
+    The balance shows their lines as missing from then on. -#}
+{% macro warn_of_expired_loads(table, slices) %}
+    {%- if slices and table.loads_from == 'ledger' -%}
+        {%- set gone = run_statement(
+            'select uniqExact(load_id) from ' ~ claim_of(table) ~ ' where ' ~ is_expired()
+        ).rows[0][0] | int -%}
+        {%- if gone -%}
+            {% do exceptions.warn(
+                'the raw lines of ' ~ gone ~ ' loads have expired, and ' ~ table.relation ~ ' does not have what they '
+                ~ 'held. Restore both databases from one backup to keep those events'
+            ) %}
+        {%- endif -%}
+    {%- endif -%}
+{% endmacro %}
+
 {#- Copy the rows of expired loads that readers see. `learner_id` is made of the stored identity with the
     present key; what else the present parse makes of a line cannot be known. -#}
 {% macro copy_expired_rows(table, new) %}

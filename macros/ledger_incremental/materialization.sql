@@ -111,6 +111,7 @@
 {% macro apply_new_loads(table) %}
     {%- set horizon = next_horizon(table) -%}
     {%- set slices = claim_new_loads(table) -%}
+    {% do warn_of_expired_loads(table, slices) %}
     {#- Where slices remove rows, sixteen of them share one rewrite of the months concerned. -#}
     {%- for group in slices | batch(16) -%}
         {%- set leaving = leaving_rows(table, group) -%}

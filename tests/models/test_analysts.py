@@ -12,7 +12,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.roles import serve, written
 from tests.helpers.small_database import SmallDatabase
 
-# What nobody but an analyst with names may read, wherever it is.
+# What an analyst may not read in any relation; with names, user_id and home_page.
 PERSONAL = (*IDENTIFIERS, "line", "rejected_line", "first_half", "learner_kind")
 
 LEFT_OVER = (

@@ -157,6 +157,21 @@ def test_replays_and_a_full_refresh_of_everything_after_lines_expired(database, 
     assert row["n"] == 3
 
 
+@pytest.mark.long
+def test_a_load_that_expired_before_a_restored_table_held_it_is_warned_of(database):
+    lost = Attempt(8, "section/2161/video/lost.jsonl", [statement(minute=8)])
+    database.load(lost)
+    [row] = lost.rows_in_ledger()
+    database.change(
+        f"insert into xapi_raw.expired_loads (load_id, lines) values ('{row['load_id']}', 1)"
+    )
+    database.change(f"delete from xapi_raw.statements where load_id = '{row['load_id']}'")
+    said = database.dbt("run", "--select", "int_xapi__statements")
+    assert "the raw lines of 1 loads have expired, and `xapi`.`int_xapi__statements` does" in said
+    [missing] = database.query("select missing from xapi.ops_statement_balance where family='all'")
+    assert missing["missing"] == 1
+
+
 class Meanwhile:
     """Holds back the first statement that contains a text until `open` is set."""
 
