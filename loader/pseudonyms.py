@@ -8,7 +8,7 @@ from loader.errors import PermanentError, SettingsError
 from loader.settings import Settings
 
 # The earliest key counts; an interrupted rotation leaves several. The time of the next one is
-# later, whatever the clock says.
+# later, also if the clock was set back.
 KEYS = """
 select
     count() as keys,

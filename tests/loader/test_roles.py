@@ -100,7 +100,6 @@ NO_LINES = "SELECT ON xapi_raw.statements"
 NO_LEDGER = "SELECT ON xapi_raw.loads"
 NO_INSERT = "INSERT ON xapi_raw.loads"
 NO_DELETE = "ALTER DELETE ON xapi_raw.statements"
-NO_PARTS = "SELECT ON system.parts"
 NO_KEY = "ALTER DELETE ON xapi_raw.learner_key"
 NO_COLLECTION = "NAMED COLLECTION ON xapi_s3"
 NO_CREATE = "CREATE TABLE ON xapi.elt_applied_loads"
@@ -115,7 +114,7 @@ EXPECTED = {
         "gc": NO_DELETE,
         "query": "SELECT ON xapi.dim_videos",
         "report": "SELECT ON xapi.fct_videos",
-        "expire": NO_PARTS,
+        "expire": "SELECT ON xapi.int_xapi__statements",
         "rotate-key": NO_KEY,
     },
     "dbt": dict.fromkeys(WRITE, NO_INSERT)
@@ -124,7 +123,7 @@ EXPECTED = {
     "worker": {"gc": NO_DELETE, "expire": NO_DELETE, "rotate-key": NO_KEY},
     "operator": dict.fromkeys(BUILD, NO_CREATE)
     | dict.fromkeys(WRITE, NO_INSERT)
-    | {"expire": NO_PARTS, "rotate-key": NO_KEY},
+    | {"expire": "INSERT ON xapi_raw.expired_loads", "rotate-key": NO_KEY},
     "analyst": dict.fromkeys(ALL, NO_LEDGER)
     | dict.fromkeys(("invoke", "worker", "worker --transform"), NO_INSERT)
     | dict.fromkeys(("reconcile", "reconcile --load-missing", "doctor"), NO_LINES)

@@ -4,6 +4,7 @@ own ones. The engine's user `default` has the printed rights and filters; `curre
 
 import pytest
 
+from loader import questions
 from loader.errors import MissingRightError, PermanentError
 from loader.grants import IDENTIFIERS, LEARNERS, LINES, assignments, marts
 from loader.pipeline import Pipeline
@@ -107,7 +108,20 @@ def figures(query, printed: list[str], condition: str = "1") -> dict[str, dict]:
     }
 
 
-def test_an_analyst_of_sections_sees_exactly_their_rows_and_figures(demo: SmallDatabase):
+def answers(section: int) -> dict[str, list]:
+    """The answers to the named questions about a section, in any order."""
+    found = {}
+    with Pipeline.from_env() as pipeline:
+        for question in questions.questions():
+            values = question.values({"section": section})
+            rows = pipeline.reader.query(question.sql, **values)
+            found[question.name] = sorted(map(str, rows))
+    return found
+
+
+def test_an_analyst_of_sections_sees_exactly_their_rows_and_figures(
+    demo: SmallDatabase, monkeypatch
+):
     found = demo.query(SECTIONS)
     section = next(row["section_id"] for row in found if row["section_id"])
     course = next(row["course_id"] for row in found if row["course_id"] and not row["section_id"])
@@ -124,6 +138,8 @@ def test_an_analyst_of_sections_sees_exactly_their_rows_and_figures(demo: SmallD
     learners = demo.query(f"{known} where {OWN.format(own=pairs)}")
     assert len(demo.query(known)) > len(learners) > 0
     demo.close()
+    monkeypatch.setenv("XAPI_CHDB_PATH", str(demo.folder / "clickhouse"))
+    asked, asked_of_other = answers(section), answers(other)
     # Otherwise the test shows nothing.
     full = {view for view in expected if expected[view]["n"]}
     assert {"video_events", "fct_learner_videos", "fct_learner_activity", "dim_videos"} <= full
@@ -131,6 +147,8 @@ def test_an_analyst_of_sections_sees_exactly_their_rows_and_figures(demo: SmallD
     with serve(demo.folder / "clickhouse", demo.folder, printed), Pipeline.from_env() as pipeline:
         query = pipeline.warehouse.query
         assert figures(query, printed) == expected
+        assert answers(section) == asked and all(asked_of_other.values())
+        assert not any(answers(other).values())
         seen = {row["learner_id"] for row in query(f"select * from xapi_analyst.{LEARNERS}")}
         assert seen == {row["learner_id"] for row in learners}
         assert query("select distinct user_name as name from xapi_analyst.analyst_sections") == [
