@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loader.clickhouse import safety
+from loader.clickhouse.schema import ddl
 from loader.errors import SettingsError
 from loader.settings import Settings
 
@@ -17,7 +18,7 @@ ROLES = {
     "worker": "all of loader and dbt: worker --transform with one user",
     "operator": "status, doctor, gc, reconcile without --load-missing",
     "analyst": "queries on the event tables and marts",
-    "privacy": "removing learners and old lines",
+    "privacy": "expire, rotate-key",
 }
 
 # Columns that identify a learner or a statement. Analysts have learner_id.
@@ -26,6 +27,14 @@ IDENTIFIERS = (*NAMES, "registration", "statement_id", "voided_statement_id")
 
 # Marts that analysts do not get: one has whole lines, the other one names.
 LINES, LEARNERS = "rejected_statements", "dim_learners"
+
+# Rows of the table by which analysts see some sections, and of event tables and marts. A statement
+# without a section is of a course.
+OWN_SECTIONS = "user_name = currentUser()"
+OF_OWN_SECTIONS = (
+    "(section_id, if(section_id = 0, course_id, '')) in "
+    f"(select section_id, course_id from {{}} where {OWN_SECTIONS})"
+)
 
 # Limits of an analyst's queries. With readonly = 2, clients may change other settings. Of a column
 # that is granted alone, ClickHouse (26.9) refuses parts such as its NULLs, which it would read for
@@ -85,7 +94,7 @@ def marts(project: Path) -> list[Mart]:
 
 
 def statements(
-    role: str, settings: Settings, names: bool = False, sections: Iterable[int] = ()
+    role: str, settings: Settings, names: bool = False, of_sections: bool = False
 ) -> list[str]:
     """The statements that create a role, for an administrator of ClickHouse.
 
@@ -96,38 +105,57 @@ def statements(
         role: one of ROLES.
         settings: names of databases, collection and cluster, and the folder of the dbt project.
         names: whether an analyst may see who the learners are.
-        sections: the only course sections that an analyst may see; none for all.
+        of_sections: whether an analyst sees only the sections that `analyst_sections` lists.
 
     Raises:
         SettingsError: an argument is wrong, or there is no dbt project.
     """
     if role not in ROLES:
         raise SettingsError(f"--role is {role!r}; accepted: {', '.join(ROLES)}")
-    if role != "analyst" and (names or sections):
-        raise SettingsError(f"--names and --section belong to --role analyst, not to {role}")
-    return _Role(role, settings, names, sections).statements()
+    if role != "analyst" and (names or of_sections):
+        raise SettingsError(
+            f"--names, --section and --course belong to --role analyst, not to {role}"
+        )
+    return _Role(role, settings, names, of_sections).statements()
 
 
-def role_name(
-    role: str, settings: Settings, names: bool = False, sections: Iterable[int] = ()
-) -> str:
+def role_name(role: str, settings: Settings, names: bool = False, of_sections: bool = False) -> str:
     """The name of the role that `statements` creates, quoted."""
-    return _Role(role, settings, names, sections).name
+    return _Role(role, settings, names, of_sections).name
+
+
+def assignments(
+    settings: Settings, user: str, sections: Iterable[int], courses: Iterable[str]
+) -> list[str]:
+    """The statements that let a user with the role of sections see these.
+
+    Args:
+        settings: names of databases.
+        user: name of the ClickHouse user.
+        sections: course sections.
+        courses: courses, for statements without a section.
+    """
+    pairs = [(section, "") for section in sections] + [(0, course) for course in courses]
+    table = f"{_quoted(settings.analysts_database)}.`analyst_sections`"
+    return [
+        f"insert into {table} (user_name, section_id, course_id) values "
+        f"({_text(user)}, {section}, {_text(course)})"
+        for section, course in dict.fromkeys(pairs)
+    ]
 
 
 class _Role:
     """Writes the statements of one role."""
 
-    def __init__(self, role: str, settings: Settings, names: bool, sections: Iterable[int]):
+    def __init__(self, role: str, settings: Settings, names: bool, of_sections: bool):
         self._role = role
         self._settings = settings
         self._names = names
-        self._sections = sorted(set(sections))
+        self._of_sections = of_sections
         self._cluster = f" on cluster {_quoted(settings.cluster)}" if self._is_cluster else ""
         self._raw = f"{_quoted(settings.raw_database)}.*"
         self._models = f"{_quoted(settings.database)}.*"
-        parts = [settings.database, role, *["names"] * names]
-        parts += ["section", *map(str, self._sections)] if self._sections else []
+        parts = [settings.database, role, *["names"] * names, *["sections"] * of_sections]
         self.name = _quoted("_".join(parts))
 
     @property
@@ -169,6 +197,7 @@ class _Role:
         return [
             self._grant("select, insert, alter delete, alter update", self._raw),
             self._grant("select, alter delete, alter update", self._models),
+            self._grant("select", "system.`parts`"),
             *self._policies(self._raw, self._models),
             self._profile(CONSISTENCY),
         ]
@@ -177,15 +206,15 @@ class _Role:
         """Views without the columns that an analyst may not see, in a database of their own. They
         read with the rights of the analyst, so that the row policies of the tables apply, and so
         the analyst has those columns of what they read."""
-        models = [
-            mart
-            for mart in marts(self._settings.project())
-            if mart.name != LINES and (self._names or mart.name != LEARNERS)
-        ]
+        models = [mart for mart in marts(self._settings.project()) if self._may_see(mart)]
         hidden = set(IDENTIFIERS) - (set(NAMES) if self._names else set())
         database = self._settings.database
-        theirs = _quoted(f"{database}_analyst")
+        theirs = _quoted(self._settings.analysts_database)
+        assigned = f"{theirs}.`analyst_sections`"
         written = [f"create database if not exists {theirs}{self._cluster}"]
+        if self._of_sections:
+            table = re.sub(r"(?m)^--.*\n| +$", "", ddl("analyst_sections", self._settings))
+            written.append(table.strip())
         for mart in models:
             if mart.for_people:
                 unseen = set() if mart.name == LEARNERS else set(IDENTIFIERS)
@@ -200,7 +229,21 @@ class _Role:
                 self._grant(f"select{some}", f"{_quoted(database)}.{_quoted(mart.name)}")
             )
         tables = [f"{_quoted(database)}.{_quoted(mart.name)}" for mart in models if mart.is_table]
-        return [*written, *self._policies(*tables), self._profile(ANALYST_SETTINGS)]
+        rows = OF_OWN_SECTIONS.format(assigned) if self._of_sections else "1"
+        return [
+            *written,
+            *self._policies(*tables, rows=rows),
+            *self._policies(assigned, rows=OWN_SECTIONS),
+            self._profile(ANALYST_SETTINGS),
+        ]
+
+    def _may_see(self, mart: Mart) -> bool:
+        """Whether an analyst gets a mart. What has no section cannot have a row policy of sections;
+        the view of the learners' names has the rows of the event tables that it reads."""
+        if mart.name == LINES or (mart.name == LEARNERS and not self._names):
+            return False
+        has_section = {"section_id", "course_id"} <= set(mart.columns)
+        return has_section or mart.name == LEARNERS or not self._of_sections
 
     def _loads(self) -> list[str]:
         return [
@@ -233,10 +276,9 @@ class _Role:
     def _grant(self, what: str, on: str) -> str:
         return f"grant{self._cluster} {what} on {on} to {self.name}"
 
-    def _policies(self, *tables: str) -> list[str]:
+    def _policies(self, *tables: str, rows: str = "1") -> list[str]:
         """A row policy for each table: if another user has one, a server may hide all rows from the
         users who have none."""
-        rows = f"section_id in ({', '.join(map(str, self._sections))})" if self._sections else "1"
         return [
             f"create row policy or replace {self.name}{self._cluster} on {table} using {rows} "
             f"to {self.name}"
@@ -261,3 +303,8 @@ def _columns(mart: Mart, hidden: set[str]) -> str:
 def _quoted(name: str) -> str:
     """An identifier for SQL text: an administrator's client takes no parameters for names."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _text(value: str) -> str:
+    """Text for SQL text, likewise."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -112,6 +112,11 @@ class Settings:
         return f"{self.database}_raw"
 
     @property
+    def analysts_database(self) -> str:
+        """The database of analysts: views without identifiers, and which sections they may see."""
+        return f"{self.database}_analyst"
+
+    @property
     def place(self) -> str:
         """Which ClickHouse this is, for messages: a folder, or host and port."""
         return self.chdb_path if self.target == "embedded" else f"{self.host}:{self.port}"

@@ -30,6 +30,11 @@ order by committed_at desc
 limit 5
 """
 
+EXPIRED = """
+select count() as loads, sum(lines) as lines, toString(max(expired_at)) as last
+from {raw:Identifier}.expired_loads
+"""
+
 # Objects that failed in the last week and of which no attempt has succeeded.
 UNLOADED = """
 select count() as objects
@@ -178,6 +183,7 @@ class Status:
         rejected: one row per reason: lines.
         operations: rows of the operations models, by title.
         not_allowed: what the user may not see, with the right that is missing.
+        expired: loads and lines that `expire` removed from raw, and when last; empty if none.
         numbers: what worker and transform export as metrics (see `lag.Numbers`); None if dbt has
             built nothing yet.
     """
@@ -189,6 +195,7 @@ class Status:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     operations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     not_allowed: list[str] = field(default_factory=list)
+    expired: dict[str, Any] = field(default_factory=dict)
     numbers: Numbers | None = None
 
     @property
@@ -254,6 +261,7 @@ def status(warehouse: Warehouse, settings: Settings) -> Status:
             if (rows := reader.rows(model, sql)) is not None
         },
         not_allowed=list(dict.fromkeys(reader.not_allowed)),
+        expired=_expired(warehouse, settings),
         numbers=_numbers(warehouse, settings),
     )
 
@@ -294,6 +302,13 @@ class _Reader:
                     }
                 )
         return tables
+
+
+def _expired(warehouse: Warehouse, settings: Settings) -> dict[str, Any]:
+    if not is_there(warehouse, settings.raw_database, "expired_loads"):
+        return {}  # a database of an earlier release, before `init`
+    [row] = warehouse.query(EXPIRED)
+    return row if row["loads"] else {}
 
 
 def _numbers(warehouse: Warehouse, settings: Settings) -> Numbers | None:

@@ -62,6 +62,18 @@ order by key
 """
 
 
+# Lines that `expire` removed from raw.
+EXPIRED = """
+select key, sum(rows) as lines, toUnixTimestamp(max(last_modified)) as modified
+from {raw:Identifier}.committed_objects
+where status = 'visible'
+    and bucket = {bucket:String}
+    and startsWith(key, {prefix:String})
+    and load_id in (select load_id from {raw:Identifier}.expired_loads)
+group by key
+"""
+
+
 @dataclass(frozen=True)
 class Difference:
     """An object that differs between S3, ledger and raw.
@@ -97,6 +109,8 @@ class Reconciliation:
         leftover_lines: number of those lines.
         left_out: number of other objects that S3 lists, by the ending of their name: they are not
             read, and not a difference.
+        expired_lines: number of lines of the ledger that are beyond their retention, so that raw
+            does not have them. They are not a difference.
         missed: number of versions that were overwritten before they were read. S3 does not list
             them, so they are not a difference.
     """
@@ -113,6 +127,7 @@ class Reconciliation:
     leftover_lines: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     missed: int = 0
+    expired_lines: int = 0
 
     @property
     def agrees(self) -> bool:
@@ -149,6 +164,7 @@ class Reconciliation:
             "leftover_lines": self.leftover_lines,
             "left_out": self.left_out,
             "missed": self.missed,
+            "expired_lines": self.expired_lines,
         }
 
 
@@ -241,6 +257,8 @@ def _compare_lines(warehouse: Warehouse, found: Reconciliation) -> None:
     """Compare the numbers of lines in the ledger with those in raw."""
     selection = found.selection
     for prefix in selection.prefixes():
+        for row in warehouse.query(EXPIRED, bucket=selection.bucket, prefix=prefix):
+            found.expired_lines += row["lines"] if _is_of(selection, row) else 0
         for row in warehouse.query(WRONG_LINES, bucket=selection.bucket, prefix=prefix):
             if _is_of(selection, row):
                 found.add(

@@ -251,6 +251,8 @@ def _print_comparison(found: Reconciliation) -> None:
             f"versions that were overwritten before they were read: {found.missed:,} "
             "(outcome missed in the ledger)"
         )
+    if found.expired_lines:
+        console.print(f"lines beyond their retention, removed from raw: {found.expired_lines:,}")
     if found.leftover_lines:
         console.print(
             f"{found.leftover_lines:,} lines of {found.leftover_objects:,} objects were never "

@@ -40,6 +40,11 @@ def _print_status(page: Status, where: str) -> None:
     console.print(page.headline)
     console.print(f"ClickHouse: {where}")
     print_table("Ledger", page.ledger, "Nothing is loaded yet. Load objects: xapi-elt load ...")
+    if page.expired:
+        console.print(
+            f"Expired: {page.expired['lines']:,} raw lines of {page.expired['loads']:,} loads were "
+            f"removed, the last on {page.expired['last'][:10]}; events that came from them stay"
+        )
     if not page.not_allowed:
         tables = [_readable(row) for row in page.tables]
         print_table("Tables", tables, "No tables are built yet. Build them: dbt run")

@@ -7,6 +7,7 @@ from loader.cli import (  # noqa: F401 (they add their commands)
     bulk,
     inspect,
     load,
+    privacy,
     query,
     report,
     rights,

@@ -143,5 +143,6 @@ def ddl(name: str, settings: Settings) -> str:
     return Template((SQL / f"{name}.sql").read_text()).substitute(
         on_cluster=f"on cluster `{settings.cluster}`" if on_cluster else "",
         replicated="Replicated" if on_cluster else "",
+        analysts=settings.analysts_database,
         raw=settings.raw_database,  # a view would take a parameter for one of its own
     )

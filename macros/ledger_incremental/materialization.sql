@@ -20,6 +20,7 @@
         replace.sql   new tables, exchange, superseded rows
         voided.sql    rows that a statement voids
         rebuild.sql   ranges of days
+        expired.sql   rows whose raw lines were removed on purpose
 
     Config: `order_by`, `partition_by`, `engine` as in dbt-clickhouse, and
         row_key     what one row is, e.g. 'event_id'; a row whose key the table holds is left out
@@ -110,6 +111,7 @@
 {% macro apply_new_loads(table) %}
     {%- set horizon = next_horizon(table) -%}
     {%- set slices = claim_new_loads(table) -%}
+    {% do warn_of_expired_loads(table, slices) %}
     {#- Where slices remove rows, sixteen of them share one rewrite of the months concerned. -#}
     {%- for group in slices | batch(16) -%}
         {%- set leaving = leaving_rows(table, group) -%}
@@ -137,14 +139,15 @@
     {% do set_table_id(new.relation, new.id) %}
     {%- set horizon = next_horizon(table) -%}
     {%- set slices = claim_new_loads(table) -%}
+    {%- if table.loads_from == 'ledger' -%}
+        {% do carry_over_expired_rows(table, new, existing) %}
+    {%- endif -%}
     {%- for slice in slices -%}
         {% do insert_slices(table, new.relation, [slice]) %}
         {% do record_loads(table, new.relation, [slice]) %}
     {%- endfor -%}
     {% do table.update(horizon) %}
-    {%- if existing is not none and not existing.is_view and table.loads_from == 'ledger' -%}
-        {% do keep_expired_rows(table, new) %}
-    {%- endif -%}
+    {%- if table.loads_from == 'ledger' -%}{% do check_expired_loads(table) %}{%- endif -%}
     {%- if existing is none -%}
         {% do record_table(table, new.relation, new.id) %}
         {% do beat_claim(table) %}

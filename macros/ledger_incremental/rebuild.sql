@@ -97,12 +97,13 @@
 
 {#- Loads that may hold events of the days, by the time span that the statement store recorded of
     each; one without a span held no event, but may by the present logic. Raw lines are ordered by
-    load, so no other load is read. -#}
-{% macro loads_of_days(days) -%}
+    load, so no other load is read.
+    expired  those whose lines have expired, instead of all others -#}
+{% macro loads_of_days(days, expired=false) -%}
     {%- set store = describe_table(model_node(statement_store())) -%}
     select load_id from {{ elt_applied_loads() }}
     where model = '{{ store.name }}' and table_id = '{{ table_state(store).applied_under }}'
-        and load_id not in ({{ expired_loads() }})
+        and load_id {{ '' if expired else 'not ' }}in ({{ expired_loads() }})
         and (
             first_event is null
             or (
@@ -112,19 +113,14 @@
         )
 {%- endmacro %}
 
-{#- Loads whose raw lines were removed on purpose, as a subquery. -#}
-{% macro expired_loads() -%}
-    select load_id from {{ source('xapi_raw', 'expired_loads') }}
-{%- endmacro %}
-
 {#- Rebuild what the days yield: the days themselves, or with config rebuild_by 'load' all lines
     of the loads that hold events of them. Returns what was done, in words. -#}
 {% macro rebuild(table, days) %}
+    {% do note_expired_loads(table) %}
+    {% do say_what_stays(table, days) %}
     {%- set loads = loads_of_days(days) -%}
     {%- set in_loads = 'load_id in (' ~ loads ~ ')' -%}
-    {#- What came from expired loads stays: their lines cannot be read again. -#}
-    {%- set scope = in_loads if table.keeps_lines
-        else of_days(days) ~ ' and load_id not in (' ~ expired_loads() ~ ')' -%}
+    {%- set scope = in_loads if table.keeps_lines else of_days(days) ~ ' and not ' ~ is_expired() -%}
     {%- set partitions = months_of_loads(loads) if table.keeps_lines else months_of_days(days) -%}
     {%- set new = create_new_table(table) -%}
     {#- Of an event that lines of several sections report, the first line counts, so a rebuild of one
@@ -141,6 +137,7 @@
     {%- endset -%}
     {% do insert_wanted(table, new, table.rows, wanted, scope) %}
     {% do keep_other_rows(table, new, scope, partitions) %}
+    {% do check_expired_loads(table) %}
     {% do put_in_place(table, new) %}
     {%- if table.keeps_lines -%}
         {% do record_rebuilt(table, table.relation, loads) %}

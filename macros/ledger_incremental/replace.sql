@@ -70,25 +70,6 @@
     {% do run_statement('drop table if exists ' ~ new.relation ~ cluster_clause()) %}
 {% endmacro %}
 
-{#- Copy the rows of expired loads from the old table into the new one: their lines cannot be read
-    again. Columns that only one of the two has are left out. -#}
-{% macro keep_expired_rows(table, new) %}
-    {%- set expired -%}
-        load_id in ({{ expired_loads() }})
-    {%- endset -%}
-    {%- set kept = run_statement('select count() from ' ~ table.relation ~ ' where ' ~ expired).rows[0][0] | int -%}
-    {%- if kept -%}
-        {{ log(table.relation ~ ' keeps ' ~ kept ~ ' rows whose raw lines have expired', info=true) }}
-        {%- set held = adapter.get_columns_in_relation(table.relation) | map(attribute='quoted') | list -%}
-        {%- set columns = adapter.get_columns_in_relation(new.relation) | map(attribute='quoted')
-            | select('in', held) | join(', ') -%}
-        {% do run_statement(
-            'insert into ' ~ new.relation ~ ' (' ~ columns ~ ') select ' ~ columns ~ ' from ' ~ table.relation
-            ~ ' where ' ~ expired ~ ' settings throw_on_max_partitions_per_insert_block = 0'
-        ) %}
-    {%- endif -%}
-{% endmacro %}
-
 {#- Remove the bookkeeping of tables that a full refresh replaced. -#}
 {% macro forget_other_tables(table) %}
     {% do run_statement(

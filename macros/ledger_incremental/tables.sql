@@ -11,6 +11,9 @@
     upstream         the same of the model in loads_from, once it is up to date; none for the ledger
     parse, made_by   set by check_rules: the parse of the rows to come, and the recorded state
     claim, step      set by acquire_claim: number of the claim, bookkeeping rows written under it
+    carries_over, expired
+                     set by expired.sql: whether rows of expired loads come from the old table; how
+                     many loads had expired
     id               set by open_table: the id in the comment of the table
     applied_under    set by open_table: the id under which its applied loads are recorded
     horizon, loads_before_horizon
@@ -30,6 +33,7 @@
         'keeps_lines': 'source_line' in node.config.row_key,
         'rows': rows if rows else stored_lines(model_relation('stg_xapi__statements')),
         'upstream': none,
+        'carries_over': false,
         'claim': 0,
         'id': '',
         'applied_under': nil_id(),

@@ -50,7 +50,7 @@ def users_file(printed: list[str]) -> str:
     # The stand-in writes the data of an insert to a file, because chDB has no `input()`.
     grants.append("grant read on FILE")
     [settings] = re.findall(r"^create settings profile .* settings (.+) to `\w+`$", text, re.M)
-    filters = re.findall(r" on `(\w+)`\.`(\w+)` using (section_id .+) to ", text)
+    filters = re.findall(r" on `(\w+)`\.`(\w+)` using (?!1 )(.+) to `", text)
     return USERS.format(
         grants="".join(f"<query>{escape(grant)}</query>" for grant in grants),
         profile="".join(

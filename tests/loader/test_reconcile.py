@@ -164,3 +164,17 @@ def test_versions_that_were_missed_are_counted_and_no_difference(lake, capsys, b
     fill(bucket, {key: LINE})
     run_cli(capsys, "backfill", lake)
     assert compare(capsys, lake)["missed"] == 0
+
+
+def test_lines_beyond_their_retention_are_counted_and_no_difference(lake, capsys):
+    with Pipeline.from_env() as pipeline:
+        for sql in (
+            "insert into {raw:Identifier}.expired_loads (load_id, lines) "
+            "select load_id, count() from {raw:Identifier}.statements group by load_id",
+            "truncate table {raw:Identifier}.statements",
+        ):
+            pipeline.warehouse.command(sql)
+    report = compare(capsys, lake)
+    assert (report["agrees"], report["expired_lines"], report["lines"]) == (True, 12, 12)
+    assert "removed from raw: 12" in run_cli(capsys, "reconcile", lake)
+    assert compare(capsys, lake, "--section-id", "2")["expired_lines"] == 2

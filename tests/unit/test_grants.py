@@ -78,16 +78,26 @@ def test_an_analyst_gets_the_marts_of_dbt_without_identifiers():
     assert "`learner_id`" in views["video_events"]
 
 
-def test_an_analyst_of_sections_has_a_role_and_policies_of_its_own():
-    found = statements("analyst", SETTINGS, sections=[7, 3, 7])
+def test_an_analyst_of_sections_has_a_policy_on_every_table(monkeypatch):
+    found = statements("analyst", SETTINGS, of_sections=True)
     policies = [one for one in found if one.startswith("create row policy")]
-    assert len(policies) == sum(mart.is_table for mart in marts(ROOT) if mart.name != LINES)
+    tables = sum(mart.is_table for mart in marts(ROOT) if mart.name != LINES)
+    assert len(policies) == tables + 1
+    assert "`analyst_sections` using user_name = currentUser() to" in policies.pop()
     for policy in policies:
-        assert " using section_id in (3, 7) to `xapi_analyst_section_3_7`" in policy
+        assert " using (section_id, if(section_id = 0, course_id, '')) in (select" in policy
+        assert policy.endswith(" to `xapi_analyst_sections`")
+    # What has no section is not granted, and which sections a user sees is data.
+    text = "\n".join(found)
+    assert LEARNERS not in text
+    lines = "\n".join(printed("grants --role analyst --section 7 --course c'd", monkeypatch))
+    assert text.replace(";", "") in lines.replace(";", "")
+    assert "-- insert into `xapi_analyst`.`analyst_sections`" in lines
+    assert "values ('<name>', 7, '')" in lines and "values ('<name>', 0, 'c\\'d')" in lines
 
 
 def test_wrong_arguments_are_named():
     with pytest.raises(SettingsError, match="--role is 'admin'; accepted: loader, dbt"):
         statements("admin", SETTINGS)
     with pytest.raises(SettingsError, match="belong to --role analyst"):
-        statements("loader", SETTINGS, sections=[1])
+        statements("loader", SETTINGS, of_sections=True)

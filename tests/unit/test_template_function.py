@@ -230,6 +230,12 @@ def test_the_log_can_have_a_key_of_its_own(resources):
     assert branches(resources["LogGroup"]["Properties"]["KmsKeyId"]) == [{"Ref": "LogKmsKeyArn"}]
 
 
+def test_the_log_is_kept_as_long_as_the_parameter_or_else_the_environment_says(resources):
+    given, by_environment = branches(resources["LogGroup"]["Properties"]["RetentionInDays"])
+    assert given == {"Ref": "LogRetentionDays"}
+    assert by_environment["Fn::FindInMap"][2] == "LogRetentionDays"
+
+
 def test_a_whole_account_may_read_only_with_an_external_id(template, resources):
     """Each identity of it could read the statements otherwise."""
     principal = template["Parameters"]["ClickHouseIamPrincipal"]["AllowedPattern"]

@@ -18,6 +18,18 @@ applied_loads as (
 
 ),
 
+expired_loads as (
+
+    select
+        load_id as expired_load_id,
+        toNullable(min(source.expired_at)) as expired_at
+
+    from {{ source('xapi_raw', 'expired_loads').render() }} as source
+
+    group by expired_load_id
+
+),
+
 attempts as (
 
     select
@@ -71,11 +83,14 @@ attempts_with_tables as (
     select
         attempts.*,
         applications.*,
+        expired_loads.expired_at as expired_at,
         table_names.*
 
     from attempts
 
     left join applications on attempts.load_id = applications.applied_load_id
+
+    left join expired_loads on attempts.load_id = expired_loads.expired_load_id
 
     cross join table_names
 
@@ -119,7 +134,8 @@ loads as (
             empty(waiting_tables),
             dateDiff('millisecond', oldest_object_at, last_applied_at) / 1000,
             null
-        ) as seconds_to_tables
+        ) as seconds_to_tables,
+        expired_at
 
     from attempts_with_tables
 

@@ -227,6 +227,7 @@ select
     nullIf(learner.3, '') as user_id,
     {{ given_text(member('actor', 'account', 'homePage')) }} as home_page,
     if(learner.1 = '', null, {{ learner_id('learner') }}) as learner_id,
+    toLowCardinality(learner.1) as learner_kind,
     coalesce({{ context_number('torus', 'section_id') }}, 0) as section_id,
     {{ course_of('parents', 'groupings', 'categories') }} as course_id,
     {{ context_number('torus', 'project_id') }} as project_id,
