@@ -1,4 +1,4 @@
-"""Marts after loads: only the groups of new loads are made again where these are all that changed."""
+"""Marts after loads: where only loads were added, only their groups are made again."""
 
 import json
 import random
