@@ -2,41 +2,54 @@
     made  what the comment of the mart says -#}
 {% macro compare_mart(mart, events, made) %}
     {% do acquire_claim(mart) %}
-    {% do mart.update({'new_loads': loads_since(mart, made)}) %}
-    {%- set done = namespace(groups=0) -%}
-    {%- set sections = changed_sections(mart) -%}
-    {%- if sections -%}
-        {%- set version = run_statement('select max(version) + 1 from ' ~ mart.relation).rows[0][0] -%}
-        {%- for slice in slices_of(sections) -%}
-            {%- set changed = changed_groups(mart, slice) -%}
-            {%- set done.groups = done.groups + changed.count -%}
-            {% do insert_groups(mart, mart.relation, slice, version, changed.relation) %}
-            {%- if not mart.new_loads -%}
-                {% do insert_gone_groups(mart, version, changed.relation) %}
-            {%- endif -%}
-        {%- endfor -%}
+    {%- set new_loads = loads_since(mart, made) -%}
+    {%- set version = run_statement('select max(version) + 1 from ' ~ mart.relation).rows[0][0] -%}
+    {%- if new_loads -%}
+        {%- set done = make_new_groups(mart, version, new_loads) -%}
+    {%- else -%}
+        {%- set done = make_differing_groups(mart, version) -%}
     {%- endif -%}
     {%- set id = run_statement(id_of(mart.relation)).rows[0][0] -%}
     {% do beat_claim(mart) %}
-    {% do record_mart(mart, mart.relation, id, events, made if mart.new_loads else none) %}
+    {% do record_mart(mart, mart.relation, id, events, made if new_loads else none) %}
     {% do release_claim(mart) %}
-    {{ return(
-        done.groups ~ ' groups in ' ~ sections | length ~ ' sections'
-        ~ (', of new loads' if mart.new_loads else ', all compared')
-    ) }}
+    {{ return(done) }}
+{% endmacro %}
+
+{#- Compare all events with the rows, and make the groups that differ again. -#}
+{% macro make_differing_groups(mart, version) %}
+    {%- set sections, done = changed_sections(mart), namespace(groups=0) -%}
+    {%- for slice in slices_of(sections) -%}
+        {%- set changed = changed_groups(mart, slice) -%}
+        {%- set done.groups = done.groups + count_groups(changed) -%}
+        {% do insert_groups(mart, mart.relation, slice, version, changed) %}
+        {% do insert_gone_groups(mart, version, changed) %}
+    {%- endfor -%}
+    {{ return(done.groups ~ ' groups in ' ~ sections | length ~ ' sections, all compared') }}
+{% endmacro %}
+
+{#- Make the groups of new loads again. -#}
+{% macro make_new_groups(mart, version, new_loads) %}
+    {%- set changed = new_groups(mart, new_loads) -%}
+    {%- set sections = sections_of_groups(mart, changed) -%}
+    {%- for slice in slices_of(sections) -%}
+        {% do insert_groups(mart, mart.relation, slice, version, changed) %}
+    {%- endfor -%}
+    {{ return(count_groups(changed) ~ ' groups in ' ~ sections | length ~ ' sections, of new loads') }}
 {% endmacro %}
 
 {#- The loads that were applied to the event tables since the mart was compared, as a subquery, if their
-    rows are all that changed; '' if that is not so, or if everything has not been compared for var
-    mart_compare_hours. Rows that were withdrawn, replaced, voided or deleted show in the count:
+    rows are all that changed. Rows that were withdrawn, replaced, voided or deleted show in the count:
     there are fewer than there were and the new loads have. A rebuilt table has another id. A run that
-    changed a table and applied no load has done something else. -#}
+    changed a table and applied no load has done something else.
+    '' if more changed, if the rows are more than var mart_slice_events, or if everything has not been
+    compared for var mart_compare_hours. -#}
 {% macro loads_since(mart, made) %}
     {%- if not mart.states or made.after | length != mart.states | length
         or made.hours >= var('mart_compare_hours') | float -%}
         {{ return('') }}
     {%- endif -%}
-    {%- set loads = [] -%}
+    {%- set loads, total = [], namespace(added=0) -%}
     {%- for now in mart.states -%}
         {%- set was = made.after[loop.index0].split(' ') -%}
         {%- if was | length != 4 or was[0] != now.name or was[1] != now.id -%}
@@ -52,13 +65,11 @@
         {%- if now.rows != (was[3] | int) + added[0] | int or not is_explained -%}
             {{ return('') }}
         {%- endif -%}
+        {%- set total.added = total.added + added[0] | int -%}
         {% do loads.append(since) %}
     {%- endfor -%}
-    {{ return(loads | join(' union distinct ')) }}
+    {{ return(loads | join(' union distinct ') if total.added <= var('mart_slice_events') | int else '') }}
 {% endmacro %}
-
-{#- Condition on events: a new load brought them. -#}
-{% macro of_new_loads(mart) -%} load_id in ({{ mart.new_loads }}) {%- endmacro %}
 
 {#- Events and stored rows, as rows that cancel each other out if the stored rows were made of these
     events: their sums and xors are 0. -#}
@@ -72,20 +83,8 @@
     where not is_deleted and {{ condition }}
 {% endmacro %}
 
-{#- Sections and courses whose events differ from what their rows were made of, and how many events
-    they have. -#}
+{#- Sections and courses whose events differ from what their rows were made of. -#}
 {% macro changed_sections(mart) %}
-    {%- if mart.new_loads -%}
-        {{ return(run_statement("
-            select section_id, " ~ course_hash() ~ " as course_hash, count() as events
-            from " ~ mart.source ~ "
-            where (section_id, course_id) in (
-                select section_id, course_id from " ~ mart.source ~ " where " ~ of_new_loads(mart) ~ "
-            )
-            group by section_id, course_id
-            order by section_id, course_hash
-        ").rows) }}
-    {%- endif -%}
     {{ return(run_statement("
         select section_id, " ~ course_hash() ~ " as course_hash, sum(event) as events
         from (" ~ events_against_rows(mart) ~ ")
@@ -98,31 +97,56 @@
 {#- Courses are named by a hash in statements: a number needs no quotes. -#}
 {% macro course_hash() -%}cityHash64(toString(course_id)){%- endmacro %}
 
-{#- Find the groups of a slice that differ. They are in the table of its own that a run may have,
-    which is dropped when another run takes over. Returns the table and the number of groups. -#}
+{#- Find the groups of a slice that differ. Returns the table that has them. -#}
 {% macro changed_groups(mart, slice) %}
+    {%- set relation = create_groups(mart) -%}
+    {% do run_statement(
+        'insert into ' ~ relation ~ ' select ' ~ mart.group_key ~ ', sum(event) = 0 as is_gone, 0 as events from ('
+        ~ events_against_rows(mart, of_slice(slice)) ~ ') group by ' ~ mart.group_key
+        ~ ' having sum(difference) != 0 or groupBitXor(hash) != 0'
+    ) %}
+    {{ return(relation) }}
+{% endmacro %}
+
+{#- Find the groups of new loads, and how many events these brought. Returns the table that has them. -#}
+{% macro new_groups(mart, new_loads) %}
+    {%- set relation = create_groups(mart) -%}
+    {% do run_statement(
+        'insert into ' ~ relation ~ ' select ' ~ mart.group_key ~ ', 0 as is_gone, count() as events from '
+        ~ mart.source ~ ' where load_id in (' ~ new_loads ~ ') group by ' ~ mart.group_key
+    ) %}
+    {{ return(relation) }}
+{% endmacro %}
+
+{#- Create the table of groups. It is the table of its own that a run may have, which is dropped when
+    another run takes over. -#}
+{% macro create_groups(mart) %}
     {% do beat_claim(mart) %}
     {%- set relation = new_table_of(mart) -%}
     {% do run_statement('drop table if exists ' ~ relation ~ cluster_clause()) %}
     {% do run_statement(
         'create table ' ~ relation ~ cluster_clause() ~ ' engine = Memory empty as select '
-        ~ mart.group_key ~ ', toUInt8(0) as is_gone from ' ~ mart.relation
+        ~ mart.group_key ~ ', toUInt8(0) as is_gone, toUInt64(0) as events from ' ~ mart.relation
     ) %}
-    {%- if mart.new_loads -%}
-        {%- set changed -%}
-            select distinct {{ mart.group_key }}, 0 as is_gone
-            from {{ mart.source }}
-            where {{ of_slice(slice) }} and {{ of_new_loads(mart) }}
-        {%- endset -%}
-    {%- else -%}
-        {%- set changed -%}
-            select {{ mart.group_key }}, sum(event) = 0 as is_gone
-            from ({{ events_against_rows(mart, of_slice(slice)) }})
-            group by {{ mart.group_key }}
-            having sum(difference) != 0 or groupBitXor(hash) != 0
-        {%- endset -%}
-    {%- endif -%}
-    {% do run_statement('insert into ' ~ relation ~ ' ' ~ changed) %}
-    {%- set count = run_statement('select count() from ' ~ relation).rows[0][0] | int -%}
-    {{ return({'relation': relation, 'count': count}) }}
+    {{ return(relation) }}
+{% endmacro %}
+
+{% macro count_groups(groups) %}
+    {{ return(run_statement('select count() from ' ~ groups).rows[0][0] | int) }}
+{% endmacro %}
+
+{#- Sections and courses of new groups, with the events that their rows will be made of: those of the
+    present rows and the new ones. -#}
+{% macro sections_of_groups(mart, groups) %}
+    {{ return(run_statement("
+        select section_id, " ~ course_hash() ~ " as course_hash, sum(events) as events
+        from (
+            select section_id, course_id, events from " ~ groups ~ "
+            union all
+            select section_id, course_id, events from " ~ mart.relation ~ "
+            where (" ~ mart.group_key ~ ") in (select " ~ mart.group_key ~ " from " ~ groups ~ ")
+        )
+        group by section_id, course_id
+        order by section_id, course_hash
+    ").rows) }}
 {% endmacro %}

@@ -10,8 +10,6 @@
     states          set by events_now: the event tables as they were then (name, id, version, rows), for
                     the comment: the loader sees by it that a mart is behind (loader/lag.py), and the
                     next run which loads are new
-    new_loads       set by loads_since: the loads whose rows are all that changed, as a subquery; '' if
-                    everything has to be compared
     claim, step     set by acquire_claim -#}
 {% macro describe_mart(node, rows) %}
     {%- set code = [hash_of_code(rows)] -%}
@@ -36,7 +34,6 @@
         'definition': local_md5(code ~ types ~ node.config.engine ~ node.config.order_by),
         'description': node.description if config.persist_relation_docs() else '',
         'states': [],
-        'new_loads': '',
         'claim': 0,
     }) }}
 {% endmacro %}
