@@ -1,9 +1,11 @@
 """The measured engine: its database, the loader and dbt on it, and timing."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -94,22 +96,36 @@ def run_process(*command: str, **more: str) -> Time:
     Raises:
         RuntimeError: it failed; the text has its output.
     """
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | more,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)}:\n{output.decode(errors='replace')[-3000:]}")
-    return Time(
-        time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    )
+    started, peak, ended = time.perf_counter(), 0, 0
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | more, stdout=output, stderr=subprocess.STDOUT
+        )
+        while not ended:
+            peak = max(peak, high_water(process.pid))
+            time.sleep(0.05)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+            raise RuntimeError(f"{' '.join(command)}:\n{text[-3000:]}")
+    return Time(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, peak)
+
+
+def high_water(process: int) -> int:
+    """The peak memory of a running process in bytes; 0 if it has ended. The kernel's figure for an
+    ended child (ru_maxrss) includes the memory of its parent, so that is no use.
+
+    Args:
+        process: its id.
+    """
+    try:
+        text = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+) kB", text)
+    return int(found[1]) * 1024 if found else 0
 
 
 class Database:
