@@ -8,6 +8,7 @@ from loader.cli import (  # noqa: F401 (they add their commands)
     inspect,
     load,
     query,
+    redrive,
     report,
     rights,
     transform,
