@@ -8,6 +8,7 @@ import argparse
 import getpass
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ examples:
   lambda/deploy.sh deploy --env prod --dry-run BatchSize=200
   lambda/deploy.sh update --env prod
   lambda/deploy.sh outputs --env prod --json
+  lambda/deploy.sh outputs --env prod --export > prod.env && . ./prod.env
 
 KEY=VALUE sets a parameter of lambda/template.yaml. For the value '-', the command prompts (or
 reads standard input), so that a password is not in the shell's history. Other parameters keep the
@@ -63,6 +65,24 @@ def print_outputs(stack: dict, as_json: bool) -> None:
         print(json.dumps(outputs, indent=2))
     elif outputs:
         print(table([("OUTPUT", "VALUE"), *sorted(outputs.items())]))
+
+
+# The settings of xapi-elt that are outputs of the stack.
+EXPORTS = {
+    "S3_XAPI_BUCKET_NAME": "BucketName",
+    "XAPI_SQS_QUEUE_URL": "QueueUrl",
+    "XAPI_LAMBDA_FUNCTION_NAME": "FunctionName",
+}
+
+
+def print_exports(stack: dict) -> None:
+    """Print the stack's outputs as the settings of commands, for a shell."""
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+    parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack["Parameters"]}
+    settings = {name: outputs[output] for name, output in EXPORTS.items()}
+    settings |= {"XAPI_STACK": stack["StackName"], "XAPI_ENVIRONMENT": parameters["Environment"]}
+    for name, value in settings.items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
 def package_command(session: boto3.Session, options: argparse.Namespace) -> None:
@@ -137,8 +157,11 @@ def delete_command(session: boto3.Session, options: argparse.Namespace) -> None:
 
 def outputs_command(session: boto3.Session, options: argparse.Namespace) -> None:
     """Show the outputs of the deployed stack."""
-    cfn = session.client("cloudformation")
-    print_outputs(existing(cfn, options.stack_name), options.json)
+    stack = existing(session.client("cloudformation"), options.stack_name)
+    if options.export:
+        print_exports(stack)
+    else:
+        print_outputs(stack, options.json)
 
 
 COMMANDS = {
@@ -178,6 +201,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--yes", action="store_true", help="delete without asking")
     parser.add_argument("--json", action="store_true", help="outputs as JSON")
+    parser.add_argument("--export", action="store_true", help="outputs as settings, for a shell")
     options = parser.parse_intermixed_args(arguments)
     options.stack_name = options.stack_name or f"xapi-elt-{options.env or 'dev'}"
     return options

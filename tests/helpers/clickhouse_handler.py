@@ -30,6 +30,7 @@ TRANSPORT = re.compile(
     "|decompress|buffer_size|wait_end_of_query|client_protocol_version|enable_http_compression"
     "|send_progress_in_http_headers|http_headers_progress_interval_ms"
 )
+ANY_USER = "any"
 LONGEST_URI, LONGEST_FIELD = 1 << 20, (128 << 10) + 1  # a server's defaults
 DECOMPRESS = {
     "gzip": gzip.decompress,
@@ -183,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
             user, _, password = base64.b64decode(token).decode().partition(":")
         user = self.headers.get("X-ClickHouse-User", user) or "default"
         password = self.headers.get("X-ClickHouse-Key", password) or ""
-        if (user, password) != (self.of.user, self.of.password):
+        if self.of.user not in (user, ANY_USER) or password != self.of.password:
             raise Failure(
                 516,
                 f"{user}: Authentication failed: password is incorrect, or there is no user with "

@@ -147,11 +147,12 @@ def main() -> None:
     parser.add_argument("--path", required=True)
     parser.add_argument("--config-file")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--user", default="default", help="'any' for all names")
     parser.add_argument("--password", default="")
     parser.add_argument("--fault-file", help="JSON, see FaultFile")
     options = parser.parse_args()
     where = (options.path, options.config_file, options.port)
-    with ClickHouseHttp(*where, password=options.password) as server:
+    with ClickHouseHttp(*where, options.user, options.password) as server:
         server.fault = FaultFile(options.fault_file) if options.fault_file else None
         print(f"listening on {server.port}", flush=True)
         threading.Event().wait()
