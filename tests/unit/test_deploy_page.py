@@ -32,8 +32,8 @@ TAGS = {
 NEEDED = {
     "AWS::S3::Bucket": (
         "s3:CreateBucket s3:DeleteBucket s3:PutEncryptionConfiguration "
-        "s3:PutBucketPublicAccessBlock s3:PutBucketOwnershipControls s3:PutLifecycleConfiguration s3:PutBucketVersioning "
-        "s3:PutBucketNotification"
+        "s3:PutBucketPublicAccessBlock s3:PutBucketOwnershipControls "
+        "s3:PutLifecycleConfiguration s3:PutBucketVersioning s3:PutBucketNotification"
     ),
     "AWS::S3::BucketPolicy": "s3:PutBucketPolicy s3:GetBucketPolicy s3:DeleteBucketPolicy",
     "AWS::Events::Rule": (
@@ -69,6 +69,15 @@ NEEDED = {
     "AWS::SNS::Topic": (
         "sns:CreateTopic sns:GetTopicAttributes sns:SetTopicAttributes sns:DeleteTopic "
         "sns:ListSubscriptionsByTopic"
+    ),
+    "AWS::SNS::TopicPolicy": "sns:SetTopicAttributes sns:GetTopicAttributes",
+    "AWS::ECS::Cluster": (
+        "ecs:CreateCluster ecs:DescribeClusters ecs:UpdateCluster ecs:DeleteCluster "
+        "iam:CreateServiceLinkedRole"
+    ),
+    "AWS::ECS::TaskDefinition": (
+        "ecs:RegisterTaskDefinition ecs:DescribeTaskDefinition ecs:DeregisterTaskDefinition "
+        "iam:PassRole"
     ),
     "AWS::SNS::Subscription": "sns:Subscribe sns:GetSubscriptionAttributes sns:Unsubscribe",
     "AWS::CloudWatch::Alarm": (
@@ -127,7 +136,7 @@ def test_who_deploys_may_do_what_the_resources_need(template):
     assert kinds <= NEEDED.keys()
     needed = {action for kind in kinds for action in NEEDED[kind].split()}
     # deploy.py gives the stack a tag, which CloudFormation gives to each resource.
-    services = {action.partition(":")[0] for action in needed} - {"ec2", "scheduler"}
+    services = {action.partition(":")[0] for action in needed} - {"ec2"}
     for service in services:
         names = TAGS.get(service, ("TagResource", "UntagResource"))
         needed |= {f"{service}:{name}" for name in names}

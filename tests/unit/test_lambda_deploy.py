@@ -42,7 +42,7 @@ def test_examples_in_the_help_parse():
     """Help that cannot be typed is no help."""
     lines = [line for line in deploy.EXAMPLES.splitlines() if "lambda/deploy.sh" in line]
     commands = [deploy.parse(line.split(" >")[0].split()[1:]).command for line in lines]
-    assert commands == ["deploy", "deploy", "update", "outputs", "outputs"]
+    assert commands == ["deploy", "deploy", "update", "transform", "outputs", "outputs"]
 
 
 def test_outputs_are_settings_for_a_shell(capsys):
