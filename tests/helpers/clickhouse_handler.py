@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 from clickhouse_connect.driver import compression
 
 from tests.helpers.clickhouse_failure import STATUS, Failure
+from tests.helpers.clickhouse_session import Session
 from tests.helpers.clickhouse_statement import Statement
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class Handler(BaseHTTPRequestHandler):
         started = time.monotonic_ns()
         try:
             with self.of.session(name, float(fields.get("session_timeout", 60))) as session:
+                if self.of.cluster:
+                    statement = self.on_one_engine(statement, session, parameters)
                 result = session.answer(statement, output, database, settings, parameters)
         finally:
             if fault == "lose_answer":  # with the session free again: clients retry at once
@@ -175,6 +178,18 @@ class Handler(BaseHTTPRequestHandler):
             headers["X-ClickHouse-Format"] = statement.output_format or output
         self.of.closing.wait(wait.get("answer_late", 0))
         self.send(200, result.bytes(), headers, cut=fault == "cut_answer")
+
+    def on_one_engine(
+        self, statement: Statement, session: Session, parameters: dict[str, str]
+    ) -> Statement:
+        """The statement for one engine, if it is one that a cluster accepts."""
+        whole = statement.text
+        data = whole[len(statement.shown) :] if statement.data else b""
+
+        def parse(sql: str) -> None:
+            session.run(f"EXPLAIN AST {sql}", **parameters)
+
+        return Statement(self.of.cluster.local(statement.shown, parse) + data)
 
     def authenticate(self, fields: dict[str, str]) -> None:
         """Check user and password: in headers, by basic authentication, or in the URL."""
