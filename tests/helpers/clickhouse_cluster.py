@@ -40,7 +40,8 @@ CREATED = re.compile(
     rf"\s*create\s+(?:or\s+replace\s+)?table\s+(?:if\s+not\s+exists\s+)?(?P<table>{_TABLE})", re.I
 )
 ENGINE = re.compile(r"\bengine\s*=\s*(?P<engine>\w+)\s*(?P<path>\([^()]*\))?", re.I)
-IN_MEMORY = re.compile(r"elt_claim__|elt_differing__")
+# What only the run itself reads, through the replica that it writes to.
+IN_MEMORY = re.compile(r"elt_claim__|elt_new__")
 
 LOADS = re.compile(rf"\s*insert\s+into\s+{_NAME}\.statements\b", re.I)
 S3 = re.compile(r"\bs3\s*\(", re.I)
@@ -52,6 +53,7 @@ SYNCS = re.compile(
 CHANGES = re.compile(
     rf"\s*(?:insert\s+into|alter\s+table|delete\s+from)\s+(?P<table>{_TABLE})", re.I
 )
+PUT_IN_PLACE = re.compile(rf"\s*(?:exchange\s+tables|rename\s+table)\s+(?P<new>{_TABLE})", re.I)
 EXCHANGES = re.compile(rf"\s*exchange\s+tables\s+(?P<new>{_TABLE})\s+and\s+(?P<old>{_TABLE})", re.I)
 
 
@@ -68,6 +70,7 @@ class ClusterMode:
         self.seen: set[str] = set()
         self._synced: set[str] = set()
         self._parsed: set[str] = set()
+        self._in_memory: set[str] = set()
 
     def local(self, sql: bytes, parse: Callable[[str], None]) -> bytes:
         """The statement for one engine.
@@ -107,6 +110,9 @@ class ClusterMode:
                 return "an engine"
         if LOADS.match(sql) and S3.search(sql):
             return "s3Cluster"
+        placed = PUT_IN_PLACE.match(sql)
+        if placed and _plain(placed["new"]) in self._in_memory:
+            return "a replicated table in the place of one"
         exchanged = EXCHANGES.match(sql)
         is_new = exchanged and _plain(exchanged["new"]) not in self._synced
         if is_new and not OF_THE_ADAPTER.search(exchanged["new"]):
@@ -114,6 +120,11 @@ class ClusterMode:
         return ""
 
     def _remember(self, sql: str) -> None:
+        if created := CREATED.match(sql):
+            engine = ENGINE.search(sql)
+            name = _plain(created["table"])
+            is_memory = engine and engine["engine"] == "Memory"
+            (self._in_memory.add if is_memory else self._in_memory.discard)(name)
         if synced := SYNCS.match(sql):
             self._synced.add(_plain(synced["table"]))
         elif changed := CHANGES.match(sql):

@@ -26,7 +26,7 @@ from tests.helpers.worker_queue import ask
 COMMAND = Path(sys.executable).with_name("xapi-elt")
 
 # Objects, statements of each, and how the worker dies. A child that is killed is replaced.
-OBJECTS, LINES = 90, 20
+OBJECTS, LINES = 60, 20
 KILLS = ("child", "child", "worker", "child", "worker")
 
 
@@ -168,9 +168,10 @@ def settled(queue: str, scraper: Scraper) -> bool:
     names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
     if sum(int(about["Attributes"][name]) for name in names):
         return False
-    return scraper.latest('table_waiting_loads{table="video_events"}') == 0 and bool(
-        scraper.latest('transforms_total{outcome="done"}')
-    )
+    applied = scraper.latest('last_success_timestamp_seconds{what="transform"}')
+    # Until dbt has looked again, the number of waiting loads is that before the last load.
+    is_newer = applied > scraper.latest('last_success_timestamp_seconds{what="load"}')
+    return is_newer and scraper.latest('table_waiting_loads{table="video_events"}') == 0
 
 
 def check_metrics(scraper: Scraper, killed: list[float]) -> None:

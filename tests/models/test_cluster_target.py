@@ -150,6 +150,9 @@ def test_what_a_cluster_accepts_is_stripped():
     assert stripped("select * from s3Cluster(`c`, {n:Identifier}, filename = 'x')") == (
         "select * from s3({n:Identifier}, filename = 'x')"
     )
+    mode.local(b"create table a.elt_new__c__1 on cluster c engine = Memory as select 1", str)
+    with pytest.raises(Failure, match="replicated table in the place"):
+        mode.local(b"rename table a.elt_new__c__1 to a.c on cluster c", str)
     # A change after the synchronisation counts.
     mode.local(b"system sync replica on cluster c a.new", parsed.append)
     mode.local(b"insert into a.new select 1", parsed.append)
