@@ -137,8 +137,8 @@ def test_nothing_is_lost_or_doubled_though_child_and_worker_are_killed(
         for who in KILLS:
             starts = len(worker.events("child_started"))
             time.sleep(chance.uniform(8, 20))
-            worker.kill(who)
             killed.append(time.monotonic())
+            worker.kill(who)
             wait_until(lambda before=starts: len(worker.events("child_started")) > before, 90)
         done.wait(300)
         wait_until(lambda: settled(patient_queue, scraper), 300)
