@@ -1,4 +1,4 @@
-"""Deploy the pipeline: package the function, create or update its stack, print its outputs.
+"""Deploy the pipeline: package the function, create or update its stacks, print their outputs.
 
 Needs boto3 and AWS credentials, not the AWS CLI. AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL and
 the other AWS_* settings work as usual.
@@ -8,7 +8,9 @@ import argparse
 import getpass
 import json
 import os
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -18,6 +20,7 @@ from console import DeployError, say, table
 from package import Package, upload
 from stack import (
     TEMPLATE,
+    TRANSFORM,
     changes_in,
     check_deployable,
     describe,
@@ -34,11 +37,13 @@ examples:
   lambda/deploy.sh deploy --env prod ClickHouseHost=ch.example.org ClickHousePassword=-
   lambda/deploy.sh deploy --env prod --dry-run BatchSize=200
   lambda/deploy.sh update --env prod
+  lambda/deploy.sh transform --env prod Image=… SubnetIds=… SecurityGroupIds=… PasswordSecretArn=…
   lambda/deploy.sh outputs --env prod --json
+  lambda/deploy.sh outputs --env prod --export > prod.env && . ./prod.env
 
-KEY=VALUE sets a parameter of lambda/template.yaml. For the value '-', the command prompts (or
-reads standard input), so that a password is not in the shell's history. Other parameters keep the
-value of the deployed stack, or have the template's default.
+KEY=VALUE sets a parameter of lambda/template.yaml, or of lambda/transform.yaml. For the value '-',
+the command prompts (or reads standard input), so that a password is not in the shell's history.
+Other parameters keep the value of the deployed stack, or have the template's default.
 """
 
 
@@ -65,6 +70,24 @@ def print_outputs(stack: dict, as_json: bool) -> None:
         print(table([("OUTPUT", "VALUE"), *sorted(outputs.items())]))
 
 
+# The settings of xapi-elt that are outputs of the stack.
+EXPORTS = {
+    "S3_XAPI_BUCKET_NAME": "BucketName",
+    "XAPI_SQS_QUEUE_URL": "QueueUrl",
+    "XAPI_LAMBDA_FUNCTION_NAME": "FunctionName",
+}
+
+
+def print_exports(stack: dict) -> None:
+    """Print the stack's outputs as the settings of commands, for a shell."""
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+    parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack["Parameters"]}
+    settings = {name: outputs[output] for name, output in EXPORTS.items()}
+    settings |= {"XAPI_STACK": stack["StackName"], "XAPI_ENVIRONMENT": parameters["Environment"]}
+    for name, value in settings.items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
 def package_command(session: boto3.Session, options: argparse.Namespace) -> None:
     """Build and upload the function's zip."""
     package = Package.build(session, options)
@@ -89,10 +112,55 @@ def deploy_command(session: boto3.Session, options: argparse.Namespace) -> None:
     given |= {"CodeBucket": package.bucket, "CodeKey": package.key}
     if options.env or not stack:
         given["Environment"] = options.env or "dev"
-    known = cfn.validate_template(TemplateBody=TEMPLATE.read_text())["Parameters"]
-    parameters = stack_parameters({p["ParameterKey"] for p in known}, stack, given)
+    change(
+        cfn, name, TEMPLATE, stack, given, options, lambda: upload(session.client("s3"), package)
+    )
 
-    change_set = make_change_set(cfn, name, parameters, create=not stack)
+
+# Parameters of the transform stack that are those of the pipeline's unless they are given.
+SHARED = (
+    *("ClickHouseHost", "ClickHousePort", "ClickHouseSecure"),
+    *("ClickHouseDatabase", "ClickHouseCluster"),
+)
+
+
+def transform_command(session: boto3.Session, options: argparse.Namespace) -> None:
+    """Create or update the stack that runs dbt for a deployed stack."""
+    cfn = session.client("cloudformation")
+    pipeline = existing(cfn, options.stack_name)
+    of_pipeline = {p["ParameterKey"]: p["ParameterValue"] for p in pipeline["Parameters"]}
+    name = f"{options.stack_name}-transform"
+    stack = describe(cfn, name)
+    check_deployable(stack, name, None)
+    given = {} if stack else {key: of_pipeline[key] for key in SHARED}
+    given |= parse_overrides(options.parameters)
+    given |= {"PipelineStack": options.stack_name, "Environment": of_pipeline["Environment"]}
+    change(cfn, name, TRANSFORM, stack, given, options, lambda: None)
+
+
+def change(
+    cfn,
+    name: str,
+    template: Path,
+    stack: dict | None,
+    given: dict[str, str],
+    options: argparse.Namespace,
+    prepare: Callable[[], None],
+) -> None:
+    """Create a stack or update it, and print its outputs.
+
+    Args:
+        cfn: client of CloudFormation.
+        name: the stack's name.
+        template: its template.
+        stack: the deployed stack; None if there is none.
+        given: parameters that do not keep their value.
+        options: options of the command.
+        prepare: called before something is changed.
+    """
+    known = cfn.validate_template(TemplateBody=template.read_text())["Parameters"]
+    parameters = stack_parameters({p["ParameterKey"] for p in known}, stack, given)
+    change_set = make_change_set(cfn, name, template, parameters, create=not stack)
     if change_set is None:
         say(f"stack {name}: nothing to change")
     elif options.dry_run:
@@ -101,7 +169,7 @@ def deploy_command(session: boto3.Session, options: argparse.Namespace) -> None:
         return
     else:
         say(changes_in(change_set))
-        upload(session.client("s3"), package)
+        prepare()
         seen = {event["EventId"] for event in events(cfn, change_set["StackId"])}
         cfn.execute_change_set(ChangeSetName=change_set["ChangeSetId"])
         follow(cfn, change_set["StackId"], seen)
@@ -137,14 +205,18 @@ def delete_command(session: boto3.Session, options: argparse.Namespace) -> None:
 
 def outputs_command(session: boto3.Session, options: argparse.Namespace) -> None:
     """Show the outputs of the deployed stack."""
-    cfn = session.client("cloudformation")
-    print_outputs(existing(cfn, options.stack_name), options.json)
+    stack = existing(session.client("cloudformation"), options.stack_name)
+    if options.export:
+        print_exports(stack)
+    else:
+        print_outputs(stack, options.json)
 
 
 COMMANDS = {
     "package": package_command,
     "deploy": deploy_command,
     "update": deploy_command,
+    "transform": transform_command,
     "delete": delete_command,
     "outputs": outputs_command,
 }
@@ -153,6 +225,7 @@ HELP = """\
 package   build the function's zip and upload it
 deploy    package, then create the stack, or update it if it exists
 update    the same for an existing stack: new code and template, the same parameters
+transform create or update a second stack, <stack>-transform, that runs dbt on a schedule
 delete    delete the stack; the bucket with the statements remains
 outputs   show the stack's outputs: bucket, queue, function, role
 """
@@ -178,6 +251,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--yes", action="store_true", help="delete without asking")
     parser.add_argument("--json", action="store_true", help="outputs as JSON")
+    parser.add_argument("--export", action="store_true", help="outputs as settings, for a shell")
     options = parser.parse_intermixed_args(arguments)
     options.stack_name = options.stack_name or f"xapi-elt-{options.env or 'dev'}"
     return options

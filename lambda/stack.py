@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from console import DeployError, say, table
 
 TEMPLATE = Path(__file__).resolve().parent / "template.yaml"
+TRANSFORM = TEMPLATE.with_name("transform.yaml")
 
 
 def describe(cfn, name: str) -> dict | None:
@@ -78,13 +79,15 @@ def pauses() -> Iterator[float]:
         waited, pause = waited + pause, min(pause * 1.5, 5)
 
 
-def make_change_set(cfn, name: str, parameters: list[dict], create: bool) -> dict | None:
+def make_change_set(
+    cfn, name: str, template: Path, parameters: list[dict], create: bool
+) -> dict | None:
     """Create a change set and wait until it can be executed; None if nothing would change."""
     created = cfn.create_change_set(
         StackName=name,
         ChangeSetName=f"deploy-{time.time_ns()}",
         ChangeSetType="CREATE" if create else "UPDATE",
-        TemplateBody=TEMPLATE.read_text(),
+        TemplateBody=template.read_text(),
         Parameters=parameters,
         Capabilities=["CAPABILITY_IAM"],
         Tags=[{"Key": "project", "Value": "xapi-elt"}],

@@ -16,7 +16,7 @@ ROLES = {
     "loader": "init if nothing is missing, load, backfill, reconcile, send, invoke, worker",
     "dbt": "dbt run, build, test, source freshness",
     "worker": "all of loader and dbt: worker --transform with one user",
-    "operator": "status, doctor, gc, reconcile without --load-missing",
+    "operator": "status, doctor, gc, redrive, reconcile without --load-missing",
     "analyst": "queries on the event tables and marts",
     "privacy": "expire, rotate-key",
 }

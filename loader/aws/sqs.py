@@ -1,14 +1,19 @@
-"""Receive, acknowledge and delay the messages of an SQS queue."""
+"""Receive, send, acknowledge and delay the messages of an SQS queue."""
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from loader.aws.client import aws_errors, client
-from loader.errors import RetryableError
+from loader.errors import RetryableError, SettingsError
 
 # Entries of one batch call.
 _MOST = 10
+
+# Largest sum of bodies, in bytes, that one call of a batch sends: less than the limit of SQS, which
+# counts attributes as well.
+_LARGEST_SEND = 200_000
 
 # Longest visibility timeout of SQS, in seconds.
 LONGEST_DELAY = 43_200
@@ -26,13 +31,15 @@ class Queue:
         self.url = url
         self._client = sqs
 
-    def receive(self, most: int, wait: int) -> list[dict[str, Any]]:
+    def receive(self, most: int, wait: int, hide: int | None = None) -> list[dict[str, Any]]:
         """Receive messages, in the form in which Lambda passes them to a function.
 
         Args:
             most: largest number of messages; SQS returns at most ten.
             wait: seconds to wait for the first message.
+            hide: seconds for which they are hidden; the queue's visibility timeout if left out.
         """
+        more = {} if hide is None else {"VisibilityTimeout": hide}
         with aws_errors("the queue"):
             answer = self._sqs().receive_message(
                 QueueUrl=self.url,
@@ -40,6 +47,7 @@ class Queue:
                 WaitTimeSeconds=wait,
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],
+                **more,
             )
         return [
             {
@@ -52,6 +60,23 @@ class Queue:
             }
             for message in answer.get("Messages", [])
         ]
+
+    def send(self, records: Iterable[dict[str, Any]]) -> None:
+        """Send copies of received messages, with their attributes.
+
+        Args:
+            records: messages of `receive`; at most ten.
+        """
+        entries = [
+            {
+                "MessageBody": record["body"],
+                "MessageAttributes": record["messageAttributes"],
+            }
+            for record in records
+        ]
+        is_small = sum(len(entry["MessageBody"].encode()) for entry in entries) < _LARGEST_SEND
+        for some in [entries] if is_small else [[entry] for entry in entries]:
+            self._in_batches("send_message_batch", some)
 
     def delete(self, receipts: Iterable[str]) -> None:
         """Acknowledge messages.
@@ -76,6 +101,26 @@ class Queue:
                 for receipt, seconds in delays
             ],
         )
+
+    def dead_letters(self) -> "Queue":
+        """The queue that receives the messages that failed too often: the redrive policy names it.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        with aws_errors("the queue"):
+            answer = self._sqs().get_queue_attributes(
+                QueueUrl=self.url, AttributeNames=["RedrivePolicy"]
+            )
+            policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy") or "{}")
+            if "deadLetterTargetArn" not in policy:
+                raise SettingsError(
+                    f"the queue {self.url} has no dead-letter queue; accepted: a queue with a "
+                    "redrive policy, as the stack creates it"
+                )
+            account, name = policy["deadLetterTargetArn"].split(":")[-2:]
+            found = self._sqs().get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+        return Queue(found["QueueUrl"], self._sqs())
 
     def visibility(self) -> int:
         """The queue's visibility timeout: seconds for which it hides a received message."""

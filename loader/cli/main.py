@@ -9,6 +9,7 @@ from loader.cli import (  # noqa: F401 (they add their commands)
     load,
     privacy,
     query,
+    redrive,
     report,
     rights,
     transform,

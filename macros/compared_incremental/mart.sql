@@ -26,7 +26,7 @@
     {%- endfor -%}
     {{ return({
         'name': node.name,
-        'relation': api.Relation.create(schema=node.schema, identifier=node.alias, type='table'),
+        'relation': table_relation(node),
         'group_key': node.config.group_key | join(', '),
         'source': model_relation(node.config.made_from | first),
         'follows': follows,

@@ -24,7 +24,7 @@
 {% macro describe_table(node, rows=none) %}
     {{ return({
         'name': node.name,
-        'relation': api.Relation.create(schema=node.schema, identifier=node.alias, type='table'),
+        'relation': table_relation(node),
         'row_key': node.config.row_key,
         'key_scope': node.config.key_scope,
         'can_be_voided': node.config.can_be_voided,
@@ -253,6 +253,12 @@
 {% endmacro %}
 
 {% macro model_relation(name) %}
-    {%- set node = model_node(name) -%}
-    {{ return(api.Relation.create(schema=node.schema, identifier=node.alias, type='table')) }}
+    {{ return(table_relation(model_node(name))) }}
+{% endmacro %}
+
+{#- The table of a model. dbt-clickhouse writes `on cluster` only for relations that allow it. -#}
+{% macro table_relation(node) %}
+    {{ return(api.Relation.create(
+        schema=node.schema, identifier=node.alias, type='table', can_on_cluster=cluster_clause() | trim != ''
+    )) }}
 {% endmacro %}

@@ -65,7 +65,7 @@ class ClickHouse:
         """Start it, on the data it had before."""
         self._process, _ = start_process(
             *("--path", str(self._folder / "clickhouse"), "--config-file", str(self._config)),
-            *("--port", str(self.port), "--password", self.password),
+            *("--port", str(self.port), "--user", "any", "--password", self.password),
             *("--fault-file", str(self._faults)),
         )
 

@@ -97,17 +97,17 @@ def test_a_rotated_password_is_picked_up_by_a_warm_function(stack, until):
 
 
 def test_dead_letters_are_redriven_after_the_repair(stack):
-    """Here by hand: MiniStack has no redrive."""
     stack.deploy("MaxReceiveCount=1")
     stack.notify("section/1/video/late.jsonl")
     stack.wait_until_empty()
-    [message] = stack.dead_letters()
+    page = stack.command("redrive", "--status", "--json")
+    assert (page["dead"], [row["messages"] for row in page["reasons"]]) == (1, [1])
     stack.put("section/1/video/late.jsonl", LINE)
     stack.wait_until_empty()
-    body = json.dumps(message)
-    stack.sqs.send_message(QueueUrl=stack.outputs["QueueUrl"], MessageBody=body)
+    assert stack.command("redrive", "--yes", "--json")["moved"] == 1
     stack.wait_until_empty()
     assert stack.clickhouse.visible() == {"section/1/video/late.jsonl": 1}
+    assert stack.command("redrive", "--status", "--json")["dead"] == 0
 
 
 @pytest.mark.skipif(

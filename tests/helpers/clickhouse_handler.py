@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 from clickhouse_connect.driver import compression
 
 from tests.helpers.clickhouse_failure import STATUS, Failure
+from tests.helpers.clickhouse_session import Session
 from tests.helpers.clickhouse_statement import Statement
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ TRANSPORT = re.compile(
     "|decompress|buffer_size|wait_end_of_query|client_protocol_version|enable_http_compression"
     "|send_progress_in_http_headers|http_headers_progress_interval_ms"
 )
+ANY_USER = "any"
 LONGEST_URI, LONGEST_FIELD = 1 << 20, (128 << 10) + 1  # a server's defaults
 DECOMPRESS = {
     "gzip": gzip.decompress,
@@ -154,6 +156,8 @@ class Handler(BaseHTTPRequestHandler):
         started = time.monotonic_ns()
         try:
             with self.of.session(name, float(fields.get("session_timeout", 60))) as session:
+                if self.of.cluster:
+                    statement = self.on_one_engine(statement, session, parameters)
                 result = session.answer(statement, output, database, settings, parameters)
         finally:
             if fault == "lose_answer":  # with the session free again: clients retry at once
@@ -175,6 +179,18 @@ class Handler(BaseHTTPRequestHandler):
         self.of.closing.wait(wait.get("answer_late", 0))
         self.send(200, result.bytes(), headers, cut=fault == "cut_answer")
 
+    def on_one_engine(
+        self, statement: Statement, session: Session, parameters: dict[str, str]
+    ) -> Statement:
+        """The statement for one engine, if it is one that a cluster accepts."""
+        whole = statement.text
+        data = whole[len(statement.shown) :] if statement.data else b""
+
+        def parse(sql: str) -> None:
+            session.run(f"EXPLAIN AST {sql}", **parameters)
+
+        return Statement(self.of.cluster.local(statement.shown, parse) + data)
+
     def authenticate(self, fields: dict[str, str]) -> None:
         """Check user and password: in headers, by basic authentication, or in the URL."""
         user, password = fields.get("user"), fields.get("password")
@@ -183,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
             user, _, password = base64.b64decode(token).decode().partition(":")
         user = self.headers.get("X-ClickHouse-User", user) or "default"
         password = self.headers.get("X-ClickHouse-Key", password) or ""
-        if (user, password) != (self.of.user, self.of.password):
+        if self.of.user not in (user, ANY_USER) or password != self.of.password:
             raise Failure(
                 516,
                 f"{user}: Authentication failed: password is incorrect, or there is no user with "

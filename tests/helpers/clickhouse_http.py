@@ -22,6 +22,7 @@ from pathlib import Path
 import chdb
 
 from tests.helpers import clickhouse_collections
+from tests.helpers.clickhouse_cluster import ClusterMode
 from tests.helpers.clickhouse_failure import Failure
 from tests.helpers.clickhouse_handler import Handler
 from tests.helpers.clickhouse_session import Session
@@ -32,7 +33,8 @@ Fault = str | tuple[str, float] | None
 
 
 class ClickHouseHttp:
-    """The server, on 127.0.0.1; `fault` is called with each query, `queries` has their SQL."""
+    """The server, on 127.0.0.1; `fault` is called with each query, `queries` has their SQL. With a
+    `cluster` it demands what a cluster does."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class ClickHouseHttp:
         self.config_file = config_file
         self.port, self.user, self.password = port, user, password
         self.fault: Callable[[str], Fault] | None = None
+        self.cluster: ClusterMode | None = None
         self.queries: list[str] = []
         self.reads: list[tuple[str, int]] = []  # SQL, and rows that it read from tables
         self.sockets: set[socket.socket] = set()
@@ -147,11 +150,12 @@ def main() -> None:
     parser.add_argument("--path", required=True)
     parser.add_argument("--config-file")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--user", default="default", help="'any' for all names")
     parser.add_argument("--password", default="")
     parser.add_argument("--fault-file", help="JSON, see FaultFile")
     options = parser.parse_args()
     where = (options.path, options.config_file, options.port)
-    with ClickHouseHttp(*where, password=options.password) as server:
+    with ClickHouseHttp(*where, options.user, options.password) as server:
         server.fault = FaultFile(options.fault_file) if options.fault_file else None
         print(f"listening on {server.port}", flush=True)
         threading.Event().wait()

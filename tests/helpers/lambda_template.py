@@ -5,6 +5,7 @@ import yaml
 from tests.helpers.paths import ROOT
 
 TEMPLATE = ROOT / "lambda" / "template.yaml"
+TRANSFORM = TEMPLATE.with_name("transform.yaml")
 
 
 class TemplateLoader(yaml.SafeLoader):

@@ -43,6 +43,8 @@ COMMANDS = {
     "gc": "gc --older-than 0 --even-running",
     "status": "status",
     "doctor": "doctor",
+    "redrive --status": "redrive --status",
+    "redrive": "redrive --yes",
     "send": "send {file}",
     "invoke": "invoke {event}",
     "worker": "worker --once",
@@ -158,6 +160,19 @@ def lake(s3_endpoint, tmp_path_factory):
         yield folder
 
 
+def queue_with_dead_letter(name: str, body: str) -> str:
+    """A queue with a message, and the same message in its dead-letter queue; its URL."""
+    sqs = boto3.client("sqs")
+    dead = sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
+    about = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]
+    redrive = {"deadLetterTargetArn": about["QueueArn"], "maxReceiveCount": 100}
+    attributes = {"RedrivePolicy": json.dumps(redrive)}
+    queue = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    for url in (queue, dead):
+        sqs.send_message(QueueUrl=url, MessageBody=body)
+    return queue
+
+
 def outcome(command: str, folder: Path) -> str:
     """Run a command; 'works', or the right that is missing."""
     number = next(NUMBERS)
@@ -167,8 +182,7 @@ def outcome(command: str, folder: Path) -> str:
     file, event = folder / f"{number}.jsonl", folder / "event.json"
     file.write_text(body)
     event.write_text(json.dumps({"bucket": BUCKET, "key": key}))
-    queue = boto3.client("sqs").create_queue(QueueName=f"roles-{number}")["QueueUrl"]
-    boto3.client("sqs").send_message(QueueUrl=queue, MessageBody=event.read_text())
+    queue = queue_with_dead_letter(f"roles-{number}", event.read_text())
     arguments = shlex.split(command.format(new=key, file=file, event=event, pages=folder / "pages"))
     if arguments[0] == "dbt":
         arguments += ["--target-path", str(folder / "target"), "--log-path", str(folder / "logs")]

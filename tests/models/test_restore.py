@@ -1,5 +1,5 @@
 """BACKUP and RESTORE give tables new UUIDs: both databases go on where they left off, and one that
-was restored without the other is noticed."""
+was restored without the other is noticed. Statements and commands are those of docs/operate.md."""
 
 from contextlib import closing
 
@@ -7,23 +7,36 @@ import pytest
 
 from loader.clickhouse.connect import open_warehouse
 from tests.helpers.configured_server import serve
+from tests.helpers.doc_blocks import blocks
+from tests.helpers.paths import ROOT
 from tests.helpers.small_database import TABLES_ONLY, Attempt, SmallDatabase, statement
 from tests.helpers.view_faults import faults
 
 FIRST = Attempt(1, "a.jsonl", [statement(minute=1), statement("page_viewed", minute=2), "no JSON"])
 SECOND = Attempt(2, "b.jsonl", [statement(minute=1), statement(minute=3)])
+OPERATE = ROOT / "docs" / "operate.md"
 UUID_OF_TABLE = "select toString(uuid) as id from system.tables where name = 'video_events'"
+
+
+# The statements of the page: a backup, one that adds to it, and the restore of that.
+BACK_UP, ADD, (*DROPS, RESTORE) = (
+    block.statements for block in blocks(OPERATE, "Backup and restore") if block.language == "sql"
+)
+COMMANDS = [
+    command
+    for block in blocks(OPERATE, "Backup and restore")
+    if block.language == "sh"
+    for command in block.commands
+]
 
 
 @pytest.fixture(scope="module")
 def built(empty_models, tmp_path_factory):
-    """One load is applied and in the backup `first`; one was loaded and applied later."""
+    """One load is applied and in the first backup; one was loaded and applied later."""
     database = empty_models.copy(tmp_path_factory.mktemp("restore") / "copy")
     database.load(FIRST)
     database.dbt("run")
-    run_on_server(
-        database, "backup database xapi, database xapi_raw to File('{folder}/backups/first')"
-    )
+    run_on_server(database, *BACK_UP)
     database.load(SECOND)
     database.dbt("run", *TABLES_ONLY)
     return database
@@ -39,30 +52,23 @@ def database(built, tmp_path):
 
 def run_on_server(database: SmallDatabase, *statements: str) -> None:
     """Run statements on the database with a configuration that allows backups."""
-    folder = database.folder.resolve()
-    (folder / "backups").mkdir(exist_ok=True)
-    allowed = f"<backups><allowed_path>{folder}/backups</allowed_path></backups>"
+    folder = database.folder.resolve() / "backups"
+    folder.mkdir(exist_ok=True)
+    allowed = f"<backups><allowed_path>{folder}</allowed_path></backups>"
     with serve(database, allowed) as settings, closing(open_warehouse(settings)) as warehouse:
         for sql in statements:
-            warehouse.command(sql.replace("{folder}", str(folder)))
+            warehouse.command(sql)
 
 
-def restore(database: SmallDatabase, *names: str, backup: str = "first") -> None:
-    """Drop databases and restore them from a backup."""
-    run_on_server(
-        database,
-        *(f"drop database {name} sync" for name in names),
-        f"restore {', '.join(f'database {name}' for name in names)} "
-        f"from File('{{folder}}/backups/{backup}')",
-    )
+def restore_one(database: SmallDatabase, name: str) -> None:
+    """Drop one database and restore it from the first backup."""
+    [drop] = [one for one in DROPS if one.split()[-2] == name]
+    run_on_server(database, drop, f"restore database {name} from File('xapi-monday')")
 
 
 def test_both_databases_go_on_where_the_backup_left_off(database):
     before = database.query(UUID_OF_TABLE)
-    run_on_server(
-        database, "backup database xapi, database xapi_raw to File('{folder}/backups/second')"
-    )
-    restore(database, "xapi", "xapi_raw", backup="second")
+    run_on_server(database, *ADD, *DROPS, RESTORE)
     assert database.query(UUID_OF_TABLE) != before
     assert database.dbt("run", *TABLES_ONLY).count("[nothing new") == 8
     assert faults(database.query) == []
@@ -73,7 +79,7 @@ def test_both_databases_go_on_where_the_backup_left_off(database):
 
 @pytest.mark.long
 def test_the_models_of_an_older_backup_receive_the_loads_since(database):
-    restore(database, "xapi")
+    restore_one(database, "xapi")
     assert database.query("select count() as n from xapi.video_events") == [{"n": 1}]
     assert database.dbt("run", *TABLES_ONLY).count("[1 loads, 2 lines") == 8
     assert faults(database.query) == []
@@ -82,7 +88,7 @@ def test_the_models_of_an_older_backup_receive_the_loads_since(database):
 
 @pytest.mark.long
 def test_an_older_ledger_under_newer_models_is_noticed(database):
-    restore(database, "xapi_raw")
+    restore_one(database, "xapi_raw")
     before = database.query("select * from xapi.video_events order by timestamp")
     for command in (("run",), ("run", "--select", "video_events")):
         output = database.dbt(*command, fails=True)

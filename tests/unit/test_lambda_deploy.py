@@ -41,5 +41,23 @@ def test_stack_name_must_fit_into_a_bucket_name():
 def test_examples_in_the_help_parse():
     """Help that cannot be typed is no help."""
     lines = [line for line in deploy.EXAMPLES.splitlines() if "lambda/deploy.sh" in line]
-    commands = [deploy.parse(line.split()[1:]).command for line in lines]
-    assert commands == ["deploy", "deploy", "update", "outputs"]
+    commands = [deploy.parse(line.split(" >")[0].split()[1:]).command for line in lines]
+    assert commands == ["deploy", "deploy", "update", "transform", "outputs", "outputs"]
+
+
+def test_outputs_are_settings_for_a_shell(capsys):
+    """Of those commands that an operator runs beside the stack."""
+    outputs = {"BucketName": "b", "QueueUrl": "https://q/1?a=b&c", "FunctionName": "xapi-elt-prod"}
+    stack = {
+        "StackName": "xapi-elt-prod",
+        "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
+        "Parameters": [{"ParameterKey": "Environment", "ParameterValue": "prod"}],
+    }
+    deploy.print_exports(stack)
+    assert capsys.readouterr().out.splitlines() == [
+        "export S3_XAPI_BUCKET_NAME=b",
+        "export XAPI_SQS_QUEUE_URL='https://q/1?a=b&c'",
+        "export XAPI_LAMBDA_FUNCTION_NAME=xapi-elt-prod",
+        "export XAPI_STACK=xapi-elt-prod",
+        "export XAPI_ENVIRONMENT=prod",
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from loader.log import UNITS, Metrics
-from tests.helpers.lambda_template import TEMPLATE, branches, of_type
+from tests.helpers.lambda_template import TEMPLATE, TRANSFORM, branches, of_type
 
 # ---------------------------------------------------------------- statements in S3
 
@@ -181,11 +181,12 @@ def test_template_fits_into_one_request():
     assert len(TEMPLATE.read_bytes()) <= 51_200
 
 
-def test_cfn_lint_is_content():
+@pytest.mark.parametrize("template", [TEMPLATE, TRANSFORM], ids=lambda path: path.name)
+def test_cfn_lint_is_content(template):
     """Types, properties, references and cycles."""
     command = Path(sys.executable).with_name("cfn-lint")
     if not command.exists() and not shutil.which("cfn-lint"):
         pytest.skip("cfn-lint is not installed")
     linter = command if command.exists() else "cfn-lint"
-    done = subprocess.run([linter, TEMPLATE], capture_output=True, text=True)
+    done = subprocess.run([linter, template], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -1,0 +1,41 @@
+"""A function of this release on the tables of the one before, which `xapi-elt init` has not
+upgraded yet: its messages wait, and nothing is lost. (dbt in that order: test_upgrade.py.)"""
+
+import pytest
+
+from loader.clickhouse import schema
+from loader.clickhouse.connect import open_warehouse
+from tests.helpers.trigger_stage import LINE, named
+
+DOWNGRADE = (
+    "drop view {raw:Identifier}.committed_objects",
+    "alter table {raw:Identifier}.loads drop projection by_day, drop projection by_time",
+    "alter table {raw:Identifier}.loads drop column commit_number, drop column forced",
+)
+
+
+@pytest.fixture
+def old_tables(stage, settings):
+    """The tables of release 0.1; those of this release afterwards."""
+    for statement in DOWNGRADE:
+        stage.warehouse.command(statement)
+    yield
+    schema.init(stage.warehouse, settings)
+
+
+def test_a_function_before_init_returns_its_messages_and_loads_them_after(
+    old_tables, stage, settings, put, bucket
+):
+    put("section/1/video/a.jsonl", LINE * 2)
+    message = named(bucket, "section/1/video/a.jsonl")
+    assert stage.deliver(message) == ["m0"]
+    # After minutes, not seconds: the message outlasts the upgrade.
+    assert stage.delays["r0"] >= 60
+    [rejected] = stage.lines("message_rejected")
+    assert "xapi-elt init" in str(rejected["error"])
+    assert stage.visible() == {}
+    opened = open_warehouse(settings)
+    schema.init(opened, settings)
+    opened.close()
+    assert stage.deliver(message) == []
+    assert stage.visible() == {"section/1/video/a.jsonl": 2}
