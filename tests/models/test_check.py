@@ -3,19 +3,22 @@
 import gzip
 import io
 import json
+import random
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from loader.pipeline import Pipeline
 from loader.preview import preview
 from loader.settings import Settings
 from loader.staging_sql import staging_sql
+from tests.chaos.fuzz_lines import corpus
 from tests.helpers.compare import FAMILY_TABLES
-from tests.helpers.paths import CASES
+from tests.helpers.paths import CASES, ROOT
 from tests.helpers.small_database import (
     ATTEMPTS,
     BAD_LINE,
@@ -112,6 +115,24 @@ def test_every_case_becomes_what_loading_and_dbt_make_of_it(database, monkeypatc
     database.dbt("run", *TABLES_ONLY)
     assert len(fates) > 50
     assert_same_rows(database, fates, {fate["file"]: fate["file"] for fate in fates})
+
+
+def test_the_schema_of_statements_agrees_with_the_parser(tmp_path):
+    schema = Draft202012Validator(json.loads((ROOT / "docs/schemas/statement.json").read_text()))
+    texts = [one for one in corpus(random.Random(5), 600) if b"\n" not in one]
+    (tmp_path / "lines.jsonl").write_bytes(b"\n".join(texts))
+    plain = [fate for fate in lines_of(tmp_path) if not fate["item"] and "event_id" in fate]
+    judged = 0
+    for fate in plain:
+        reason = fate.get("reason", "")
+        try:
+            value = json.loads(texts[fate["line"] - 1])
+        except ValueError:
+            continue
+        if "timestamp" not in reason:  # a schema does not know the time of the load
+            judged += 1
+            assert schema.is_valid(value) == (not reason), (reason, value)
+    assert judged > 300
 
 
 def test_a_summary_has_counts_per_file_and_reasons_with_lines(tmp_path):
