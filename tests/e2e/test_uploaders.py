@@ -1,4 +1,4 @@
-"""The uploaders of docs/examples against the deployed stack: each line arrives once, in each mode."""
+"""The uploaders of docs/examples against the deployed stack: each line arrives once, in both ways."""
 
 import subprocess
 import sys
