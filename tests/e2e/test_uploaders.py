@@ -1,4 +1,4 @@
-"""The uploaders of docs/examples against the deployed stack: each line arrives once, in both ways."""
+"""The uploaders of docs/examples against the deployed stack: each line arrives once per mode."""
 
 import subprocess
 import sys
