@@ -26,6 +26,7 @@ MEASUREMENTS = (
     "transform",
     "end_to_end",
     "increments",
+    "fresh",
     "section_queries",
     "marts",
     "memory",

@@ -19,6 +19,8 @@ class Size:
         queries: number of runs of each section query.
         memory: statements of the two memory measurements.
         memory_runs: number of runs of both.
+        fresh_rows: rows of the history that fresh objects arrive onto.
+        fresh_seconds: seconds for which they arrive.
     """
 
     repeats: int
@@ -32,12 +34,30 @@ class Size:
     queries: int
     memory: tuple[int, int]
     memory_runs: int
+    fresh_rows: int
+    fresh_seconds: int
 
 
 SIZES = {
-    "small": Size(1, 4, 2, 37_500, 2_000, 100, 500_000, 500_000, 11, (75_000, 150_000), 1),
-    "default": Size(3, 12, 8, 37_500, 10_000, 300, 500_000, 2_000_000, 31, (150_000, 450_000), 1),
+    "small": Size(
+        1, 4, 2, 37_500, 2_000, 100, 500_000, 500_000, 11, (75_000, 150_000), 1, 100_000, 20
+    ),
+    "default": Size(
+        3, 12, 8, 37_500, 10_000, 300, 500_000, 2_000_000, 31, (150_000, 450_000), 1, 1_000_000, 60
+    ),
     "large": Size(
-        3, 32, 8, 37_500, 10_000, 500, 10_000_000, 10_000_000, 51, (1_000_000, 5_000_000), 3
+        3,
+        32,
+        8,
+        37_500,
+        10_000,
+        500,
+        10_000_000,
+        10_000_000,
+        51,
+        (1_000_000, 5_000_000),
+        3,
+        10_000_000,
+        180,
     ),
 }

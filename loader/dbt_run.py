@@ -212,7 +212,7 @@ class Transform:
         have waited long enough.
 
         Args:
-            idle: whether the worker has nothing else to do.
+            idle: whether the worker has emptied the queue.
         """
         if self._waiting_since is None or not self.may_run:
             return False

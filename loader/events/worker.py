@@ -18,6 +18,9 @@ from loader.supervisor import Link, LocalLink
 # Seconds of one long poll; a stop waits at most this long for it.
 POLL = 5
 
+# Messages of one answer of SQS; without a window a batch has no more.
+MOST_AT_ONCE = 10
+
 # Seconds between two looks at how many messages wait.
 DEPTH_EVERY = 30
 
@@ -126,7 +129,9 @@ class Worker:
             if records:
                 self._link.alive("loading")
                 self._process(records, visibility)
-            self._build(idle=not records)
+            # If messages always arrive, no batch is empty, and dbt would run only after loads have
+            # waited for 30 seconds.
+            self._build(idle=self._has_emptied_queue(records))
             if once and not records:
                 break
             # A run with an end is short; a new process would begin it again.
@@ -165,6 +170,11 @@ class Worker:
             if once and not more:
                 break
         return records
+
+    def _has_emptied_queue(self, records: list[dict[str, Any]]) -> bool:
+        """Whether a batch is smaller than it could be, so that nothing waits behind it."""
+        full = self._batch_size if self._window else min(self._batch_size, MOST_AT_ONCE)
+        return len(records) < full
 
     def _process(self, records: list[dict[str, Any]], visibility: int) -> None:
         """Load a batch and acknowledge the messages that are done."""
