@@ -60,8 +60,8 @@ _MISSED = {
     "also writes the statement store, which makes the other families, rejects and rebuilds cheap.",
     "end_to_end": "The Python function that does the same work still has no ledger and verifies "
     "nothing, and reads Torus's statements only. It gets a hundred objects an invocation and "
-    "writes each table once. It has one thread and no latency to S3. With 20 ms to S3, a function that "
-    "requests one object after the other reads at most 50 a second, the pipeline 563 "
+    "writes each table once. It has one thread and no latency to S3. With 20 ms to S3, a function "
+    "that requests one object after the other reads at most 50 a second, the pipeline 563 "
     "(bench/tunings.md).",
     "fresh": "A run of dbt takes seconds however little is new, and the worker loads nothing "
     "meanwhile. So an object waits for the run that is going on, then for its own.",
