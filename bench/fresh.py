@@ -102,19 +102,18 @@ def _run(site: Site, database: Database, name: str) -> Run:
         with _worker(url, environment, database.folder / "worker.log") as (worker, log):
             # dbt parses the project at its first run.
             _put(site, sqs, url, bucket, objects[:RATE])
-            wait_until(lambda: _transforms(log), PATIENCE)
+            wait_until(lambda: _events(log, "transformed"), PATIENCE)
             pids = [worker.pid, *([engine.pid] if engine else [])]
             before, began = [cpu_seconds(pid) for pid in pids], time.time()
             put_at = _put(site, sqs, url, bucket, objects[RATE:])
-            last = time.time()
-            wait_until(lambda: _transforms(log) and _transforms(log)[-1] > last, PATIENCE)
+            wait_until(lambda: _is_done(sqs, url, log), PATIENCE)
             busy = [cpu_seconds(pid) - was for pid, was in zip(pids, before, strict=True)]
             share = 1 / ((time.time() - began) * os.cpu_count())
             before, idle_began = [cpu_seconds(pid) for pid in pids], time.time()
             time.sleep(IDLE)
             idle = sum(map(cpu_seconds, pids)) - sum(before)
             idle /= (time.time() - idle_began) * os.cpu_count()
-        runs = len([at for at in _transforms(log) if at > began])
+        runs = len([at for at in _events(log, "transformed") if at > began])
     with database.open() as (warehouse, _):
         applied = {row["key"]: row["at"] for row in warehouse.query(APPLIED, bucket=bucket)}
     if missing := put_at.keys() - applied.keys():
@@ -232,15 +231,25 @@ def _worker(
             end(process)
 
 
-def _transforms(log: Path) -> list[float]:
-    """When the runs of dbt ended that the worker's log has."""
+def _is_done(sqs: Any, url: str, log: Path) -> bool:
+    """Whether the queue is empty and dbt has run after the last load."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+    if any(int(answer["Attributes"][name]) for name in names):
+        time.sleep(0.5)
+        return False
+    return _events(log, "transformed")[-1] > _events(log, "loaded")[-1]
+
+
+def _events(log: Path, name: str) -> list[float]:
+    """When the worker logged an event."""
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     if failed := [line for line in lines if line.get("event") == "transform_failed"]:
         raise RuntimeError(f"dbt failed: {failed[0]}")
     return [
         datetime.fromisoformat(line["time"]).timestamp()
         for line in lines
-        if line.get("event") == "transformed"
+        if line.get("event") == name
     ]
 
 
