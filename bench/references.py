@@ -1,16 +1,23 @@
 """What the pipeline is compared with end to end: Lambdas in Python, and the SQL of blog posts."""
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import orjson
+import pyarrow
 
 from bench.engine import Database, Site, Time, timed
 from bench.python_full import FAMILIES, SCHEMAS, PythonFull
-from bench.python_lambda import PythonLambda
+from bench.python_full import RAW as RAW_COLUMNS
+from bench.python_full import REJECTED as REJECTED_COLUMNS
+from bench.python_lambda import SCHEMA, PythonLambda
 from loader.clickhouse.connect import Warehouse
 from loader.objects import S3Object
 
@@ -31,15 +38,17 @@ create table xapi.python_rejected (load_id UUID, source_path String, source_line
     reason LowCardinality(String), raw_line String)
 engine = MergeTree order by (load_id, source_path, source_line)
 """
-INSERT = "insert into xapi.{table} format Parquet"
-INSERT_NEW = """
+# A function would send the Parquet with its statement. The embedded engine takes no binary data,
+# so it reads a file in memory.
+INSERT = """
 insert into xapi.{table} ({columns})
-select {columns} from input('{structure}')
+select {columns} from file({{file:String}}, 'Parquet', '{structure}')
+"""
+INSERT_NEW = f"""{INSERT}
 where event_id not in (
-    select event_id from xapi.{table} where timestamp between {{first:DateTime64(3, 'UTC')}}
-        and {{last:DateTime64(3, 'UTC')}}
+    select event_id from xapi.{{table}}
+    where timestamp between {{{{first:DateTime64(3, 'UTC')}}}} and {{{{last:DateTime64(3, 'UTC')}}}}
 )
-format Parquet
 """
 
 # As posts show it: the function runs this statement for each object.
@@ -66,7 +75,7 @@ _PATHS = {
     "video_seek_to": f'$.result.extensions."{_MEDIA}time-to"',
 }
 _TYPES = {
-    "timestamp": "parseDateTime64BestEffort({}, 3, 'UTC')",
+    "timestamp": "parseDateTime64BestEffortOrZero({}, 3, 'UTC')",
     **dict.fromkeys(
         ("section_id", "project_id", "publication_id", "page_id"), "toUInt64OrZero({})"
     ),
@@ -97,26 +106,17 @@ def full(site: Site, database: Database, parser: str, objects: list[S3Object]) -
     with database.open() as (warehouse, _):
         _recreate(warehouse, "python_raw", RAW)
         _recreate(warehouse, "python_rejected", REJECTED)
-        structures = {}
         for family in FAMILIES:
-            table = f"python_{family}"
-            _recreate(warehouse, table, f"create table xapi.{table} as xapi.{family}_events")
-            structures[table] = _structure(warehouse, table, SCHEMAS[family].names)
-
-        def insert(
-            table: str, parquet: bytes, first: datetime | None, last: datetime | None
-        ) -> None:
-            if first is None or last is None:
-                warehouse.command(INSERT.format(table=table), data=parquet)
-                return
-            columns, structure = structures[table]
-            sql = INSERT_NEW.format(table=table, columns=columns, structure=structure)
-            # A repeat of a statement with a random id may name another time within the hour.
-            hour = timedelta(hours=1)
-            warehouse.command(sql, data=parquet, first=_time(first - hour), last=_time(last + hour))
-
-        function = PythonFull(site.lake.endpoint, *PARSERS[parser], insert)
-        return timed(lambda: [function.handle(some, uuid4()) for some in invocations(objects)])
+            _recreate(
+                warehouse,
+                f"python_{family}",
+                f"create table xapi.python_{family} as xapi.{family}_events",
+            )
+        schemas = {f"python_{family}": schema for family, schema in SCHEMAS.items()}
+        schemas |= {"python_raw": RAW_COLUMNS, "python_rejected": REJECTED_COLUMNS}
+        with _inserter(warehouse, schemas) as insert:
+            function = PythonFull(site.lake.endpoint, *PARSERS[parser], insert)
+            return timed(lambda: [function.handle(some, uuid4()) for some in invocations(objects)])
 
 
 def thin(site: Site, database: Database, parser: str, objects: list[S3Object]) -> Time:
@@ -125,12 +125,36 @@ def thin(site: Site, database: Database, parser: str, objects: list[S3Object]) -
         _recreate(
             warehouse, "python_events", "create table xapi.python_events as xapi.video_events"
         )
+        with _inserter(warehouse, {"python_events": SCHEMA}) as insert:
+            write = partial(insert, "python_events", first=None, last=None)
+            function = PythonLambda(site.lake.endpoint, PARSERS[parser][0], write)
+            return timed(lambda: [function.handle(item, uuid4()) for item in objects])
 
-        def insert(parquet: bytes) -> None:
-            warehouse.command(INSERT.format(table="python_events"), data=parquet)
 
-        function = PythonLambda(site.lake.endpoint, PARSERS[parser][0], insert)
-        return timed(lambda: [function.handle(item, uuid4()) for item in objects])
+@contextmanager
+def _inserter(
+    warehouse: Warehouse, schemas: dict[str, pyarrow.Schema]
+) -> Iterator[Callable[[str, bytes, datetime | None, datetime | None], None]]:
+    """A function that inserts Parquet into a table (see `PythonFull`)."""
+    texts = {}
+    for table, schema in schemas.items():
+        columns, structure = _structure(warehouse, table, schema.names)
+        texts[table] = {"table": table, "columns": columns, "structure": structure}
+    # A repeat of a statement with a random id may name another time within the hour.
+    hour = timedelta(hours=1)
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".parquet") as file:
+
+        def insert(
+            table: str, parquet: bytes, first: datetime | None, last: datetime | None
+        ) -> None:
+            Path(file.name).write_bytes(parquet)
+            if first is None or last is None:
+                warehouse.command(INSERT.format(**texts[table]), file=file.name)
+                return
+            span = {"first": _time(first - hour), "last": _time(last + hour)}
+            warehouse.command(INSERT_NEW.format(**texts[table]), file=file.name, **span)
+
+        yield insert
 
 
 def blog(site: Site, database: Database, objects: list[S3Object]) -> Time:
