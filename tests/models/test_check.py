@@ -18,6 +18,8 @@ from loader.settings import Settings
 from loader.staging_sql import staging_sql
 from tests.chaos.fuzz_lines import corpus
 from tests.helpers.compare import FAMILY_TABLES
+from tests.helpers.oracle_json import room_to_recurse
+from tests.helpers.oracle_lines import items_of
 from tests.helpers.paths import CASES, ROOT
 from tests.helpers.small_database import (
     ATTEMPTS,
@@ -125,13 +127,13 @@ def test_the_schema_of_statements_agrees_with_the_parser(tmp_path):
     judged = 0
     for fate in plain:
         reason = fate.get("reason", "")
-        try:
-            value = json.loads(texts[fate["line"] - 1])
-        except ValueError:
-            continue
-        if "timestamp" not in reason:  # a schema does not know the time of the load
+        # Of a member that is there twice the parser reads the first, json.loads the last.
+        with room_to_recurse():
+            [item] = items_of(texts[fate["line"] - 1])
+        # A schema is about JSON, and does not know the time of the load.
+        if not item.broken and reason != "not JSON" and "timestamp" not in reason:
             judged += 1
-            assert schema.is_valid(value) == (not reason), (reason, value)
+            assert schema.is_valid(item.value) == (not reason), (reason, item.value)
     assert judged > 300
 
 
