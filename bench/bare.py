@@ -5,6 +5,7 @@ but this work took no time.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from bench.engine import Database
@@ -34,6 +35,11 @@ _AS_DBT = """
     min_insert_block_size_bytes = 33554432,
     short_circuit_function_evaluation = 'disable'
 """
+
+# What a run of all families writes: the statement store and the tables of events and rejects.
+FAMILIES = ("video", "activity_attempt", "page_attempt", "part_attempt", "page_viewed")
+STORE = "int_xapi__statements"
+WRITTEN = (STORE, "rejected_statements", *(f"{family}_events" for family in FAMILIES))
 
 # Tables that a Redirected warehouse writes to: one without storage, one without sorting key.
 NOTHING, HEAP = "nothing", "heap"
@@ -93,13 +99,19 @@ def stage(warehouse: Warehouse) -> None:
     )
 
 
-def insert_events(warehouse: Warehouse) -> None:
-    """Insert the rows of `video_events`, already sorted, into a table like it."""
-    warehouse.command("create table xapi.same_events as xapi.video_events")
-    warehouse.command(
-        f"insert into xapi.same_events select * from xapi.video_events settings {_AS_DBT}"
-    )
-    warehouse.command("drop table xapi.same_events")
+def insert_again(warehouse: Warehouse, tables: Iterable[str]) -> None:
+    """Insert the rows of tables, already sorted, into tables like them.
+
+    Args:
+        warehouse: the ClickHouse.
+        tables: tables of the models.
+    """
+    for table in tables:
+        warehouse.command(f"create table xapi.same_rows as xapi.{table}")
+        warehouse.command(
+            f"insert into xapi.same_rows select * from xapi.{table} settings {_AS_DBT}"
+        )
+        warehouse.command("drop table xapi.same_rows sync")
 
 
 def _create(warehouse: Warehouse, table: str) -> None:
@@ -111,7 +123,7 @@ def _create(warehouse: Warehouse, table: str) -> None:
 
 def _expression(database: Database) -> str:
     view = database.compiled("stg_xapi__statements")
-    found = re.search(r"JSONExtract\(\s*line\s*,\s*'Tuple\(.*?\)'\s*\)", view, re.DOTALL)
+    found = re.search(r"JSONExtract\(\s*json\s*,\s*('\s*Tuple\(.*?\)\s*')\s*\)", view, re.DOTALL)
     if not found:
-        raise RuntimeError("the staging view has no JSONExtract(line, 'Tuple(...)')")
-    return found[0]
+        raise RuntimeError("the staging view has no JSONExtract(json, 'Tuple(...)')")
+    return f"JSONExtract(line, {found[1]})"

@@ -2,33 +2,33 @@
 
 import os
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 from bench import lake
 from bench.engine import Database, Site, Time, interleaved, load_objects, timed
-from bench.history import DAYS, START, history
+from bench.history import history
 from bench.rows import Row
 from bench.statements import Lines
 from tests.helpers.clickhouse_http import ClickHouseHttp
 
-SHORT, NEW = 100_000, 10_000
+NEW = 10_000
 VIDEO = ("--select", "video_events")
 
 
 def measure(site: Site) -> list[Row]:
     """Measure the same increments on both histories, then the rows that an empty run reads."""
-    histories = [history(site, rows) for rows in (SHORT, site.size.history)]
+    short_rows, shape = site.size.short_history, site.size.shape
+    histories = [history(site, rows, shape) for rows in (short_rows, site.size.history)]
     batches = iter(range(100))
     numbers = [[next(batches) for _ in range(site.size.repeats)]] * 2
     runs = [iter(each) for each in numbers]
 
     def apply(place: int) -> Time:
         lines = Lines(
-            90_000_000 + NEW * next(runs[place]),
+            900_000_000 + NEW * next(runs[place]),
             NEW,
             sections=100,
-            start=START + timedelta(days=DAYS),
+            start=shape.end,
             days=0.9,
             per_object=20,
         )
@@ -53,7 +53,7 @@ def measure(site: Site) -> list[Row]:
     alone, alone_short = long.wall - long_idle.wall, short.wall - short_idle.wall
     # Small differences between seconds: on a busy machine they are only noise.
     is_clear = min(alone, alone_short) > 0.2
-    title = f"{NEW:,} statements onto {site.size.history:,} rows against {SHORT:,}"
+    title = f"{NEW:,} statements onto {site.size.history:,} rows against {short_rows:,}"
     return [
         Row(
             f"{title}: load and dbt run",

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 from bench import bare, data
 from bench.engine import Database, Site, interleaved, load_objects, timed
 from bench.rows import Row
+from loader.batches import pieces
 from loader.clickhouse.connect import Warehouse
 from loader.sources import S3Source
 
@@ -46,18 +47,17 @@ def _large(site: Site) -> list[Row]:
             f"load {len(objects)} objects of {size / len(objects) / 1e6:.0f} MB into committed raw",
             size / loaded.wall / 1e6,
             "MB/s",
-            reference=size / read.wall / 1e6,
-            ratio=read.wall / loaded.wall,
-            ceiling=read.wall / stored.wall,
-            at_least=0.6,
-            note="reference: the same read into a Null table; ceiling: the same INSERT into a "
-            "table without order, nothing else",
+            reference=size / stored.wall / 1e6,
+            ratio=stored.wall / loaded.wall,
+            at_least=0.85,
+            note="reference, the ceiling: the same INSERT into a table without order, nothing else",
             counts=counts
             | {
                 "bytes": size,
                 "S3 requests": dict(requests),
                 "CPU s": round(loaded.cpu, 2),
-                "CPU s of the reference": round(read.cpu, 2),
+                "CPU s of the reference": round(stored.cpu, 2),
+                "read into a Null table, MB/s": round(size / read.wall / 1e6),
             },
         )
     ]
@@ -79,14 +79,18 @@ def _tiny(site: Site) -> list[Row]:
             source = S3Source(warehouse, settings)
             return timed(lambda: [source.insert([item], uuid4()) for item in sample])
 
-        def read_only():
-            return timed(lambda: bare.read(warehouse, objects))
+        def bare_inserts():
+            other = bare.Redirected(warehouse, bare.HEAP)
+            source = S3Source(other, settings)
+            took = timed(lambda: [source.insert(some, uuid4()) for some in pieces(objects)])
+            other.drop()
+            return took
 
         since = site.lake.log_end()
         ours()
         requests = site.lake.requests(since)
         counts = _stored(warehouse)
-        loaded, single, read = interleaved(site.size.repeats, ours, one_by_one, read_only)
+        loaded, single, stored = interleaved(site.size.repeats, ours, one_by_one, bare_inserts)
     alone = single.wall * len(objects) / len(sample)
     return [
         Row(
@@ -106,14 +110,14 @@ def _tiny(site: Site) -> list[Row]:
             },
         ),
         Row(
-            "the same, against a bare read",
+            "the same, against bare INSERTs of a thousand objects",
             len(objects) / loaded.wall,
             "objects/s",
-            reference=len(objects) / read.wall,
-            ratio=read.wall / loaded.wall,
-            at_least=0.6,
-            note="reference: s3() of the same keys into a Null table, a thousand at a time",
-            counts={"CPU s of the reference": round(read.cpu, 2)},
+            reference=len(objects) / stored.wall,
+            ratio=stored.wall / loaded.wall,
+            at_least=0.85,
+            note="reference, the ceiling: the same INSERTs into a table without order",
+            counts={"CPU s of the reference": round(stored.cpu, 2)},
         ),
     ]
 

@@ -26,6 +26,7 @@ MEASUREMENTS = (
     "transform",
     "end_to_end",
     "increments",
+    "fresh",
     "section_queries",
     "marts",
     "memory",
@@ -93,7 +94,7 @@ def _measure(name: str, site: Site) -> list[Row]:
 
 
 def _changed(size: Size, changes: tuple[str, ...]) -> Size:
-    names = {field.name for field in fields(size)} - {"memory"}
+    names = {field.name for field in fields(size)} - {"memory", "shape"}
     for change in changes:
         name, _, value = change.partition("=")
         if name not in names or not value.isdigit():

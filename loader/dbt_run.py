@@ -24,6 +24,8 @@ from loader.supervisor import Link, memory_mb
 EVERY = 30
 LONGEST_WAIT = 600
 
+WITHOUT_VIEWS = ("--exclude", "config.materialized:kept_view")
+
 
 def dbt_command(settings: Settings, *arguments: str) -> list[str]:
     """The command line that runs dbt of this Python environment on the project.
@@ -86,6 +88,7 @@ class WarmDbt:
         self._root = settings.project()
         self._manifest: Any = None
         self._files: dict[str, tuple[int, int]] = {}
+        self._has_views = False
 
     @property
     def is_outdated(self) -> bool:
@@ -93,7 +96,8 @@ class WarmDbt:
         return self._manifest is not None and project_files(self._root) != self._files
 
     def run(self, alive: Callable[[], None] = lambda: None) -> str:
-        """Run `dbt run`.
+        """Run `dbt run`. After a run of all models the next ones leave the views out, which are
+        most of the models and stay as they are until a file changes.
 
         Args:
             alive: called at each event of dbt, as a sign of life.
@@ -125,10 +129,13 @@ class WarmDbt:
             self._files = project_files(self._root)
             parsed = dbtRunner(callbacks=[listen]).invoke(["parse", *options])
             self._manifest = parsed.result if parsed.success else None
+            self._has_views = False
             if not parsed.success:
                 return _failure(said, parsed.exception)
-        done = dbtRunner(manifest=self._manifest, callbacks=[listen]).invoke(["run", *options])
+        command = ["run", *options, *(WITHOUT_VIEWS if self._has_views else ())]
+        done = dbtRunner(manifest=self._manifest, callbacks=[listen]).invoke(command)
         if done.success:
+            self._has_views = True
             return ""
         self._manifest = None  # the next run does not depend on what this one left in it
         return _failure(said, done.exception)
@@ -212,7 +219,7 @@ class Transform:
         have waited long enough.
 
         Args:
-            idle: whether the worker has nothing else to do.
+            idle: whether the worker has emptied the queue.
         """
         if self._waiting_since is None or not self.may_run:
             return False

@@ -18,6 +18,9 @@ from loader.supervisor import Link, LocalLink
 # Seconds of one long poll; a stop waits at most this long for it.
 POLL = 5
 
+# Messages of one answer of SQS.
+MOST_AT_ONCE = 10
+
 # Seconds between two looks at how many messages wait.
 DEPTH_EVERY = 30
 
@@ -90,6 +93,7 @@ class Worker:
         self._clock = clock
         self._delays: list[tuple[str, int]] = []
         self._depth_at = 0.0
+        self._is_drained = False
         trigger.delay = self._delays.extend
         trigger.on_load = self._report_load
 
@@ -126,7 +130,9 @@ class Worker:
             if records:
                 self._link.alive("loading")
                 self._process(records, visibility)
-            self._build(idle=not records)
+            # If messages always arrive, no batch is empty, and dbt would run only after loads have
+            # waited for 30 seconds.
+            self._build(idle=self._is_drained)
             if once and not records:
                 break
             # A run with an end is short; a new process would begin it again.
@@ -148,9 +154,11 @@ class Worker:
 
     def _collect(self, once: bool) -> list[dict[str, Any]]:
         """Receive a batch: the messages that arrive within the window, at most a full batch; with
-        `once`, those that are in the queue now."""
+        `once`, those that are in the queue now. Sets whether nothing is left in the queue: the last
+        answer had less than it could."""
         wait = min(self._poll, 1) if once else self._poll
         records = self._queue.receive(self._batch_size, wait)
+        self._is_drained = len(records) < min(self._batch_size, MOST_AT_ONCE)
         until = self._clock() + self._window
         while 0 < len(records) < self._batch_size and not self._stop.is_set():
             left = until - self._clock()
@@ -158,9 +166,11 @@ class Worker:
                 break
             try:
                 wait = 0 if once else min(int(left) + 1, self._poll)
-                more = self._queue.receive(self._batch_size - len(records), wait)
+                room = self._batch_size - len(records)
+                more = self._queue.receive(room, wait)
             except LoaderError:
                 break  # process the messages received so far
+            self._is_drained = len(more) < min(room, MOST_AT_ONCE)
             records += more
             if once and not more:
                 break

@@ -3,11 +3,12 @@
 import io
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from loader.clickhouse.embedded import owner
-from loader.dbt_run import Transform, project_files
+from loader.dbt_run import Transform, WarmDbt, project_files
 from loader.errors import PermanentError, UnavailableError
 from loader.lag import Numbers
 from loader.log import Log
@@ -67,6 +68,38 @@ def test_dbt_runs_after_loads_while_the_database_is_free(chdb_path, queue, put, 
     totals, _ = work(queue, transform=stage.transform)
     assert (totals.transforms, totals.failed_transforms) == (1, 0)
     assert owners == [None]
+
+
+def test_dbt_runs_after_a_batch_that_emptied_the_queue(chdb_path, queue, put, notify):
+    def arrive() -> None:
+        if stage.runs <= 2:
+            put(f"section/1/video/{stage.runs}.jsonl", LINE)
+            notify(f"section/1/video/{stage.runs}.jsonl")
+
+    stage = Stage(settings=Settings.from_env(), on_run=arrive)
+    arrive()
+    # Something always arrives while dbt runs, so no batch is empty before the last.
+    totals, _ = work(queue, transform=stage.transform)
+    assert (totals.batches, totals.transforms) == (3, 3)
+
+
+def test_a_warm_dbt_leaves_the_views_out_after_a_run_of_all(monkeypatch):
+    called = []
+
+    class Runner:
+        def __init__(self, **_):
+            pass
+
+        def invoke(self, words):
+            called.append((words[0], "config.materialized:kept_view" in words))
+            return SimpleNamespace(success=True, result="manifest", exception=None)
+
+    for name in ("XAPI_CHDB_PATH", "CLICKHOUSE_DBT_USER", "CLICKHOUSE_DBT_PASSWORD"):
+        monkeypatch.setenv(name, "")  # a run changes them
+    monkeypatch.setattr("dbt.cli.main.dbtRunner", Runner)
+    dbt = WarmDbt(Settings(home=str(ROOT)))
+    assert dbt.run() == dbt.run() == ""
+    assert called == [("parse", False), ("run", False), ("run", True)]
 
 
 def test_pages_are_updated_after_dbt_and_not_after_a_failed_one(chdb_path, queue, put, notify):

@@ -52,7 +52,7 @@ COMMANDS = {
     "report": "report --section 2161 --out {pages}",
 }
 # They need no database of the user's.
-WITHOUT = {"demo", "grants"}
+WITHOUT = {"check", "demo", "grants"}
 DBT = {
     "worker --transform": "worker --once --transform",
     "transform": "transform",
