@@ -42,30 +42,19 @@ lines as (
 
 ),
 
--- A name that is used in the select that defines it is written out at each use, and planning slows
--- down. So what builds on something else is in a step of its own.
-split_lines as (
+{{ items_of('lines') }},
+
+-- The statements of erased learners count as if they had been overwritten already, wherever they
+-- come from. (A condition that is a constant costs nothing.)
+items_that_count as (
 
     select
-        *,
-        {{ only_where('not is_plain', 'line', 'line', items_of_line('line')) }} as items
+        * except (is_plain, item_text, json, is_erased),
+        is_plain and not is_erased as is_plain,
+        if({{ has_tombstones() }}, if(is_erased, '{{ erased_line() }}', item_text), item_text) as item_text,
+        if({{ has_tombstones() }}, if(is_erased, '{{ erased_line() }}', json), json) as json
 
-    from (select *, {{ is_plain('line') }} as is_plain from lines)
-
-),
-
-items as (
-
-    select
-        * except (items, item),
-        item.1 as source_item,
-        item.2 as item_text,
-        if(is_plain, line, item.3) as json
-
-    from split_lines
-
-    -- Left: a blank line has no item.
-    left array join items as item
+    from (select *, {{ is_of_erased_learner('json') }} as is_erased from items)
 
 ),
 
@@ -75,7 +64,7 @@ statements as (
         *,
         {{ parse_statement('json') }} as statement
 
-    from items
+    from items_that_count
 
 ),
 
