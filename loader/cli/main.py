@@ -5,6 +5,7 @@ import sys
 
 from loader.cli import (  # noqa: F401 (they add their commands)
     bulk,
+    erase,
     inspect,
     load,
     query,

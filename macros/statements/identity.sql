@@ -91,10 +91,11 @@
 {%- endmacro %}
 
 {#- Condition: the statement is of an erased learner. It reads the JSON once more, but only if any
-    learner was erased. -#}
+    learner was erased; if none was, the element is NULL, as a hash with a key from a subquery may be. -#}
 {% macro is_of_erased_learner(json) -%}
-    {{ only_where(has_tombstones(), json, 'json', learner_hash('json') ~ ' in (select identity_hash from '
-        ~ source('xapi_raw', 'erased_learners').render() ~ ')') }}
+    {%- set has_tombstone = learner_hash('json') ~ ' in (select identity_hash from '
+        ~ source('xapi_raw', 'erased_learners').render() ~ ')' -%}
+    coalesce({{ only_where(has_tombstones(), json, 'json', has_tombstone) }}, false)
 {%- endmacro %}
 
 {#- The hash of the learner of a statement, as tombstones have it. -#}

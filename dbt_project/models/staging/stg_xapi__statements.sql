@@ -49,12 +49,21 @@ lines as (
 items_that_count as (
 
     select
-        * except (is_plain, item_text, json, is_erased),
-        is_plain and not is_erased as is_plain,
-        if({{ has_tombstones() }}, if(is_erased, '{{ erased_line() }}', item_text), item_text) as item_text,
-        if({{ has_tombstones() }}, if(is_erased, '{{ erased_line() }}', json), json) as json
+        * except (was_plain, found_text, found_json, is_erased),
+        was_plain and not is_erased as is_plain,
+        if({{ has_tombstones() }}, if(is_erased, '{{ erased_line() }}', found_text), found_text) as item_text,
+        if({{ has_tombstones() }}, if(is_erased, '{{ erased_line() }}', found_json), found_json) as json
 
-    from (select *, {{ is_of_erased_learner('json') }} as is_erased from items)
+    from (
+        select
+            * except (is_plain, item_text, json),
+            is_plain as was_plain,
+            item_text as found_text,
+            json as found_json,
+            {{ is_of_erased_learner('json') }} as is_erased
+
+        from items
+    )
 
 ),
 
