@@ -161,17 +161,34 @@ class Erasure:
         self._warehouse.command(text, **values)
 
 
-def has_work(warehouse: Warehouse, settings: Settings) -> bool:
-    """Whether any learner was erased here, so that raw lines may have come again.
+def overwrite_what_came_again(warehouse: Warehouse, settings: Settings) -> int:
+    """Overwrite raw lines of erased learners that dbt has applied since the last erasure. They are
+    in no table, because the staging view leaves them out.
 
     Args:
-        warehouse: has the tables.
-        settings: which database.
+        warehouse: has the databases.
+        settings: which ones.
+
+    Returns:
+        The lines.
+
+    Raises:
+        LoaderError: ClickHouse refuses, e.g. because the user lacks a right.
     """
     if not is_there(warehouse, settings.raw_database, "erased_learners"):
-        return False
-    rows = warehouse.query(f"select count() > 0 as has_work from ({sql.ALL_TOMBSTONES})")
-    return bool(rows[0]["has_work"])
+        return 0
+    [last] = warehouse.query(f"{sql.LAST_SEARCH} having count() > 0")[:1] or [{"since": ""}]
+    stub = warehouse.query(sql.STUB)[0]["stub"] if last["since"] else ""
+    if (
+        not stub
+        or not warehouse.query(sql.CAME_AGAIN, since=last["since"], stub=stub)[0]["came_again"]
+    ):
+        return 0
+    search = Search(warehouse, settings, since=last["since"])
+    try:
+        return Erasure(warehouse, settings, search).run()["lines_overwritten"]
+    finally:
+        search.close()
 
 
 def _work(place: dict[str, Any]) -> dict[str, Any]:

@@ -70,13 +70,21 @@ class Search:
         warehouse: has the tables.
         settings: which database.
         forms: the identity; empty for all tombstones.
+        since: search only raw lines that dbt has applied since this time.
 
     Raises:
         PermanentError: dbt has not built what this reads.
     """
 
-    def __init__(self, warehouse: Warehouse, settings: Settings, forms: Iterable[Identity] = ()):
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        forms: Iterable[Identity] = (),
+        since: str = "",
+    ):
         self._warehouse = warehouse
+        self._since = since
         self._settings = settings
         self.forms = list(forms)
         self.request, self._candidates = str(uuid4()), str(uuid4())
@@ -97,13 +105,18 @@ class Search:
 
     def query(self, statement: str, **values: Any) -> list[dict[str, Any]]:
         """Run a select of `sql` for the wanted learners."""
-        text = statement.replace("$wanted", self._wanted)
-        return self._warehouse.query(text, request=self.request, **values)
+        return self._warehouse.query(self._text(statement), **self._values(values))
 
     def command(self, statement: str, data: bytes | None = None, **values: Any) -> None:
         """Run another statement of `sql` for the wanted learners."""
-        text = statement.replace("$wanted", self._wanted)
-        self._warehouse.command(text, data, request=self.request, **values)
+        self._warehouse.command(self._text(statement), data, **self._values(values))
+
+    def _text(self, statement: str) -> str:
+        scope = sql.RECENT if self._since else "true"
+        return statement.replace("$wanted", self._wanted).replace("$scope", scope)
+
+    def _values(self, values: dict[str, Any]) -> dict[str, Any]:
+        return values | {"request": self.request, "since": self._since}
 
     def find(self) -> Found:
         """Search everywhere. Changes nothing."""
@@ -115,6 +128,9 @@ class Search:
                 some = learners[at : at + MOST_LEARNERS]
                 [counted] = self.query(sql.ROWS_OF_LEARNERS, table=row["name"], learners=some)
                 rows += counted["rows"]
+            if row["has_names"]:
+                named = {"table": row["name"], "candidates": self._candidates}
+                rows += self.query(sql.ROWS_OF_NAMES, **named)[0]["rows"]
             if rows:
                 found.tables[row["name"]] = rows
         found.interrupted = bool(self._warehouse.query(sql.LEARNERS_LEFT))

@@ -100,6 +100,17 @@ select count() as rows
 from {database:Identifier}.{table:Identifier}
 where learner_id in {learners:Array(String)}
 """
+# A roster may have names and no pseudonyms.
+ROWS_OF_NAMES = """
+select count() as rows
+from {database:Identifier}.{table:Identifier}
+where empty(ifNull(learner_id, ''))
+    and (ifNull(user_id, ''), ifNull(home_page, '')) in (
+        select user_id, home_page
+        from {database:Identifier}.stg_xapi__erasure_requests
+        where request_id = {candidates:UUID} and identity_hash in ($wanted)
+    )
+"""
 
 # Where raw lines have the wanted learners.
 LINES = """
@@ -112,8 +123,33 @@ select
     any(is_plain) as is_plain,
     any(erased_line) as erased_line
 from {database:Identifier}.stg_xapi__learners_in_raw
-where kind != '' and identity_hash in ($wanted)
+where kind != '' and identity_hash in ($wanted) and $scope
 group by load_id, bucket, key, source_line
+"""
+# Lines of loads that dbt has applied since a time: an erasure has searched the others.
+RECENT = """
+load_id in (
+    select load_id from {database:Identifier}.elt_applied_loads
+    where model = 'int_xapi__statements' and recorded_at >= {since:DateTime64(3, 'UTC')}
+)
+"""
+LAST_SEARCH = """
+select toString(max(started_at)) as since from {raw:Identifier}.erasures
+"""
+# Whether erased learners came again: no table has them, but their raw lines are still there.
+_ERASED = f"""
+select load_id, source_path, source_line
+from {{database:Identifier}}.int_xapi__statements
+where family = 'erased' and {RECENT}
+"""
+CAME_AGAIN = f"""
+select count() > 0 as came_again
+from {{raw:Identifier}}.statements
+where load_id in (select load_id from ({_ERASED}))
+    and (
+        load_id, if(bucket = '', toString(key), concat(bucket, '/', key)), source_line
+    ) in ({_ERASED})
+    and position(line, {{stub:String}}) = 0
 """
 OBJECTS = f"""
 select
