@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,12 @@ def naming_others() -> str:
     )
 
 
-def found_in_files(folder: Path) -> list[str]:
+def found_in_files(folder: Path, words: Iterable[str] = IDENTIFIERS) -> list[str]:
     """Files that contain an identifier, as they are or gzipped."""
     found = []
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
-            found += [f"{path}: {name}" for name in _in_bytes(path.read_bytes())]
+            found += [f"{path}: {name}" for name in _in_bytes(path.read_bytes(), words)]
     return found
 
 
@@ -131,7 +132,7 @@ def environment(**values: str) -> dict[str, str]:
     return os.environ | values
 
 
-def _in_bytes(body: bytes) -> list[str]:
+def _in_bytes(body: bytes, words: Iterable[str] = IDENTIFIERS) -> list[str]:
     if body.startswith(b"\x1f\x8b"):
         body += gzip.decompress(body)
-    return [name for name in IDENTIFIERS if name.encode() in body]
+    return [name for name in words if name.encode() in body]

@@ -1,5 +1,7 @@
-"""A learner in every place of two databases and in S3: after `erase --s3` no byte of the identity is
-left, and nothing that follows brings it back (`make proofs`)."""
+"""A learner in every place of two databases and of S3: `erase --s3` leaves no byte.
+
+Nothing that follows brings the learner back.
+"""
 
 import gzip
 import json
@@ -14,6 +16,7 @@ import pytest
 
 from loader.clickhouse.connect import open_warehouse
 from loader.pipeline import Pipeline
+from loader.privacy import tombstones
 from loader.privacy.search import Search
 from loader.settings import Settings
 from tests.helpers.dbt_runs import run_dbt
@@ -162,7 +165,7 @@ def test_no_byte_is_left_and_nobody_comes_back(lake: Lake):
     for options in OPTIONS:
         lake.run("erase", *options, "--yes", "--s3", "--also-unparsed", "--json")
     lake.dbt("run")
-    # dbt applies the new versions; the tables that it replaced leave the disk with the next erasure.
+    # dbt applies the new versions; what it replaced leaves the disk with the next erasure.
     lake.run("erase", "--pending")
     assert lake.left() == []
     assert lake.query(OTHERS) == before
@@ -200,8 +203,6 @@ def test_no_byte_is_left_and_nobody_comes_back(lake: Lake):
             chdb_path=str(lake.folder.parent / "now"),
         )
         with Pipeline(settings) as pipeline:
-            from loader.privacy import tombstones
-
             (lake.folder / database / "tombstones.json").write_text(
                 tombstones.exported(pipeline.warehouse)
             )
