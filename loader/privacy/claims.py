@@ -58,7 +58,9 @@ insert into {database:Identifier}.elt_tables
 select
     model, table_id, applied_under, identity_rule, parse,
     if({count:Bool}, (select count() from {database:Identifier}.{model:Identifier}), 0),
-    horizon, loads_before_horizon, {claim:UInt64}, {claim:UInt64} * 1000000 + {step:UInt64},
+    if({compare_all:Bool}, toDate('1970-01-01'), horizon),
+    if({compare_all:Bool}, 0, loads_before_horizon),
+    {claim:UInt64}, {claim:UInt64} * 1000000 + {step:UInt64},
     {run:String}
 from {database:Identifier}.elt_tables
 where model = {model:String}
@@ -80,11 +82,13 @@ class Claim:
         model: the table.
         number: number of the claim.
         step: bookkeeping rows written under it.
+        compare_all: whether dbt has to compare all loads with the table, not only the latest.
     """
 
     model: str
     number: int
     step: int = 0
+    compare_all: bool = False
 
     @property
     def name(self) -> str:
@@ -135,6 +139,7 @@ class Claims:
             claim_name=claim.name,
             step=claim.step,
             count=int(count),
+            compare_all=int(claim.compare_all),
             run=self.run,
         )
 

@@ -81,7 +81,10 @@ insert into {raw:Identifier}.erasure_learners (learner_id) format JSONEachRow
 
 # The tables that have rows of learners: those of the models, what dead runs left, seeds.
 TABLES = """
-select table as name, has(names, 'user_id') and has(names, 'home_page') as has_names
+select
+    table as name,
+    has(names, 'user_id') and has(names, 'home_page') as has_names,
+    has_names and has(names, 'event_id') and table != 'int_xapi__statements' as is_event
 from (
     select table, groupArray(columns.name) as names
     from system.columns as columns

@@ -10,6 +10,8 @@ from loader.settings import Settings
 
 STORE = "int_xapi__statements"
 REJECTED = "rejected_statements"
+# It comes last among the event tables, by its name: until then it says what the learner had voided.
+VOIDINGS = "voided_statements"
 
 # Of an erased statement its place stays: the rows of a store that is filled again are the same.
 PLACE = ("load_id", "source_path", "source_line", "source_item", "loaded_at")
@@ -70,7 +72,30 @@ where {OF_STORE}
     )
 settings throw_on_max_partitions_per_insert_block = 0
 """
-# The id of events without content, and whether other lines report events that leave.
+# Loads that a table has to apply again: other lines report an event that leaves, or a statement of
+# the learner had voided an event. The next run of dbt inserts these events.
+LOADS_OF_OTHERS = f"""
+select distinct load_id
+from {{database:Identifier}}.{STORE}
+where family not in ('erased', 'rejected', 'blank', 'other')
+    and (
+        event_id in (
+            select event_id from {{database:Identifier}}.{{table:Identifier}} where {OF_LEARNERS}
+        )
+        or lower(ifNull(statement_id, '')) in (
+            select lower(ifNull(voided_statement_id, ''))
+            from {{database:Identifier}}.{VOIDINGS}
+            where {OF_LEARNERS} and notEmpty(voided_statement_id)
+        )
+    )
+"""
+HAS_LOADS = f"select count() > 0 as has_loads from ({LOADS_OF_OTHERS})"
+APPLY_AGAIN = f"""
+delete from {{database:Identifier}}.elt_applied_loads
+where model = {{table:String}} and load_id in ({LOADS_OF_OTHERS})
+settings lightweight_deletes_sync = 2
+"""
+# The id of events without content.
 ERASED_ID = """
 select toString(any(erased_event_id)) as id
 from {database:Identifier}.stg_xapi__erasure_requests
@@ -90,6 +115,7 @@ class Tables:
         self._warehouse = warehouse
         self._settings = settings
         self._claims = claims
+        self._events: set[str] = set()
 
     def erase(self, erased_id: str) -> dict[str, int]:
         """Remove the rows of the learners and lines that the work tables name.
@@ -108,7 +134,10 @@ class Tables:
             found[STORE] = self._erase_store(erased_id)
         if is_there(self._warehouse, self._settings.database, REJECTED):
             found[REJECTED] = self._delete(REJECTED, OF_PLACES)
-        for row in self._warehouse.query(sql.TABLES):
+        tables = self._warehouse.query(sql.TABLES)
+        if any(row["name"] == VOIDINGS for row in tables):
+            self._events = {row["name"] for row in tables if row["is_event"]}
+        for row in tables:
             name = row["name"]
             # What a dead run left beside a table is dropped with the claim of the table.
             if name != STORE and not name.startswith("elt_new__"):
@@ -136,9 +165,15 @@ class Tables:
         with self._claims.hold(table) as claim:
             if self._count(table, condition):
                 self._claims.record(claim, count=False)
+            if table in self._events and self._has_loads_of_others(table):
+                self._command(APPLY_AGAIN, table=table)
+                claim.compare_all = True
             rows = self._delete_rows(table, condition)
             self._claims.record(claim, count=True)
         return rows
+
+    def _has_loads_of_others(self, table: str) -> bool:
+        return bool(self._warehouse.query(HAS_LOADS, table=table)[0]["has_loads"])
 
     def _delete_rows(self, table: str, condition: str) -> int:
         rows = self._count(table, condition)

@@ -47,6 +47,11 @@ COMMANDS = {
     "worker": "worker --once",
     "query": "query completion --section 2161",
     "report": "report --section 2161 --out {pages}",
+    "erase --dry-run": "erase --user no --home-page one --dry-run",
+    "erase": "erase --user no --home-page one --yes --s3",
+    "erase --pending": "erase --pending",
+    "erase --verify": "erase --verify",
+    "erase --list": "erase --list",
 }
 # They need no database of the user's.
 WITHOUT = {"demo", "grants"}

@@ -14,6 +14,7 @@ from loader.privacy.identity import identities
 from loader.privacy.search import Search, forms_of_pseudonym
 from loader.settings import Settings
 from tests.helpers.erasure import (
+    ACCOUNT,
     HOME,
     MBOX,
     STUB,
@@ -23,7 +24,7 @@ from tests.helpers.erasure import (
     of_learner,
     unreadable,
 )
-from tests.helpers.small_database import Attempt, SmallDatabase
+from tests.helpers.small_database import Attempt, SmallDatabase, statement
 
 SEVEN = {"user": "7", "home_page": "https://LMS.example.org"}
 BALANCE = "select * from xapi.ops_statement_balance order by family"
@@ -105,6 +106,36 @@ def test_only_the_learners_statements_of_a_line_are_overwritten(database: SmallD
         run((warehouse, settings), also_unparsed=True, user=USER, home_page=HOME)
         now = [row["line"] for row in warehouse.query(TEXT.format("several"))]
         assert now[len(lines) :] == [STUB] * len(unreadable()) + [naming_others()]
+
+
+@pytest.mark.long
+def test_events_of_others_that_the_learner_hid_are_there_after_the_next_run(
+    database: SmallDatabase,
+):
+    """A statement of the same id came later, and one that the learner had voided."""
+    shared, voided = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+    voiding = {
+        "actor": ACCOUNT,
+        "verb": {"id": "http://adlnet.gov/expapi/verbs/voided"},
+        "object": {"objectType": "StatementRef", "id": voided},
+        "timestamp": "2025-10-06T10:00:00Z",
+    }
+    database.load(
+        Attempt(40, "first", [statement(minute=400, id=shared, actor=ACCOUNT)]),
+        Attempt(41, "second", [statement(minute=401, id=shared)]),
+        Attempt(42, "voided", [statement(minute=402, id=voided), json.dumps(voiding)]),
+    )
+    database.dbt("run", "--exclude", "marts.video", "marts.learning")
+    events = f"select user_id from xapi.video_events where statement_id in ('{shared}', '{voided}')"
+    assert database.query(events) == [{"user_id": USER}]
+    database.close()
+    settings = Settings(chdb_path=str(database.folder / "clickhouse"))
+    with closing(open_warehouse(settings)) as warehouse:
+        assert run((warehouse, settings), user=USER, home_page=HOME)["is_complete"]
+    database.dbt("run", "--exclude", "marts.video", "marts.learning")
+    assert database.query(events) == [{"user_id": "7"}, {"user_id": "7"}]
+    [row] = database.query("select * from xapi.ops_statement_balance where family = 'all'")
+    assert row["missing"] == row["surplus"] == row["doubled"] == row["waiting"] == 0
 
 
 def test_a_pseudonym_stands_for_its_learner_and_tombstones_move_to_another_database(opened):
