@@ -102,7 +102,7 @@ def _rewrite_object(
         )
     known = {"bucket": item.bucket, "key": item.key, "etag": etag}
     changed = {
-        row["source_line"]: row["line"].encode()
+        row["source_line"]: row["text"].encode()
         for row in warehouse.query(sql.ERASED_LINES, stub=stub, **known)
     }
     new = _without(body, changed, warehouse.query(sql.LINES_OF_VERSION, **known)[0]["lines"], item)

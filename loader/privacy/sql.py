@@ -358,7 +358,7 @@ order by bucket, key
 """
 # The lines of a version that were overwritten, and how many it has.
 ERASED_LINES = """
-select source_line, any(line) as line
+select source_line, any(line) as text
 from {raw:Identifier}.statements
 where bucket = {bucket:String} and key = {key:String} and etag = {etag:String}
     and position(line, {stub:String}) > 0
