@@ -150,13 +150,15 @@ def _erase(
 
     def objects() -> dict[str, Any]:
         if s3:
-            done = rewrite(warehouse, settings, s3_client(settings))
+            done = rewrite(warehouse, settings, s3_client(settings), everything=not forms)
             return {
                 "objects_rewritten": done.objects,
                 "versions_deleted": done.deleted_versions,
                 "objects_left": done.left,
             }
-        left = [f"s3://{row['bucket']}/{row['key']}" for row in objects_to_rewrite(warehouse)]
+        left = [
+            f"s3://{row['bucket']}/{row['key']}" for row in objects_to_rewrite(warehouse, not forms)
+        ]
         return {"objects_to_rewrite": left}
 
     search = Search(warehouse, settings, forms)
@@ -202,7 +204,7 @@ def _print_receipt(receipt: dict[str, Any]) -> None:
         errors.print(f"left in S3: {one['object']}: {one['reason']}")
     objects = receipt.get("objects_to_rewrite", [])
     if objects:
-        console.print(f"S3 objects that still hold erased learners: {len(objects):,} (--s3)")
+        console.print(f"S3 objects that may still hold erased learners: {len(objects):,} (--s3)")
         for uri in objects[:_SHOWN]:
             console.print(f"  {uri}")
     if receipt["broken_parts_not_touched"]:

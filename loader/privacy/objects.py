@@ -38,27 +38,33 @@ class Rewritten:
     left: list[dict[str, str]] = field(default_factory=list)
 
 
-def objects_to_rewrite(warehouse: Warehouse) -> list[dict[str, Any]]:
+def objects_to_rewrite(warehouse: Warehouse, everything: bool = False) -> list[dict[str, Any]]:
     """The objects of which lines were overwritten in raw, but perhaps not in S3.
 
     Args:
         warehouse: has the raw lines.
+        everything: by any erasure, not only by the one that is not done.
     """
     stub = warehouse.query(sql.STUB)[0]["stub"]
-    return warehouse.query(sql.ERASED_OBJECTS, stub=stub) if stub else []
+    rows = warehouse.query(sql.ERASED_OBJECTS, stub=stub, everything=int(everything))
+    return rows if stub else []
 
 
-def rewrite(warehouse: Warehouse, settings: Settings, client: Any) -> Rewritten:
-    """Write each object again without the learners, load it, and delete its old versions.
+def rewrite(
+    warehouse: Warehouse, settings: Settings, client: Any, everything: bool = False
+) -> Rewritten:
+    """Write each object again without the learners, load it, and delete its old versions. One that
+    is without them already stays as it is.
 
     Args:
         warehouse: has the raw lines.
         settings: which buckets may be read.
         client: boto3's client of S3.
+        everything: those of all erasures, not only of the one that is not done.
     """
     done = Rewritten()
     stub = warehouse.query(sql.STUB)[0]["stub"]
-    for row in objects_to_rewrite(warehouse):
+    for row in objects_to_rewrite(warehouse, everything):
         item = S3Object(row["bucket"], row["key"])
         try:
             with aws_errors(item.uri):
@@ -75,7 +81,8 @@ def rewrite(warehouse: Warehouse, settings: Settings, client: Any) -> Rewritten:
 def _rewrite_object(
     warehouse: Warehouse, client: Any, item: S3Object, versions: list[str], stub: str
 ) -> S3Object | None:
-    """Write the object again. None if it is no longer there, or is another version by now.
+    """Write the object again. None if there is nothing to load: it is no longer there, or it has
+    nothing of the learners.
 
     Raises:
         PermanentError: it is a version that was never loaded, or has other lines.
@@ -90,22 +97,23 @@ def _rewrite_object(
             return None
         raise
     etag, body = found["ETag"].strip('"'), found["Body"].read()
-    if found["Metadata"].get(MADE_FROM) in versions:
-        return S3Object(item.bucket, item.key, etag, len(body))
+    known = {"bucket": item.bucket, "key": item.key, "etag": etag}
     if etag not in versions:
-        known = {"bucket": item.bucket, "key": item.key, "etag": etag}
         if warehouse.query(sql.LINES_OF_VERSION, **known)[0]["lines"]:
             return None  # it was loaded, and has no line of an erased learner
+        if found["Metadata"].get(MADE_FROM) in versions:
+            return S3Object(item.bucket, item.key, etag, len(body))
         raise PermanentError(
             f"{item.uri}: its current version was never loaded: load it, then run xapi-elt erase "
             "--pending --s3"
         )
-    known = {"bucket": item.bucket, "key": item.key, "etag": etag}
     changed = {
         row["source_line"]: row["text"].encode()
         for row in warehouse.query(sql.ERASED_LINES, stub=stub, **known)
     }
     new = _without(body, changed, warehouse.query(sql.LINES_OF_VERSION, **known)[0]["lines"], item)
+    if new is None:
+        return None
     again = client.head_object(**place)["ETag"].strip('"')
     if again != etag:
         raise PermanentError(f"{item.uri}: it was changed meanwhile; run the same command again")
@@ -116,20 +124,23 @@ def _rewrite_object(
     return S3Object(item.bucket, item.key, written["ETag"].strip('"'), len(new))
 
 
-def _without(body: bytes, changed: dict[int, bytes], count: int, item: S3Object) -> bytes:
-    """The object with some of its lines replaced, compressed as before.
+def _without(body: bytes, changed: dict[int, bytes], count: int, item: S3Object) -> bytes | None:
+    """The object with some of its lines replaced, compressed as before. None if it has them already.
 
     Raises:
         PermanentError: it has another number of lines than were loaded.
     """
     is_gzip = body.startswith(b"\x1f\x8b")
-    lines = (gzip.decompress(body) if is_gzip else body).split(b"\n")
+    before = gzip.decompress(body) if is_gzip else body
+    lines = before.split(b"\n")
     if len(lines) - (lines[-1] == b"") != count:
         raise PermanentError(f"{item.uri}: it has other lines than were loaded; it was not changed")
     for number, line in changed.items():
         ending = b"\r" if lines[number - 1].endswith(b"\r") else b""
         lines[number - 1] = line.removesuffix(b"\r") + ending
     text = b"\n".join(lines)
+    if text == before:
+        return None
     return gzip.compress(text, mtime=0) if is_gzip else text
 
 

@@ -335,24 +335,15 @@ select
 from {raw:Identifier}.erasure_lines
 """
 
-# Objects of which raw lines were overwritten, and their versions that were read. A version that was
-# loaded without them is no work.
+# Objects of which raw lines were overwritten, by this run or ever, and their versions that were read.
 ERASED_OBJECTS = """
-select
-    bucket,
-    toString(key) as key,
-    groupUniqArray(toString(etag)) as versions,
-    max(lines) as lines
-from (
-    select bucket, key, etag, load_id, count() as lines
-    from {raw:Identifier}.statements
-    where bucket != '' and position(line, {stub:String}) > 0
-    group by bucket, key, etag, load_id
-)
-where (bucket, key, etag) not in (
-    select bucket, key, etag from {raw:Identifier}.loads
-    where outcome = 'committed' and policy = 'erase'
-)
+select bucket, toString(key) as key, groupUniqArray(toString(etag)) as versions
+from {raw:Identifier}.statements
+where bucket != ''
+    and position(line, {stub:String}) > 0
+    and ({everything:Bool} or (bucket, key) in (
+        select bucket, key from {raw:Identifier}.erasure_lines where line != ''
+    ))
 group by bucket, key
 order by bucket, key
 """
