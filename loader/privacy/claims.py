@@ -109,7 +109,7 @@ class Claims:
         self._warehouse = warehouse
         self._settings = settings
         self.run = f"erase-{run}"
-        self.comment = f"/* xapi_elt run {self.run} */ "
+        self.comment = f"{run_comment(run)} "
 
     @contextmanager
     def hold(self, model: str) -> Iterator[Claim]:
@@ -204,6 +204,15 @@ class Claims:
         self._warehouse.command(
             self.comment + on_cluster(sql.replace("$holder", holder), self._settings), **values
         )
+
+
+def run_comment(run: str) -> str:
+    """The comment at the start of each statement of a run, by which others see that it is working.
+
+    Args:
+        run: the id of the run.
+    """
+    return f"/* xapi_elt run erase-{run} */"
 
 
 def on_cluster(sql: str, settings: Settings) -> str:

@@ -76,6 +76,11 @@ class Erasure:
         Raises:
             LoaderError: ClickHouse refuses, or a table is being changed; run it again.
         """
+        # One erasure at a time: they share the work tables.
+        with self._claims.hold("erasure"):
+            return self._run(also_unparsed, after_raw)
+
+    def _run(self, also_unparsed: bool, after_raw: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         wait_for_mutations(self._warehouse)
         looked_at = self._look(also_unparsed)
         self._on_step("overwriting raw lines")

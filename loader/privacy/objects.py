@@ -125,7 +125,7 @@ def _rewrite_object(
 
 
 def _without(body: bytes, changed: dict[int, bytes], count: int, item: S3Object) -> bytes | None:
-    """The object with some of its lines replaced, compressed as before. None if it has them already.
+    """The object with some of its lines replaced, compressed as before. None if it is so already.
 
     Raises:
         PermanentError: it has another number of lines than were loaded.

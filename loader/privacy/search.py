@@ -10,6 +10,7 @@ from loader.clickhouse.schema import is_there
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import PermanentError, SettingsError
 from loader.privacy import sql
+from loader.privacy.claims import run_comment
 from loader.privacy.identity import Identity, member_pattern, texts, token_pattern
 from loader.settings import Settings
 
@@ -113,7 +114,9 @@ class Search:
 
     def _text(self, statement: str) -> str:
         scope = sql.RECENT if self._since else "true"
-        return statement.replace("$wanted", self._wanted).replace("$scope", scope)
+        text = statement.replace("$wanted", self._wanted).replace("$scope", scope)
+        # So that other runs see that this one is working (see `claims`).
+        return f"{run_comment(self.request)} {text}"
 
     def _values(self, values: dict[str, Any]) -> dict[str, Any]:
         return values | {"request": self.request, "since": self._since}
@@ -174,7 +177,7 @@ class Search:
 
     def close(self) -> None:
         """Forget the identities, which are in memory until then."""
-        self._warehouse.command(sql.FORGET_REQUESTS)
+        self.command(sql.FORGET_REQUESTS, candidates=self._candidates)
 
 
 def forms_of_pseudonym(warehouse: Warehouse, settings: Settings, learner_id: str) -> list[Identity]:

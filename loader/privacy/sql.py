@@ -12,7 +12,11 @@ ADD_REQUEST = """
 insert into {raw:Identifier}.erasure_requests (request_id, kind, home_page, user_id)
 format JSONEachRow
 """
-FORGET_REQUESTS = "truncate table {raw:Identifier}.erasure_requests"
+# Also those of runs that were killed, which would stay until the server is started again.
+FORGET_REQUESTS = """
+alter table {raw:Identifier}.erasure_requests delete
+where request_id in ({request:UUID}, {candidates:UUID}) or added_at < now64(3) - interval 1 day
+"""
 
 REQUESTED = """
 select distinct
@@ -335,7 +339,7 @@ select
 from {raw:Identifier}.erasure_lines
 """
 
-# Objects of which raw lines were overwritten, by this run or ever, and their versions that were read.
+# Objects of which raw lines were overwritten, by this run or ever, and the versions that were read.
 ERASED_OBJECTS = """
 select bucket, toString(key) as key, groupUniqArray(toString(etag)) as versions
 from {raw:Identifier}.statements
