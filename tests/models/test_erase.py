@@ -9,7 +9,7 @@ import pytest
 from loader.clickhouse.connect import open_warehouse
 from loader.errors import SettingsError
 from loader.privacy import tombstones
-from loader.privacy.erase import Erasure
+from loader.privacy.erase import Erasure, overwrite_what_came_again
 from loader.privacy.identity import identities
 from loader.privacy.search import Search, forms_of_pseudonym
 from loader.settings import Settings
@@ -136,6 +136,28 @@ def test_events_of_others_that_the_learner_hid_are_there_after_the_next_run(
     assert database.query(events) == [{"user_id": "7"}, {"user_id": "7"}]
     [row] = database.query("select * from xapi.ops_statement_balance where family = 'all'")
     assert row["missing"] == row["surplus"] == row["doubled"] == row["waiting"] == 0
+
+
+@pytest.mark.long
+def test_lines_that_came_again_are_overwritten_after_a_run_of_dbt(database: SmallDatabase):
+    settings = Settings(chdb_path=str(database.folder / "clickhouse"))
+    with closing(open_warehouse(settings)) as warehouse:
+        assert overwrite_what_came_again(warehouse, settings) == 0
+        run((warehouse, settings), user=USER, home_page=HOME)
+        assert overwrite_what_came_again(warehouse, settings) == 0
+    database.load(Attempt(50, "again", [of_learner(1), statement(minute=500)]))
+    database.dbt("run", "--select", "int_xapi__statements")
+    families = "select family from xapi.int_xapi__statements where source_path = 'lake/again'"
+    assert {row["family"] for row in database.query(families)} == {"erased", "video"}
+    database.close()
+    with closing(open_warehouse(settings)) as warehouse:
+        search = Search(warehouse, settings)
+        assert [row["lines"] for row in search.find().objects] == [1]
+        search.close()
+        assert overwrite_what_came_again(warehouse, settings) == 1
+        lines = [row["line"] for row in warehouse.query(TEXT.format("again"))]
+        assert lines == [STUB, statement(minute=500)]
+        assert overwrite_what_came_again(warehouse, settings) == 0
 
 
 def test_a_pseudonym_stands_for_its_learner_and_tombstones_move_to_another_database(opened):
