@@ -161,15 +161,11 @@ def _erase(
         ]
         return {"objects_to_rewrite": left}
 
-    search = Search(warehouse, settings, forms)
-    try:
-        with counting("searching") as status:
-            erasure = Erasure(warehouse, settings, search, status.update)
-            if forms:
-                erasure.write_tombstones(reason)
-            receipt = erasure.run(also_unparsed, objects)
-    finally:
-        search.close()
+    with Search(warehouse, settings, forms) as search, counting("searching") as status:
+        erasure = Erasure(warehouse, settings, search, status.update)
+        if forms:
+            erasure.write_tombstones(reason)
+        receipt = erasure.run(also_unparsed, objects)
     if as_json:
         print_json(receipt)
     else:
@@ -220,12 +216,8 @@ def _print_receipt(receipt: dict[str, Any]) -> None:
 
 def _show(pipeline: Pipeline, forms: list[Identity], as_json: bool) -> None:
     """Print where a learner is. Changes nothing."""
-    search = Search(pipeline.warehouse, pipeline.settings, forms)
-    try:
-        with counting("searching"):
-            found = search.find()
-    finally:
-        search.close()
+    with Search(pipeline.warehouse, pipeline.settings, forms) as search, counting("searching"):
+        found = search.find()
     if as_json:
         print_json(found.as_dict())
     else:
@@ -233,12 +225,8 @@ def _show(pipeline: Pipeline, forms: list[Identity], as_json: bool) -> None:
 
 
 def _verify(pipeline: Pipeline, as_json: bool) -> None:
-    search = Search(pipeline.warehouse, pipeline.settings)
-    try:
-        with counting("searching"):
-            found = search.find()
-    finally:
-        search.close()
+    with Search(pipeline.warehouse, pipeline.settings) as search, counting("searching"):
+        found = search.find()
     if as_json:
         print_json(found.as_dict() | {"is_clean": found.is_clean})
     elif found.is_clean:

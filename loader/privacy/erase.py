@@ -189,11 +189,8 @@ def overwrite_what_came_again(warehouse: Warehouse, settings: Settings) -> int:
         or not warehouse.query(sql.CAME_AGAIN, since=last["since"], stub=stub)[0]["came_again"]
     ):
         return 0
-    search = Search(warehouse, settings, since=last["since"])
-    try:
+    with Search(warehouse, settings, since=last["since"]) as search:
         return Erasure(warehouse, settings, search).run()["lines_overwritten"]
-    finally:
-        search.close()
 
 
 def _work(place: dict[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from loader.clickhouse.schema import is_there
 from loader.clickhouse.warehouse import Warehouse
-from loader.errors import PermanentError, SettingsError
+from loader.errors import LoaderError, PermanentError, SettingsError
 from loader.privacy import sql
 from loader.privacy.claims import run_comment
 from loader.privacy.identity import Identity, member_pattern, texts, token_pattern
@@ -178,6 +179,15 @@ class Search:
     def close(self) -> None:
         """Forget the identities, which are in memory until then."""
         self.command(sql.FORGET_REQUESTS, candidates=self._candidates)
+
+    def __enter__(self) -> Self:
+        """See `close`."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close; an error of the search is the one to report."""
+        with suppress(LoaderError) if kind else nullcontext():
+            self.close()
 
 
 def forms_of_pseudonym(warehouse: Warehouse, settings: Settings, learner_id: str) -> list[Identity]:

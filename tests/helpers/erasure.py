@@ -118,8 +118,10 @@ def found_in_tables(warehouse: Warehouse) -> list[str]:
 
 
 def parts_that_are_gone(warehouse: Warehouse) -> int:
-    """Parts and tables that are still on the disk, although no query reads them. Parts from after the
-    tombstones have nothing of the learner that is not in an active part."""
+    """Parts and tables that are still on the disk, although no query reads them.
+
+    Parts from after the tombstones have nothing of the learner that is not in an active part.
+    """
     [parts] = warehouse.query(
         "select count() as n from system.parts where not active and modification_time < "
         "(select min(erased_at) from xapi_raw.erased_learners)"
