@@ -76,18 +76,21 @@ class Erasure:
         Raises:
             LoaderError: ClickHouse refuses, or a table is being changed; run it again.
         """
+        erased_id = self._erased_id()
         # One erasure at a time: they share the work tables.
         with self._claims.hold("erasure"):
-            return self._run(also_unparsed, after_raw)
+            return self._run(erased_id, also_unparsed, after_raw)
 
-    def _run(self, also_unparsed: bool, after_raw: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _run(
+        self, erased_id: str, also_unparsed: bool, after_raw: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
         wait_for_mutations(self._warehouse)
         looked_at = self._look(also_unparsed)
         self._on_step("overwriting raw lines")
         raw = self._overwrite_raw()
         more = after_raw()
         self._on_step("removing rows from the tables")
-        tables = Tables(self._warehouse, self._settings, self._claims).erase(self._erased_id())
+        tables = Tables(self._warehouse, self._settings, self._claims).erase(erased_id)
         self._on_step("overwriting error texts")
         errors = self._overwrite_errors()
         # From here on another run has nothing to find but what it purges, too.
