@@ -1,4 +1,4 @@
-{#- For `xapi-elt erase`: so the rule by which two spellings of a learner are equal has one place. -#}
+{#- For `xapi-elt erase`: the rule that makes two spellings of a learner equal has one place. -#}
 with
 
 requests as (
