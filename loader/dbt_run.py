@@ -177,6 +177,7 @@ class Transform:
         run: runs dbt and returns why it failed, '' if it did not; `WarmDbt.run` if left out.
         read: reads how far the tables are behind, and if requested what the last day's loads were.
         every: seconds after which it runs even if messages keep arriving.
+        after: called after a run of dbt that succeeded.
         clock: seconds, monotonic.
 
     Raises:
@@ -189,6 +190,7 @@ class Transform:
         log: Log,
         link: Link,
         *,
+        after: Callable[[], None] = lambda: None,
         run: Callable[[Callable[[], None]], str] | None = None,
         read: Callable[[Settings, bool], Numbers] | None = None,
         every: float = EVERY,
@@ -200,6 +202,7 @@ class Transform:
         self._dbt = WarmDbt(settings)
         self._run = run or self._dbt.run
         self._read = read or read_numbers
+        self._after = after
         self._every = every
         self._clock = clock
         self._seen = 0
@@ -268,6 +271,7 @@ class Transform:
             self._log("ERROR", "transform_failed", seconds=seconds, output=error)
         else:
             self._waiting_since, self._failures = None, 0
+            self._after()
             with contextlib.suppress(RetryableError):
                 found = self._numbers(last_day=True) or found
             self._log("INFO", "transformed", seconds=seconds)

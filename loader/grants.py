@@ -46,6 +46,9 @@ ANALYST_SETTINGS = {
     "optimize_functions_to_subcolumns": "0",
 }
 
+# An erasure waits until what it removed is gone from the disk.
+ERASURE_READS = ("parts", "detached_parts", "mutations", "dropped_tables", "processes")
+
 # On a service of several replicas (ClickHouse Cloud) the next statement of a load may reach another
 # one, and must see what the one before it wrote.
 CONSISTENCY = {"select_sequential_consistency": "1"}
@@ -194,10 +197,13 @@ class _Role:
         ]
 
     def _privacy(self) -> list[str]:
+        changes = "select, insert, alter delete, alter update, alter settings, alter modify comment"
         return [
-            self._grant("select, insert, alter delete, alter update", self._raw),
-            self._grant("select, alter delete, alter update", self._models),
-            self._grant("select", "system.`parts`"),
+            self._grant(f"{changes}, truncate", self._raw),
+            self._grant(f"{changes}, create table, drop table", self._models),
+            self._grant("table engine", "*"),
+            *(self._grant("select", f"system.`{name}`") for name in ERASURE_READS),
+            *self._reads_s3(),
             *self._policies(self._raw, self._models),
             self._profile(CONSISTENCY),
         ]

@@ -6,7 +6,8 @@
         {%- set raw = source('xapi_raw', 'loads').schema -%}
         {%- set needed = [
             'statements.line', 'loads.forced', 'loads.commit_number', 'committed_objects.status',
-            'learner_key.first_half',
+            'learner_key.first_half', 'erasure_key.first_half', 'erased_learners.identity_hash',
+            'erasure_requests.user_id',
         ] -%}
         {%- set found = run_query(
             "select concat(table, '.', name) from system.columns where database = '" ~ raw ~ "'"

@@ -33,7 +33,7 @@ unbalanced as (
     from balance
 
     where
-        statements != events + duplicates + rejected + other + blank + voided + waiting
+        statements != events + duplicates + rejected + other + blank + erased + voided + waiting
         or missing != 0
         or surplus != 0
         or doubled != 0

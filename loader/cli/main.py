@@ -6,6 +6,7 @@ import sys
 from loader.cli import (  # noqa: F401 (they add their commands)
     bulk,
     check,
+    erase,
     inspect,
     load,
     privacy,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from loader.cli.app import AsJson, app
-from loader.cli.watched import HangSeconds, MemoryMb, MetricsPort, log_of, run_watched
+from loader.cli.watched import HangSeconds, MemoryMb, MetricsPort, log_of, run_watched, sweep_with
 from loader.dbt_run import Transform
 from loader.settings import Settings
 from loader.supervisor import Limits, Link
@@ -63,7 +63,8 @@ def keep_up(link: Link, options: TransformOptions) -> int | None:
         The exit code; None if a new process has to continue.
     """
     log = log_of(options.as_json)
-    transform = Transform(Settings.from_env(), log, link)
+    settings = Settings.from_env()
+    transform = Transform(settings, log, link, after=sweep_with(settings, log))
     if not options.watch:
         outcome = transform.update()
         if outcome == "nothing":

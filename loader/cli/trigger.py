@@ -12,7 +12,7 @@ import typer
 from loader.aws.sqs import Queue
 from loader.cli.app import AsJson, app
 from loader.cli.output import console, errors, print_json
-from loader.cli.watched import HangSeconds, MemoryMb, MetricsPort, log_of, run_watched
+from loader.cli.watched import HangSeconds, MemoryMb, MetricsPort, log_of, run_watched, sweep_with
 from loader.dbt_run import Transform
 from loader.demo import producer
 from loader.errors import SettingsError
@@ -152,7 +152,8 @@ def work_queue(link: Link, options: WorkerOptions) -> int | None:
     """
     settings = Settings.from_env()
     log = log_of(options.as_json)
-    transform = Transform(settings, log, link) if options.transform else None
+    after = sweep_with(settings, log)
+    transform = Transform(settings, log, link, after=after) if options.transform else None
     consumer = Worker(
         Queue(options.queue_url),
         from_settings(settings, log=log),

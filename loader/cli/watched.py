@@ -3,12 +3,18 @@
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
+from loader.clickhouse.connect import open_warehouse
+from loader.dbt_run import dbt_settings
+from loader.errors import LoaderError
 from loader.log import Log
 from loader.metrics import board_for
+from loader.privacy.erase import overwrite_what_came_again
 from loader.settings import Settings
 from loader.supervisor import Limits, LocalLink, Supervisor, Work
 
@@ -37,6 +43,28 @@ def log_of(as_json: bool) -> Log:
     """
     level = Settings.from_env().log_level
     return Log(level, sys.stdout if as_json else sys.stderr, human=not as_json)
+
+
+def sweep_with(settings: Settings, log: Log) -> Callable[[], None]:
+    """What follows a run of dbt: overwrite raw lines of erased learners that came again.
+
+    Args:
+        settings: which ClickHouse.
+        log: writes log events.
+    """
+
+    def sweep() -> None:
+        try:
+            with closing(open_warehouse(dbt_settings(settings))) as warehouse:
+                lines = overwrite_what_came_again(warehouse, settings)
+        except LoaderError as error:
+            # The tables are without them; `erase --pending` overwrites them, too.
+            log("WARNING", "erased_lines_wait", error=str(error), remedy="xapi-elt erase --pending")
+        else:
+            if lines:
+                log("INFO", "erased_lines_overwritten", lines=lines)
+
+    return sweep
 
 
 def run_watched(

@@ -12,12 +12,19 @@ from loader.settings import Settings
 
 SQL = Path(__file__).with_name("sql")
 
-TABLES = ("statements", "loads", "expired_loads", "learner_key")
+# Tables of the erasure of learners (loader.privacy).
+ERASURE_TABLES = (
+    *("erasure_key", "erased_learners", "erasures"),
+    *("erasure_requests", "erasure_learners", "erasure_lines"),
+)
+TABLES = ("statements", "loads", "expired_loads", "learner_key", *ERASURE_TABLES)
 
-HAS_LEARNER_KEY = "select count() > 0 as has_key from {raw:Identifier}.learner_key"
+# Tables of one row: a key that is made once.
+KEYS = ("learner_key", "erasure_key")
+HAS_KEY = "select count() > 0 as has_key from {raw:Identifier}.{table:Identifier}"
 # The key travels as data, which is in no log of statements.
-MAKE_LEARNER_KEY = """
-insert into {raw:Identifier}.learner_key (first_half, second_half) format JSONEachRow
+MAKE_KEY = """
+insert into {raw:Identifier}.{table:Identifier} (first_half, second_half) format JSONEachRow
 """
 
 # Whether the ledger was made by a release before 0.2.
@@ -63,8 +70,9 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
     if "loads" in found and warehouse.query(IS_OLD, raw=raw)[0]["is_old"]:
         for name in ("upgrade_loads", "upgrade_loads_projections"):
             _change(warehouse, ddl(name, settings))
-    if not warehouse.query(HAS_LEARNER_KEY)[0]["has_key"]:
-        warehouse.command(MAKE_LEARNER_KEY, data=new_key())
+    for table in KEYS:
+        if not warehouse.query(HAS_KEY, table=table)[0]["has_key"]:
+            warehouse.command(MAKE_KEY, data=new_key(), table=table)
     view = ddl("committed_objects", settings)
     version = hashlib.sha256(view.encode()).hexdigest()[:16]
     if found.get("committed_objects") != version:

@@ -58,20 +58,67 @@
 {%- endmacro %}
 
 {#- The pseudonym of a learner: a hash of the identity with the key of the raw database, which
-    `xapi-elt init` makes. Case makes no difference in addresses, schemes and hosts. -#}
+    `xapi-elt init` makes. -#}
 {% macro learner_id(learner) -%}
+    lower(hex(sipHash128Keyed({{ learner_key() }}, {{ identity_parts(learner) }})))
+{%- endmacro %}
+
+{#- The parts of an identity, in the one form in which two spellings of a learner are equal. Case makes
+    no difference in addresses, schemes and hosts. -#}
+{% macro identity_parts(learner) -%}
     {%- set is_openid = learner ~ ".1 = 'openid'" -%}
     {%- set iri = lower_host('if(' ~ is_openid ~ ', ' ~ learner ~ '.3, ' ~ learner ~ '.2)') -%}
-    lower(hex(sipHash128Keyed(
-        {{ learner_key() }},
-        {{ learner }}.1,
-        if({{ is_openid }}, '', {{ iri }}),
-        multiIf(
-            {{ is_openid }}, {{ iri }},
-            {{ learner }}.1 in ('mbox', 'mbox_sha1sum'), lowerUTF8({{ learner }}.3),
-            {{ learner }}.3
-        )
-    )))
+    {{ learner }}.1,
+    if({{ is_openid }}, '', {{ iri }}),
+    multiIf(
+        {{ is_openid }}, {{ iri }},
+        {{ learner }}.1 in ('mbox', 'mbox_sha1sum'), lowerUTF8({{ learner }}.3),
+        {{ learner }}.3
+    )
+{%- endmacro %}
+
+{#- What a tombstone has of a learner: a hash of the identity with a key of its own, which never
+    changes. An address and its SHA-1 have one hash, because producers send either. -#}
+{% macro tombstone_hash(learner) -%}
+    arrayMap(
+        erasable -> reinterpretAsUUID(sipHash128Keyed({{ erasure_key() }}, {{ identity_parts('erasable') }})),
+        [if(
+            {{ learner }}.1 = 'mbox',
+            ('mbox_sha1sum', '', lower(hex(SHA1(if({{ learner }}.1 = 'mbox', lowerUTF8({{ learner }}.3), ''))))),
+            {{ learner }}
+        )]
+    )[1]
+{%- endmacro %}
+
+{#- Condition: the statement is of an erased learner. It reads the JSON once more, but only if any
+    learner was erased; if none was, the element is NULL, as a hash with a key from a subquery may be. -#}
+{% macro is_of_erased_learner(json) -%}
+    {%- set has_tombstone = learner_hash('json') ~ ' in (select identity_hash from '
+        ~ source('xapi_raw', 'erased_learners').render() ~ ')' -%}
+    coalesce({{ only_where(has_tombstones(), json, 'json', has_tombstone) }}, false)
+{%- endmacro %}
+
+{#- The hash of the learner of a statement, as tombstones have it. -#}
+{% macro learner_hash(json) -%}
+    arrayMap(
+        statement -> arrayMap(learner -> {{ tombstone_hash('learner') }}, [{{ learner() }}])[1],
+        [{{ parse_actor(json) }}]
+    )[1]
+{%- endmacro %}
+
+{#- Whether any learner was erased. -#}
+{% macro has_tombstones() -%}
+    (select count() > 0 from {{ source('xapi_raw', 'erased_learners').render() }})
+{%- endmacro %}
+
+{#- The key of the tombstones; should two commands have made one at once, the first counts. -#}
+{% macro erasure_key() -%}
+    (
+        select (toUInt64(first_half), toUInt64(second_half))
+        from {{ source('xapi_raw', 'erasure_key').render() }}
+        order by created_at, first_half
+        limit 1
+    )
 {%- endmacro %}
 
 {#- The key of the pseudonyms; should two commands have made one at once, the first counts. -#}

@@ -11,13 +11,7 @@
             timestamp {{ text }},
             stored {{ text }},
             registration {{ text }},
-            actor Tuple(
-                mbox {{ text }},
-                mbox_sha1sum {{ text }},
-                openid {{ text }},
-                account Tuple(name {{ text }}, homePage {{ text }}),
-                member {{ text }}
-            ),
+            {{ actor_type() }},
             verb Tuple(id {{ text }}),
             object Tuple(
                 id {{ text }},
@@ -48,6 +42,23 @@
     {%- endset -%}
     JSONExtract({{ json }}, '{{ type | replace('\n', ' ') }}')
 {% endmacro %}
+
+{#- The same of the actor alone, which takes a third of the time. -#}
+{% macro parse_actor(json) -%}
+    JSONExtract({{ json }}, 'Tuple({{ actor_type() | replace('\n', ' ') }})')
+{%- endmacro %}
+
+{#- The actor among the members, as a part of a tuple's type. -#}
+{% macro actor_type() -%}
+    {%- set text = 'Nullable(String)' -%}
+    actor Tuple(
+        mbox {{ text }},
+        mbox_sha1sum {{ text }},
+        openid {{ text }},
+        account Tuple(name {{ text }}, homePage {{ text }}),
+        member {{ text }}
+    )
+{%- endmacro %}
 
 {#- A member of the parsed statement, by the names on its path. (For `statement.verb.id` ClickHouse
     would search all members for that name again for each block of lines.) -#}

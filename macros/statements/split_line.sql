@@ -56,7 +56,41 @@
     )[1]
 {%- endmacro %}
 
-{#- What a line consists of, or an item of it, whose content was erased. Nothing writes it yet. -#}
+{#- CTEs that give the statements of lines, one row each: `source_item`, `item_text`, and `json`, as the
+    engine's JSON reader takes it. The last one is `items`.
+    lines  CTE with the column `line`
+
+    A name that is used in the select that defines it is written out at each use, and planning slows
+    down. So what builds on something else is in a step of its own. -#}
+{% macro items_of(lines) -%}
+split_lines as (
+
+    select
+        *,
+        {{ only_where('not is_plain', 'line', 'line', items_of_line('line')) }} as items
+
+    from (select *, {{ is_plain('line') }} as is_plain from {{ lines }})
+
+),
+
+items as (
+
+    select
+        * except (items, item),
+        item.1 as source_item,
+        item.2 as item_text,
+        if(is_plain, line, item.3) as json
+
+    from split_lines
+
+    -- Left: a blank line has no item.
+    left array join items as item
+
+)
+{%- endmacro %}
+
+{#- What a line consists of, or an item of it, whose content was erased. `xapi-elt erase` writes it,
+    and reads it from the model stg_xapi__learners_in_raw. -#}
 {% macro erased_line() %}{"xapi_elt": "erased"}{% endmacro %}
 
 {#- Text without white space, NUL and byte order mark around it. -#}

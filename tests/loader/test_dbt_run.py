@@ -38,10 +38,12 @@ class Stage:
         self.now, self.runs, self.reported, self.error = 0.0, 0, [], error
         self.on_run = on_run
         self.output = io.StringIO()
+        self.afterwards = 0
         self.transform = Transform(
             settings or Settings(home=str(ROOT)),
             Log(stream=self.output),
             LocalLink(self.record, limits=Limits(**limits)),
+            after=self.after,
             run=self.run,
             read=read,
             clock=lambda: self.now,
@@ -49,6 +51,9 @@ class Stage:
 
     def record(self, kind: str, **about) -> None:
         self.reported.append((kind, about))
+
+    def after(self) -> None:
+        self.afterwards += 1
 
     def run(self, alive) -> str:
         self.runs += 1
@@ -58,6 +63,13 @@ class Stage:
     @property
     def log(self) -> list[dict]:
         return [json.loads(line) for line in self.output.getvalue().splitlines()]
+
+
+def test_what_follows_a_run_of_dbt_follows_only_one_that_succeeded():
+    for error, expected in (("", 1), ("no", 0)):
+        stage = Stage(error)
+        stage.transform.update()
+        assert (stage.runs, stage.afterwards) == (1, expected)
 
 
 def test_dbt_runs_after_loads_while_the_database_is_free(chdb_path, queue, put, notify):

@@ -50,6 +50,11 @@ COMMANDS = {
     "worker": "worker --once",
     "query": "query completion --section 2161",
     "report": "report --section 2161 --out {pages}",
+    "erase --dry-run": "erase --user no --home-page one --dry-run",
+    "erase": "erase --user no --home-page one --yes --s3",
+    "erase --pending": "erase --pending",
+    "erase --verify": "erase --verify",
+    "erase --list": "erase --list",
 }
 # They need no database of the user's.
 WITHOUT = {"check", "demo", "grants"}
@@ -77,6 +82,7 @@ BUILD = (
     *("worker --transform", "transform"),
     *("dbt run", "dbt run, some days", "dbt run --full-refresh", "dbt source freshness"),
 )
+ERASE = ("erase --dry-run", "erase", "erase --pending", "erase --verify")
 NUMBERS = count(1)
 
 # A line that `gc` removes.
@@ -105,12 +111,14 @@ NO_DELETE = "ALTER DELETE ON xapi_raw.statements"
 NO_KEY = "ALTER DELETE ON xapi_raw.learner_key"
 NO_COLLECTION = "NAMED COLLECTION ON xapi_s3"
 NO_CREATE = "CREATE TABLE ON xapi.elt_applied_loads"
-# The stand-in sends lines through a file, for which a server needs no right.
-NO_FILE = "CREATE TEMPORARY TABLE ON *.*"
+NO_SEARCH = "SELECT ON xapi.stg_xapi__learners_in_raw"
+NO_REQUEST = "INSERT ON xapi_raw.erasure_requests"
+NO_FORGETTING = "ALTER DELETE ON xapi_raw.erasure_requests"
 
 # The first right that is missing for a command of a role; all other commands work.
 EXPECTED = {
     "loader": dict.fromkeys(BUILD, NO_CREATE)
+    | dict.fromkeys(ERASE, NO_SEARCH)
     | {"status": "SELECT ON xapi.elt_tables", "dbt test": "SELECT ON xapi.ops_events"}
     | {
         "gc": NO_DELETE,
@@ -120,20 +128,25 @@ EXPECTED = {
         "rotate-key": NO_KEY,
     },
     "dbt": dict.fromkeys(WRITE, NO_INSERT)
+    | dict.fromkeys(ERASE, NO_REQUEST)
     | {"doctor": NO_COLLECTION, "gc": NO_DELETE}
     | {"expire": NO_DELETE, "rotate-key": NO_KEY},
-    "worker": {"gc": NO_DELETE, "expire": NO_DELETE, "rotate-key": NO_KEY},
+    "worker": dict.fromkeys(ERASE, NO_FORGETTING)
+    | dict.fromkeys(("erase", "erase --pending"), "TRUNCATE ON xapi_raw.erasure_learners")
+    | {"gc": NO_DELETE, "expire": NO_DELETE, "rotate-key": NO_KEY},
     "operator": dict.fromkeys(BUILD, NO_CREATE)
     | dict.fromkeys(WRITE, NO_INSERT)
+    | dict.fromkeys(ERASE, NO_REQUEST)
     | {"expire": "INSERT ON xapi_raw.expired_loads", "rotate-key": NO_KEY},
     "analyst": dict.fromkeys(ALL, NO_LEDGER)
     | dict.fromkeys(("invoke", "worker", "worker --transform"), NO_INSERT)
     | dict.fromkeys(("reconcile", "reconcile --load-missing", "doctor"), NO_LINES)
     | {"dbt test": "SELECT ON xapi.ops_events", "report": "SELECT ON xapi.ops_events"}
+    | dict.fromkeys(("erase --dry-run", "erase --verify"), NO_SEARCH)
+    | {"erase --list": "SELECT ON xapi_raw.erasures"}
     | {"query": WORKS, "rotate-key": "SELECT ON xapi_raw.learner_key"},
-    "privacy": dict.fromkeys(BUILD, NO_CREATE)
-    | dict.fromkeys((*WRITE, "doctor"), NO_COLLECTION)
-    | dict.fromkeys(("load a file", "send"), NO_FILE),
+    # It loads objects that it has rewritten, and changes the tables under dbt's claims.
+    "privacy": {},
 }
 
 

@@ -65,6 +65,7 @@ def bring(warehouse, bucket, put):
     def bring_version(key: str, version: str, way: str) -> str:
         put(key, f"{version}\n".encode())
         policy = {"policy": way} if way != "force" else {"force": True}
+        policy |= {"force": True} if way == "erase" else {}
         [[outcome]] = load(warehouse, Settings.from_env(), [S3Object(bucket, key)], **policy)
         return outcome.outcome
 
@@ -173,3 +174,16 @@ def test_a_late_old_version_never_replaces_the_newer(warehouse, bucket, policy):
         list(load(warehouse, Settings.from_env(), [item], mode="event", policy=policy))
     expected = ("v1", "v2", "v2") if policy == "append" else ("v2", "v2")
     assert visible(warehouse, "a.jsonl") == expected
+
+
+def test_an_erased_version_replaces_only_the_one_that_it_was_made_of(warehouse, bring):
+    """Also if S3's notification had it loaded first, and if it is erased again."""
+    for key, first in (("a.jsonl", ()), ("b.jsonl", ("append",))):
+        for version, way in (("v1", "append"), ("v2", "append"), *(("e2", way) for way in first)):
+            bring(key, version, way)
+        assert bring(key, "e2", "erase") == "committed"
+        assert visible(warehouse, key) == ("e2", "v1")
+        assert bring(key, "e3", "erase") == "committed"
+        assert visible(warehouse, key) == ("e3", "v1")
+        assert bring(key, "v3", "replace") == "committed"
+        assert visible(warehouse, key) == ("v3",)

@@ -136,7 +136,7 @@ def test_the_list_of_commands_is_what_the_command_line_says(tmp_path):
 @pytest.mark.parametrize("command", sorted(XAPI_ELT.commands))
 def test_every_command_and_option_is_in_the_list(command):
     after = COMMANDS.read_text().partition(f"\n## `xapi-elt {command}`\n")[2]
-    listed = re.findall(r"^\* `(--[a-z-]+)", after.partition("\n## ")[0], re.MULTILINE)
+    listed = re.findall(r"^\* `(--[a-z0-9-]+)", after.partition("\n## ")[0], re.MULTILINE)
     assert options(XAPI_ELT.commands[command]) | {"--help"} == set(listed)
 
 

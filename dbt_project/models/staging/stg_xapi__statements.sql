@@ -42,30 +42,28 @@ lines as (
 
 ),
 
--- A name that is used in the select that defines it is written out at each use, and planning slows
--- down. So what builds on something else is in a step of its own.
-split_lines as (
+{{ items_of('lines') }},
+
+-- The statements of erased learners count as if they had been overwritten already, wherever they
+-- come from. (A condition that is a constant costs nothing.)
+items_that_count as (
 
     select
-        *,
-        {{ only_where('not is_plain', 'line', 'line', items_of_line('line')) }} as items
+        * except (was_plain, found_text, found_json, is_erased),
+        was_plain and not is_erased as is_plain,
+        if({{ has_tombstones() }}, if(is_erased, '{{ erased_line() }}', found_text), found_text) as item_text,
+        if({{ has_tombstones() }}, if(is_erased, '{{ erased_line() }}', found_json), found_json) as json
 
-    from (select *, {{ is_plain('line') }} as is_plain from lines)
+    from (
+        select
+            * except (is_plain, item_text, json),
+            is_plain as was_plain,
+            item_text as found_text,
+            json as found_json,
+            {{ is_of_erased_learner('json') }} as is_erased
 
-),
-
-items as (
-
-    select
-        * except (items, item),
-        item.1 as source_item,
-        item.2 as item_text,
-        if(is_plain, line, item.3) as json
-
-    from split_lines
-
-    -- Left: a blank line has no item.
-    left array join items as item
+        from items
+    )
 
 ),
 
@@ -75,7 +73,7 @@ statements as (
         *,
         {{ parse_statement('json') }} as statement
 
-    from items
+    from items_that_count
 
 ),
 

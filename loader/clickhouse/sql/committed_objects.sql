@@ -3,7 +3,8 @@
 --
 --   visible      its lines count
 --   superseded   a later load replaced it: one with policy 'replace' brought another version of the
---                key, or one that was forced brought the same version again
+--                key, one that was forced brought the same version again, or one with policy 'erase'
+--                brought this version without erased learners (the last other version before it)
 --   repeated     an earlier visible load brought the same version
 --
 -- Only keys with several commits are examined. A condition on bucket and key reaches the primary
@@ -44,12 +45,23 @@ left join (
                 maxIf(place, is_replacing and etag != last_replacing.2)
                     over (partition by bucket, key),
                 last_replacing.1
+            )
+            or arrayExists(
+                erasing -> place < erasing.1 and etag = arraySort(arrayFilter(
+                    earlier -> earlier.1 < erasing.1 and earlier.2 != erasing.2, commits
+                ))[-1].2,
+                arrayFilter(one -> one.3, commits)
             ) as is_superseded
         from (
             select
                 *,
                 maxIf((place, etag), is_replacing) over (partition by bucket, key)
-                    as last_replacing
+                    as last_replacing,
+                if(
+                    max(is_erasing) over (partition by bucket, key),
+                    groupArray((place, etag, is_erasing)) over (partition by bucket, key),
+                    []
+                ) as commits
             from (
                 -- An insert that arrived twice left two rows; the first one counts.
                 select
@@ -61,7 +73,8 @@ left join (
                     (min(commits.commit_number), first_at, load_id) as place,
                     -- Loads forced by a release without the column `forced` have policy 'force'.
                     any(commits.policy) in ('replace', 'force') as is_replacing,
-                    any(commits.forced) or any(commits.policy) = 'force' as is_forced
+                    any(commits.forced) or any(commits.policy) = 'force' as is_forced,
+                    any(commits.policy) = 'erase' as is_erasing
                 from `$raw`.loads as commits
                 inner join (
                     select bucket, key

@@ -12,7 +12,7 @@ create table if not exists {raw:Identifier}.loads $on_cluster
     outcome LowCardinality(String) comment 'committed, failed (nothing of it counts), unknown (no answer in time; nothing of it counts) or missed (that version was overwritten before it was read)',
     error String comment 'Why it is not committed; empty otherwise' codec(ZSTD(1)),
     mode LowCardinality(String) comment 'What requested the load: load, file, event, bulk or test',
-    policy LowCardinality(String) comment 'What another version of a loaded key means: append, replace or ignore; force in rows of releases before 0.2 that were loaded again on request',
+    policy LowCardinality(String) comment 'What another version of a loaded key means: append, replace or ignore, or erase (the version without erased learners, which replaces the one before it); force in rows of releases before 0.2 that were loaded again on request',
     forced Bool default false comment 'Whether a version that the ledger shows was loaded again on request' codec(ZSTD(1)),
     commit_number UInt32 default 0 comment 'Which commit of its key this is, from 1: it decides which commit is later, whatever the clocks say; 0 if not committed' codec(ZSTD(1)),
     event_time Nullable(DateTime64(3, 'UTC')) comment 'When S3 sent the notification, if it did' codec(ZSTD(1)),

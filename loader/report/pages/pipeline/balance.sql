@@ -8,6 +8,7 @@ select
     rejected,
     other,
     blank,
+    erased,
     voided,
     waiting,
     missing,
