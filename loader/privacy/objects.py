@@ -23,6 +23,34 @@ MADE_FROM = "xapi-elt-erased-from"
 _KEPT = ("ContentType", "ContentEncoding", "CacheControl", "ServerSideEncryption", "SSEKMSKeyId")
 
 
+# Objects of which raw lines were overwritten, by this run or ever, and the versions that were read.
+ERASED_OBJECTS = """
+select bucket, toString(key) as key, groupUniqArray(toString(etag)) as versions
+from {raw:Identifier}.statements
+where bucket != ''
+    and position(line, {stub:String}) > 0
+    and ({everything:Bool} or (bucket, key) in (
+        select bucket, key from {raw:Identifier}.erasure_lines where line != ''
+    ))
+group by bucket, key
+order by bucket, key
+"""
+# The lines of a version that were overwritten, and how many it has.
+ERASED_LINES = """
+select source_line, any(line) as text
+from {raw:Identifier}.statements
+where bucket = {bucket:String} and key = {key:String} and etag = {etag:String}
+    and position(line, {stub:String}) > 0
+group by source_line
+order by source_line
+"""
+LINES_OF_VERSION = """
+select max(source_line) as lines
+from {raw:Identifier}.statements
+where bucket = {bucket:String} and key = {key:String} and etag = {etag:String}
+"""
+
+
 @dataclass
 class Rewritten:
     """What happened to the objects.
@@ -46,7 +74,7 @@ def objects_to_rewrite(warehouse: Warehouse, everything: bool = False) -> list[d
         everything: by any erasure, not only by the one that is not done.
     """
     stub = warehouse.query(sql.STUB)[0]["stub"]
-    rows = warehouse.query(sql.ERASED_OBJECTS, stub=stub, everything=int(everything))
+    rows = warehouse.query(ERASED_OBJECTS, stub=stub, everything=int(everything))
     return rows if stub else []
 
 
@@ -99,7 +127,7 @@ def _rewrite_object(
     etag, body = found["ETag"].strip('"'), found["Body"].read()
     known = {"bucket": item.bucket, "key": item.key, "etag": etag}
     if etag not in versions:
-        if warehouse.query(sql.LINES_OF_VERSION, **known)[0]["lines"]:
+        if warehouse.query(LINES_OF_VERSION, **known)[0]["lines"]:
             return None  # it was loaded, and has no line of an erased learner
         if found["Metadata"].get(MADE_FROM) in versions:
             return S3Object(item.bucket, item.key, etag, len(body))
@@ -109,9 +137,9 @@ def _rewrite_object(
         )
     changed = {
         row["source_line"]: row["text"].encode()
-        for row in warehouse.query(sql.ERASED_LINES, stub=stub, **known)
+        for row in warehouse.query(ERASED_LINES, stub=stub, **known)
     }
-    new = _without(body, changed, warehouse.query(sql.LINES_OF_VERSION, **known)[0]["lines"], item)
+    new = _without(body, changed, warehouse.query(LINES_OF_VERSION, **known)[0]["lines"], item)
     if new is None:
         return None
     again = client.head_object(**place)["ETag"].strip('"')

@@ -338,30 +338,3 @@ select
     countIf(source_line = 0) as errors
 from {raw:Identifier}.erasure_lines
 """
-
-# Objects of which raw lines were overwritten, by this run or ever, and the versions that were read.
-ERASED_OBJECTS = """
-select bucket, toString(key) as key, groupUniqArray(toString(etag)) as versions
-from {raw:Identifier}.statements
-where bucket != ''
-    and position(line, {stub:String}) > 0
-    and ({everything:Bool} or (bucket, key) in (
-        select bucket, key from {raw:Identifier}.erasure_lines where line != ''
-    ))
-group by bucket, key
-order by bucket, key
-"""
-# The lines of a version that were overwritten, and how many it has.
-ERASED_LINES = """
-select source_line, any(line) as text
-from {raw:Identifier}.statements
-where bucket = {bucket:String} and key = {key:String} and etag = {etag:String}
-    and position(line, {stub:String}) > 0
-group by source_line
-order by source_line
-"""
-LINES_OF_VERSION = """
-select max(source_line) as lines
-from {raw:Identifier}.statements
-where bucket = {bucket:String} and key = {key:String} and etag = {etag:String}
-"""

@@ -256,7 +256,7 @@ def _trust(producer: str) -> dict[str, Any]:
 
 
 def _family(family: str, missing: int) -> dict[str, Any]:
-    names = "lines statements events duplicates rejected other blank voided waiting"
+    names = "lines statements events duplicates rejected other blank erased voided waiting"
     zero = dict.fromkeys(("surplus", "doubled", "outdated"), 0)
     return {"family": family} | dict.fromkeys(names.split(), 1500) | zero | {"missing": missing}
 

@@ -49,7 +49,7 @@ def test_init_twice_says_the_same_and_changes_nothing(chdb_path, tmp_path):
     before = contents()
     assert run("init").stdout == said
     assert contents() == before
-    assert [len(rows) for rows in before] == [5, 1, 1, 1]
+    assert [len(rows) for rows in before] == [11, 1, 1, 1]
 
 
 def test_load_status_and_load_again(chdb_path, tmp_path):

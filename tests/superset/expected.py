@@ -80,8 +80,8 @@ EXPECTED = {
     "pipeline_waiting": "select max(lines_waiting) as most_lines_waiting from xapi.ops_freshness",
     "pipeline_balance": """
         select
-            family, statements, events, duplicates, rejected, other, blank, voided, waiting,
-            missing, surplus, doubled
+            family, statements, events, duplicates, rejected, other, blank, erased, voided,
+            waiting, missing, surplus, doubled
         from xapi.ops_statement_balance order by statements desc, family
     """,
     "pipeline_freshness": """
