@@ -76,7 +76,7 @@ chaos: $(READY)
 	$(BIN)/python -m tests.chaos.run $(CHAOS_ARGS)
 	XAPI_CHAOS=1 $(BIN)/python -m pytest tests/chaos/test_kill_backfill.py \
 		tests/chaos/test_fuzz.py tests/chaos/test_sequences.py tests/models/test_families.py \
-		tests/models/test_video_marts.py $(PYTEST_ARGS)
+		tests/models/test_video_marts.py tests/chaos/test_kill_erase.py $(PYTEST_ARGS)
 
 # Removes one protection at a time from a copy of the project; the fault tests must notice.
 mutations: $(READY)

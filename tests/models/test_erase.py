@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from loader import expire
 from loader.clickhouse.connect import open_warehouse
 from loader.errors import SettingsError
 from loader.privacy import tombstones
@@ -16,9 +17,11 @@ from loader.settings import Settings
 from tests.helpers.erasure import (
     ACCOUNT,
     HOME,
+    MAIL,
     MBOX,
     STUB,
     USER,
+    found_in_tables,
     lines_of_several,
     naming_others,
     of_learner,
@@ -136,6 +139,33 @@ def test_events_of_others_that_the_learner_hid_are_there_after_the_next_run(
     assert database.query(events) == [{"user_id": "7"}, {"user_id": "7"}]
     [row] = database.query("select * from xapi.ops_statement_balance where family = 'all'")
     assert row["missing"] == row["surplus"] == row["doubled"] == row["waiting"] == 0
+
+
+@pytest.mark.long
+def test_a_learner_whose_lines_have_expired_is_erased_and_stays_so(database: SmallDatabase):
+    database.load(Attempt(60, "old", [of_learner(1), of_learner(2, MBOX), statement(minute=3)]))
+    database.dbt("run", "--select", "+marts.events")
+    database.close()
+    settings = Settings(chdb_path=str(database.folder / "clickhouse"))
+    with closing(open_warehouse(settings)) as warehouse:
+        list(expire.remove(warehouse, expire.plan(warehouse, settings, "1m")))
+        assert run((warehouse, settings), user=USER, home_page=HOME)["is_complete"]
+        assert run((warehouse, settings), mbox=MAIL)["is_complete"]
+        assert found_in_tables(warehouse) == []
+    families = (
+        "select family, count() as n, countIf(learner_kind != '') as known "
+        "from xapi.int_xapi__statements where source_path = 'lake/old' group by family order by n"
+    )
+    expected = [
+        {"family": "video", "n": 1, "known": 1},
+        {"family": "erased", "n": 2, "known": 0},
+    ]
+    assert database.query(families) == expected
+    database.dbt("run", "--full-refresh", "--select", "+marts.events")
+    assert database.query(families) == expected
+    database.close()
+    with closing(open_warehouse(settings)) as warehouse:
+        assert found_in_tables(warehouse) == []
 
 
 @pytest.mark.long
