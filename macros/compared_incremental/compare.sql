@@ -42,10 +42,10 @@
     rows are all that changed. Rows that were withdrawn, replaced, voided or deleted show in the count:
     there are fewer than there were and the new loads have. A rebuilt table has another id. A run that
     changed a table and applied no load has done something else.
-    '' if more changed, if the rows are more than var mart_slice_events, or if everything has not been
-    compared for var mart_compare_hours. -#}
+    '' if more changed, if the mart lost rows, if the new rows are more than var mart_slice_events, or if
+    everything has not been compared for var mart_compare_hours. -#}
 {% macro loads_since(mart, made) %}
-    {%- if not mart.states or made.after | length != mart.states | length
+    {%- if not mart.states or made.after | length != mart.states | length or made.rows < made.groups
         or made.hours >= var('mart_compare_hours') | float -%}
         {{ return('') }}
     {%- endif -%}
