@@ -19,7 +19,7 @@ KEY = "select first_half, second_half from xapi_raw.learner_key order by created
 KEYS = "select count() as n from xapi_raw.learner_key"
 WITH_IDS = """
 select table as relation from system.columns
-where database = 'xapi' and name = 'learner_id' and table != 'stg_xapi__statements'
+where database = 'xapi' and name = 'learner_id' and not startsWith(table, 'stg_xapi__')
 order by relation
 """
 IDS = "select distinct learner_id as id from xapi.{relation} where learner_id != ''"
