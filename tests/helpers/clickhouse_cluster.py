@@ -41,7 +41,7 @@ CREATED = re.compile(
 )
 ENGINE = re.compile(r"\bengine\s*=\s*(?P<engine>\w+)\s*(?P<path>\([^()]*\))?", re.I)
 # What only the run itself reads, through the replica that it writes to.
-IN_MEMORY = re.compile(r"elt_claim__|elt_new__")
+IN_MEMORY = re.compile(r"elt_claim__|elt_new__|erasure_requests")
 
 LOADS = re.compile(rf"\s*insert\s+into\s+{_NAME}\.statements\b", re.I)
 S3 = re.compile(r"\bs3\s*\(", re.I)
