@@ -191,6 +191,7 @@ models:
 }
 
 
+@pytest.mark.long
 def test_dbt_builds_twice(server: ClickHouseHttp, tmp_path: Path) -> None:
     """A view, a table and an increment, by dbt-clickhouse as it is."""
     profile = {"type": "clickhouse", "schema": "shop", "host": "127.0.0.1", "port": server.port}

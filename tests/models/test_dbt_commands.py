@@ -74,6 +74,7 @@ def test_a_day_that_does_not_exist_is_one_line(database):
     assert "Traceback" not in said
 
 
+@pytest.mark.long
 def test_dbt_uses_the_same_database_from_every_folder(database, tmp_path):
     database.close()
     home = tmp_path / "home"

@@ -239,6 +239,7 @@ def test_an_update_that_fails_is_logged_and_leaves_the_worker_alone(chdb_path, w
     assert json.loads(output.getvalue())["event"] == "report_failed"
 
 
+@pytest.mark.long
 def test_pages_in_s3_are_html_of_their_bucket(built_database, bucket):
     where = replace(settings(built_database), s3_endpoint=os.environ["AWS_ENDPOINT_URL"])
     written = write(where, f"s3://{bucket}/pages/", only_changed=True)

@@ -234,6 +234,7 @@ def often(database: SmallDatabase, monkeypatch, runs: int) -> list[dict]:
     return reported
 
 
+@pytest.mark.long
 def test_the_memory_of_a_warm_dbt_grows_little(database, monkeypatch):
     reported = often(database, monkeypatch, 4)
     assert len(reported) == 4
