@@ -201,7 +201,7 @@ def _print_receipt(receipt: dict[str, Any]) -> None:
     objects = receipt.get("objects_to_rewrite", [])
     if objects:
         console.print(f"S3 objects that may still hold erased learners: {len(objects):,} (--s3)")
-        for uri in objects[:_SHOWN]:
+        for uri in objects:  # all of them: the owner of the bucket has to deal with each
             console.print(f"  {uri}")
     if receipt["broken_parts_not_touched"]:
         errors.print(
