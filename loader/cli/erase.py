@@ -1,7 +1,6 @@
 """The command that removes learners: erase."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +8,7 @@ import typer
 
 from loader.aws.client import s3_client
 from loader.cli.app import AsJson, app
-from loader.cli.output import console, counting, errors, print_json, print_table
+from loader.cli.output import confirm, console, counting, errors, print_json, print_table
 from loader.errors import SettingsError
 from loader.pipeline import Pipeline
 from loader.privacy import tombstones
@@ -109,7 +108,7 @@ def erase(
             if dry_run:
                 _show(pipeline, forms, as_json)
             else:
-                _confirm(yes, pending)
+                confirm("Erase the learner? This cannot be undone.", yes or pending, as_json)
                 _erase(pipeline, forms, reason, also_unparsed, s3, as_json)
 
 
@@ -121,20 +120,6 @@ def _forms(pipeline: Pipeline, *names: str | None) -> list[Identity]:
     if any(value is not None for value in others):
         raise SettingsError(f"exactly one learner is erased at a time; accepted: {ACCEPTED}")
     return forms_of_pseudonym(pipeline.warehouse, pipeline.settings, learner_id)
-
-
-def _confirm(yes: bool, pending: bool) -> None:
-    """Ask on a terminal.
-
-    Raises:
-        SettingsError: there is nobody to ask, or the answer is no.
-    """
-    if yes or pending:
-        return
-    if not sys.stdin.isatty():
-        raise SettingsError("erasing cannot be undone; accepted: --yes, or --dry-run to look first")
-    if not typer.confirm("This cannot be undone. Erase the learner?", err=True):
-        raise SettingsError("nothing was done")
 
 
 def _erase(

@@ -1,5 +1,6 @@
 """What commands print: JSON, tables, progress bars and summaries."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from rich.progress import (
 from rich.status import Status
 from rich.table import Table
 
+from loader.errors import SettingsError
 from loader.log import escaped, to_json
 from loader.outcomes import Summary
 
@@ -32,6 +34,25 @@ class SafeConsole(Console):
 
 console = SafeConsole(highlight=False, soft_wrap=True, markup=False)
 errors = SafeConsole(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def confirm(question: str, yes: bool, as_json: bool = False) -> None:
+    """Ask before something is changed for good.
+
+    Args:
+        question: what to ask.
+        yes: whether the call has answered it.
+        as_json: whether a program called, which cannot answer.
+
+    Raises:
+        SettingsError: there is no terminal.
+        typer.Abort: the answer is no.
+    """
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise SettingsError("--yes is missing: there is no terminal to ask. Nothing was changed")
+    typer.confirm(question, abort=True, err=True)
 
 
 def print_json(value: Any) -> None:

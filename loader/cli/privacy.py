@@ -1,6 +1,5 @@
 """Commands about personal data: expire, rotate-key."""
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,8 +8,7 @@ import typer
 from loader import expire as expiry
 from loader import pseudonyms
 from loader.cli.app import AsJson, app
-from loader.cli.output import console, counting, print_json, print_table, size
-from loader.errors import SettingsError
+from loader.cli.output import confirm, console, counting, print_json, print_table, size
 from loader.pipeline import Pipeline
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -75,22 +73,3 @@ def rotate_key(yes: Yes = False, as_json: AsJson = False) -> None:
             "the key is another one. Tables have the old ids, and other dbt runs stop, until: "
             f"{pseudonyms.AFTER_ROTATION}"
         )
-
-
-def confirm(question: str, yes: bool, as_json: bool) -> None:
-    """Ask before something is changed for good.
-
-    Args:
-        question: what to ask.
-        yes: whether the call has answered it.
-        as_json: whether a program called, which cannot answer.
-
-    Raises:
-        SettingsError: there is no terminal.
-        typer.Abort: the answer is no.
-    """
-    if yes:
-        return
-    if as_json or not sys.stdin.isatty():
-        raise SettingsError("--yes is missing: there is no terminal to ask. Nothing was changed")
-    typer.confirm(question, abort=True)

@@ -9,7 +9,7 @@ import typer
 
 from loader.aws.sqs import Queue
 from loader.cli.app import AsJson, app
-from loader.cli.output import console, counting, errors, print_json, print_table
+from loader.cli.output import confirm, console, counting, errors, print_json, print_table
 from loader.clickhouse.connect import open_warehouse
 from loader.errors import RetryableError, SettingsError
 from loader.events import redrive as dead_letters
@@ -50,6 +50,7 @@ def redrive(
         raise SettingsError("no queue: set XAPI_SQS_QUEUE_URL or use --queue-url")
     moves = not (status or dry_run)
     if moves and not yes and (as_json or not sys.stdin.isatty()):
+        # Before the queues are looked at, which takes a while.
         raise SettingsError("redrive moves messages; accepted: --yes, --dry-run or --status")
     queue = Queue(url)
     dead = queue.dead_letters()
@@ -59,8 +60,7 @@ def redrive(
         _print(found)
     moved = 0
     if moves and count:
-        if not yes:
-            typer.confirm(f"Move {count:,} messages back into the queue?", abort=True)
+        confirm(f"Move {count:,} messages back into the queue?", yes, as_json)
         with counting("moving messages") as line:
             moved = dead_letters.redrive(
                 queue, dead, count, lambda done: line.update(f"moved {done:,} of {count:,}")

@@ -39,9 +39,9 @@
 {% endmacro %}
 
 {#- The loads that were applied to the event tables since the mart was compared, as a subquery, if their
-    rows are all that changed. Rows that were withdrawn, replaced, voided or deleted show in the count:
-    there are fewer than there were and the new loads have. A rebuilt table has another id. A run that
-    changed a table and applied no load has done something else.
+    rows are all that changed. A table that was rebuilt, or from which dbt removed withdrawn, replaced or
+    voided rows, has another id (ledger_incremental/replace.sql). Rows that something else deleted show in
+    the count. A run that changed a table and applied no load has done something else.
     '' if more changed, if the mart lost rows, if the new rows are more than var mart_slice_events, or if
     everything has not been compared for var mart_compare_hours. -#}
 {% macro loads_since(mart, made) %}

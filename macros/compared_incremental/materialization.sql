@@ -14,7 +14,8 @@
     Nothing is read if the event tables are as they were when the mart was last compared: the comment
     of the mart says so. If they have the rows that they had and those of loads applied since, no
     more and no fewer, only the groups of these loads are made again (loads_since); everything is
-    compared once in var mart_compare_hours all the same. If the definition of the mart changed, a new table is filled and exchanged.
+    compared once in var mart_compare_hours all the same. If the definition of the mart changed, a new
+    table is filled and exchanged.
 
     In this folder:
         mart.sql      what is known of a mart, and of what it was made
