@@ -135,6 +135,8 @@ class Worker:
             self._build(idle=self._is_drained)
             if once and not records:
                 break
+            if self._release:
+                self._trigger.close()
             # A run with an end is short; a new process would begin it again.
             if self._transform and not once and self._transform.is_worn:
                 break
@@ -188,9 +190,6 @@ class Worker:
         except Exception as error:
             # No message is acknowledged; SQS delivers all again after the visibility timeout.
             self._log("ERROR", "batch_broke", error=describe(error))
-        finally:
-            if self._release:
-                self._trigger.close()
         try:
             self._queue.delete(receipt for id_, receipt in receipts.items() if id_ not in failed)
             self._queue.delay(self._delays)
@@ -245,7 +244,6 @@ class Worker:
             return
         self._transform.note(self._trigger.committed)
         if self._transform.is_due(idle):
-            self._trigger.close()  # dbt opens the embedded database in its own way
             outcome = self._transform.update()
             if outcome == "nothing":
                 return

@@ -59,17 +59,26 @@
     }) }}
 {% endmacro %}
 
-{#- The next horizon: two days ago, with the rows of the source from before it. Counted before the new loads are read: what is counted is held or claimed. -#}
+{#- The next horizon: two days ago, with the rows of the source from before it; and whether all loads
+    have to be compared, because some became visible late before the present one. Counted before the new
+    loads are read: what is counted is held or claimed. -#}
 {% macro next_horizon(table) %}
     {%- set row = run_statement("
         select
             toString(toDate(now('UTC')) - 2),
             (
-                select count() from (" ~ source_of_loads(table) ~ ")
-                where toDate(committed_at) < toDate(now('UTC')) - 2
-            )
+                select (
+                    countIf(toDate(committed_at) < toDate(now('UTC')) - 2),
+                    countIf(toDate(committed_at) < toDate('" ~ table.horizon ~ "'))
+                )
+                from (" ~ source_of_loads(table) ~ ")
+            ) as loads_before,
+            loads_before.1, loads_before.2
     ").rows[0] -%}
-    {{ return({'horizon': row[0], 'loads_before_horizon': row[1] | int}) }}
+    {{ return({
+        'horizon': {'horizon': row[0], 'loads_before_horizon': row[2] | int},
+        'all': row[3] | int != table.loads_before_horizon,
+    }) }}
 {% endmacro %}
 
 {#- Whether a table has to be claimed: new loads wait, or it lost rows, at which open_table stops. -#}
@@ -114,9 +123,9 @@
 
 {#- Fix which loads this run applies: they go into the claim, in slices of var slice_lines lines (a
     larger load is a slice of its own). Loads committed later are left to the next run.
+    all  whether to compare also the loads of before the horizon
     Returns the slices: number, loads, lines. -#}
-{% macro claim_new_loads(table) %}
-    {%- set all = waiting_loads(table).all -%}
+{% macro claim_new_loads(table, all) %}
     {%- set sql -%}
         insert into {{ claim_of(table) }} (slice, load_id, committed_at, lines)
         select

@@ -42,7 +42,7 @@
             {% do create_claim(table, latest.number + 1) %}
             {%- set made = read_claim(table) -%}
             {%- if made.number == latest.number + 1 and made.holder == claim_holder() -%}
-                {% do table.update({'claim': made.number, 'step': 0}) %}
+                {% do table.update({'claim': made.number, 'step': 0, 'beat_at': present()}) %}
                 {% do fence_off_former_holder(table, latest) %}
             {%- endif -%}
         {%- else -%}
@@ -121,22 +121,25 @@
 {#- Make sure that nothing a former holder sends from now on has an effect, and remove what it left
     behind. `latest` is the claim before this one. -#}
 {% macro fence_off_former_holder(table, latest) %}
-    {%- for name in elt_names(table, claim_prefix(table)) if name != claim_prefix(table) ~ table.claim -%}
+    {%- set left = elt_names(table) -%}
+    {%- for name in left if name.startswith(claim_prefix(table)) and name != claim_prefix(table) ~ table.claim -%}
         {% do run_statement('drop table if exists ' ~ table.relation.schema ~ '.`' ~ name ~ '`' ~ cluster_clause()) %}
     {%- endfor -%}
     {%- if latest.is_stale -%}
         {% do wait_for_queries(latest.holder.split(' ')[0]) %}
+        {%- set left = elt_names(table) -%}
     {%- endif -%}
-    {%- for name in elt_names(table, new_table_prefix(table)) -%}
+    {%- for name in left if name.startswith(new_table_prefix(table)) -%}
         {% do run_statement('drop table if exists ' ~ table.relation.schema ~ '.`' ~ name ~ '`' ~ cluster_clause()) %}
     {%- endfor -%}
 {% endmacro %}
 
-{#- Names of the tables beside a table that have this prefix and a number. -#}
-{% macro elt_names(table, prefix) %}
+{#- Names of the claims of a table and of the new tables beside it. -#}
+{% macro elt_names(table) %}
     {{ return(run_statement("
         select name from system.tables
-        where database = '" ~ table.relation.schema ~ "' and match(name, '^" ~ prefix ~ "[0-9]+$')
+        where database = '" ~ table.relation.schema ~ "'
+            and match(name, '^(" ~ claim_prefix(table) ~ '|' ~ new_table_prefix(table) ~ ")[0-9]+$')
     ").rows | map(attribute=0) | list) }}
 {% endmacro %}
 
@@ -172,17 +175,25 @@
     ).rows[0][0] | int > 0) }}
 {% endmacro %}
 
-{#- Show that the holder is alive. Raises an error if another run took the table over. -#}
+{#- Show that the holder is alive, unless it has just done so. Raises an error if another run took the
+    table over. -#}
 {% macro beat_claim(table) %}
-    {%- if read_claim(table).number != table.claim -%}
-        {{ exceptions.raise_compiler_error(
-            table.relation ~ ' was taken over by another run; this one stops before it changes anything'
-        ) }}
+    {#- The clock may have been set back. -#}
+    {%- if not 0 <= present() - table.beat_at <= (var('lock_expires_seconds') | int) / 30 -%}
+        {%- if read_claim(table).number != table.claim -%}
+            {{ exceptions.raise_compiler_error(
+                table.relation ~ ' was taken over by another run; this one stops before it changes anything'
+            ) }}
+        {%- endif -%}
+        {% do run_statement(
+            'alter table ' ~ claim_of(table) ~ cluster_clause() ~ " modify comment '" ~ claim_holder() ~ "'"
+        ) %}
+        {% do table.update({'beat_at': present()}) %}
     {%- endif -%}
-    {% do run_statement(
-        'alter table ' ~ claim_of(table) ~ cluster_clause() ~ " modify comment '" ~ claim_holder() ~ "'"
-    ) %}
 {% endmacro %}
+
+{#- Seconds since 1970, by the clock of this process. -#}
+{% macro present() %}{{ return(modules.datetime.datetime.now().timestamp()) }}{% endmacro %}
 
 {% macro release_claim(table) %}
     {% do run_statement('alter table ' ~ claim_of(table) ~ cluster_clause() ~ " modify comment 'free'") %}

@@ -32,7 +32,7 @@
     {% do beat_claim(table) %}
     {%- set loads = claimed_loads(table, slices) -%}
     {%- set rows = rows_of_loads(table, loads) -%}
-    {%- set columns = column_list(relation) -%}
+    {%- set columns = table.columns or column_list(relation) -%}
     {% call statement('insert_slices') %}
         {{ run_comment() }}
         insert into {{ relation }} ({{ columns }})

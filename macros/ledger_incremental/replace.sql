@@ -28,7 +28,7 @@
     scope    condition on rows of the table: which of them go
     changed  values of the partition expression that rows of the scope may have -#}
 {% macro keep_other_rows(table, new, scope, changed) %}
-    {%- set columns = column_list(table.relation) -%}
+    {%- set columns = table.columns or column_list(table.relation) -%}
     {%- set changed = changed | map('string') | list -%}
     {% do sync_replicas(table.relation) %}
     {%- for row in run_statement("
@@ -83,7 +83,7 @@
     kept    condition on those that are left when the first of each event is chosen -#}
 {% macro insert_wanted(table, new, rows, wanted, kept='true') %}
     {% do beat_claim(table) %}
-    {%- set columns = column_list(table.relation) -%}
+    {%- set columns = table.columns or column_list(table.relation) -%}
     {% call statement('insert_wanted') %}
         {{ run_comment() }}
         insert into {{ new.relation }} ({{ columns }})
@@ -137,6 +137,16 @@
     where {{ of_keys(table, slices) }} and status != 'visible'
 {% endmacro %}
 
+{#- How many keys that the slices bring have several commits: without one, nothing is superseded. -#}
+{% macro keys_with_several_commits(table, slices) %}
+    select count() from (
+        select 1 from {{ source('xapi_raw', 'loads') }}
+        where outcome = 'committed' and {{ of_keys(table, slices) }}
+        group by bucket, key
+        having count() > 1
+    )
+{% endmacro %}
+
 {#- Condition on the ledger: the key is one that the slices bring. -#}
 {% macro of_keys(table, slices) -%}
     {%- set keys -%}
@@ -154,7 +164,11 @@
 {% macro leaving_rows(table, slices) %}
     {%- set superseded = '(load_id, source_path) in (' ~ superseded_objects(table, slices) ~ ')' -%}
     {%- set conditions, restored = [], namespace(ids=none) -%}
-    {%- if run_statement('select count() from (' ~ invisible_objects(table, slices) ~ ')').rows[0][0] | int -%}
+    {%- set found = run_statement(
+        'select (' ~ keys_with_several_commits(table, slices) ~ '), '
+        ~ (count_of_voidings(table, slices) if table.can_be_voided else '0')
+    ).rows[0] -%}
+    {%- if found[0] | int -%}
         {% do conditions.append(superseded) %}
         {%- if table.can_be_voided and run_statement(
             'select count() from (' ~ superseded_voidings(table, slices) ~ ')'
@@ -162,7 +176,7 @@
             {%- set restored.ids = '(' ~ superseded_voidings(table, slices) ~ ')' -%}
         {%- endif -%}
     {%- endif -%}
-    {%- if table.can_be_voided and has_voidings(table, slices) -%}
+    {%- if found[1] | int -%}
         {% do conditions.append(is_voided('load_id in (' ~ claimed_loads(table, slices) ~ ')')) %}
     {%- endif -%}
     {%- if not conditions -%}

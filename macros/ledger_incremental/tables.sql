@@ -10,10 +10,13 @@
     rows             select with the candidate rows
     upstream         the same of the model in loads_from, once it is up to date; none for the ledger
     parse, made_by   set by check_rules: the parse of the rows to come, and the recorded state
-    claim, step      set by acquire_claim: number of the claim, bookkeeping rows written under it
+    claim, step, beat_at
+                     set by acquire_claim: number of the claim, bookkeeping rows written under it, when
+                     the run last showed that it is alive
     carries_over, expired
                      set by expired.sql: whether rows of expired loads come from the old table; how
                      many loads had expired
+    columns          set by check_columns: the columns of the table, quoted; '' if it is filled again
     id               set by open_table: the id in the comment of the table
     applied_under    set by open_table: the id under which its applied loads are recorded
     horizon, loads_before_horizon
@@ -35,6 +38,7 @@
         'upstream': none,
         'carries_over': false,
         'claim': 0,
+        'columns': '',
         'id': '',
         'applied_under': nil_id(),
         'horizon': '1970-01-01',
@@ -104,13 +108,12 @@
     should. Sets table.id and table.applied_under.
     rebuild  days of it are filled again, which may be what repairs it: warn instead -#}
 {% macro open_table(table, rebuild=false) %}
-    {%- set found = table_state(table) -%}
+    {%- set found = table_state(table, count=true) -%}
     {% do table.update(found) %}
     {% do table.update({'made_by': found}) %}
     {% do check_visible_rows(table.relation) %}
-    {%- set visible = run_statement('select count() from ' ~ table.relation).rows[0][0] | int -%}
-    {%- if visible < found.table_rows -%}
-        {%- set text = table.relation ~ ' has ' ~ visible ~ ' rows, but ' ~ found.table_rows ~ ' when dbt last changed '
+    {%- if found.visible < found.table_rows -%}
+        {%- set text = table.relation ~ ' has ' ~ found.visible ~ ' rows, but ' ~ found.table_rows ~ ' when dbt last changed '
             ~ 'it: rows were deleted, or it was restored without ' ~ elt_tables() ~ '. Restore both, or fill it again: '
             ~ 'dbt run --full-refresh --select ' ~ table.name -%}
         {%- if rebuild -%}
@@ -123,8 +126,8 @@
 {% endmacro %}
 
 {#- The latest state of a table: id ('' if it has none), applied_under, table_rows, identity_rule, parse,
-    horizon, loads_before_horizon. -#}
-{% macro table_state(table) %}
+    horizon, loads_before_horizon; and if it is to be counted, how many rows are visible. -#}
+{% macro table_state(table, count=false) %}
     {%- set sql -%}
         select
             named.id,
@@ -133,7 +136,8 @@
             argMax(known.identity_rule, known.version),
             argMax(known.parse, known.version),
             toString(argMax(known.horizon, known.version)),
-            argMax(known.loads_before_horizon, known.version)
+            argMax(known.loads_before_horizon, known.version),
+            {{ '(select count() from ' ~ table.relation ~ ')' if count else '0' }}
         from ({{ id_of(table.relation) }}) as named
         inner join {{ elt_tables() }} as known
             on known.model = '{{ table.name }}' and toString(known.table_id) = named.id
@@ -146,7 +150,7 @@
     {{ return({
         'id': rows[0][0], 'applied_under': rows[0][1], 'table_rows': rows[0][2] | int,
         'identity_rule': rows[0][3] | int, 'parse': rows[0][4],
-        'horizon': rows[0][5], 'loads_before_horizon': rows[0][6] | int,
+        'horizon': rows[0][5], 'loads_before_horizon': rows[0][6] | int, 'visible': rows[0][7] | int,
     }) }}
 {% endmacro %}
 

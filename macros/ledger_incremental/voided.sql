@@ -21,14 +21,12 @@
     where family = 'voiding' and object_id != '' and {{ voidings }}
 {%- endmacro %}
 
-{#- Whether claimed loads bring voidings. -#}
-{% macro has_voidings(table, slices) %}
-    {{ return(run_statement(
-        'select count() from (' ~ voided_ids(
-            model_relation(statement_store()), 'load_id in (' ~ claimed_loads(table, slices) ~ ')'
-        ) ~ ')'
-    ).rows[0][0] | int > 0) }}
-{% endmacro %}
+{#- How many voidings the claimed loads bring, as a subquery. -#}
+{% macro count_of_voidings(table, slices) -%}
+    (select count() from ({{ voided_ids(
+        model_relation(statement_store()), 'load_id in (' ~ claimed_loads(table, slices) ~ ')'
+    ) }}))
+{%- endmacro %}
 
 {#- The statement ids that superseded objects voided, as a subquery. The store has removed these lines
     already, so they are read from the raw lines. -#}
