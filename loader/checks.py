@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from loader.aws.password import with_password
 from loader.clickhouse import safety
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.embedded import open_to_others
@@ -49,7 +50,8 @@ def run(env: dict[str, str] | None = None) -> list[Check]:
     checks += [Check("settings", "warn", one) for one in complaints(_environment(env))]
     checks += _files(settings)
     try:
-        with closing(open_warehouse(settings, wait=5, guarded=False)) as warehouse:
+        opened = open_warehouse(with_password(settings), wait=5, guarded=False)
+        with closing(opened) as warehouse:
             checks += check_warehouse(warehouse, settings)
     except LoaderError as error:
         checks.append(Check("engine", "fail", str(error)))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from loader import questions
 from loader.aws.client import s3_client
+from loader.aws.password import with_password
 from loader.bulk.backfill import Plan, Throttle
 from loader.bulk.backfill import plan as make_plan
 from loader.bulk.backfill import run as run_plan
@@ -86,7 +87,7 @@ class Pipeline:
         Raises:
             LoaderError: see `clickhouse.connect.open_warehouse`.
         """
-        return open_warehouse(self.settings)
+        return open_warehouse(with_password(self.settings))
 
     @cached_property
     def reader(self) -> Reader:
@@ -95,7 +96,7 @@ class Pipeline:
         Raises:
             LoaderError: see `clickhouse.reader.open_reader`.
         """
-        return open_reader(self.settings)
+        return open_reader(with_password(self.settings))
 
     def init(self) -> list[str]:
         """Create databases and tables that are missing (see `clickhouse.schema.init`)."""
@@ -124,12 +125,16 @@ class Pipeline:
             The outcomes of all objects; those that failed are in `failed`.
 
         Raises:
-            SettingsError: a target or the policy is wrong; nothing was changed.
+            SettingsError: a target or the policy is wrong, or a bucket or key is not allowed;
+                nothing was changed.
             LoaderError: ClickHouse does not respond.
         """
         _check_policy(policy)
         names = [str(target) for target in targets]
         remote = [S3Object.from_uri(name) for name in names if name.startswith("s3://")]
+        for item in remote:
+            check_bucket(item.bucket, self.settings.allowed_buckets)
+            check_prefix(item.key, self.settings.key_prefix)
         paths = [Path(name) for name in names if not name.startswith("s3://")]
         local = [item for path in paths for item in local_objects(path)]
         self.init()

@@ -1,6 +1,7 @@
 """Read ClickHouse's password from the settings or from AWS Secrets Manager."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from loader.aws.client import aws_errors, client
@@ -23,6 +24,11 @@ def clickhouse_password(settings: Settings, secrets: Any = None) -> str:
     if not settings.secret_arn:
         return settings.password
     return _read(settings.secret_arn, "CLICKHOUSE_PASSWORD_SECRET_ARN", secrets)
+
+
+def with_password(settings: Settings) -> Settings:
+    """The settings with the password of `clickhouse_password`; the same errors."""
+    return replace(settings, password=clickhouse_password(settings))
 
 
 def dbt_password(settings: Settings, secrets: Any = None) -> str:

@@ -6,7 +6,6 @@ import typer
 
 from loader.cli.app import AsJson, app
 from loader.cli.output import console, loading_bar, print_json, print_table, report
-from loader.objects import S3Object, check_bucket, check_prefix
 from loader.pipeline import Pipeline
 
 Policy = Annotated[
@@ -45,10 +44,6 @@ def load(
 ) -> None:
     """Load objects or local files, each exactly once."""
     with Pipeline.from_env() as pipeline, loading_bar() as show:
-        for item in [S3Object.from_uri(one) for one in targets if one.startswith("s3://")]:
-            # As backfill and reconcile do: nothing is loaded, and the ledger has no row of it.
-            check_bucket(item.bucket, pipeline.settings.allowed_buckets)
-            check_prefix(item.key, pipeline.settings.key_prefix)
         summary = pipeline.load(*targets, policy=policy, force=force, on_progress=show)
     report(summary, as_json)
 

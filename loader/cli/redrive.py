@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from loader.aws.password import with_password
 from loader.aws.sqs import Queue
 from loader.cli.app import AsJson, app
 from loader.cli.output import confirm, console, counting, errors, print_json, print_table
@@ -80,7 +81,7 @@ def _inspected(
     """Both queues; without reasons if ClickHouse cannot be reached and nothing is to be moved."""
     with counting("looking at dead letters"):
         try:
-            with closing(open_warehouse(settings, wait=5)) as warehouse:
+            with closing(open_warehouse(with_password(settings), wait=5)) as warehouse:
                 return dead_letters.inspect(queue, dead, warehouse, LOOK_AT)
         except RetryableError as error:
             if moves:

@@ -145,8 +145,8 @@ def _open_server(settings: Settings) -> Any:
             send_receive_timeout=3600,
             autogenerate_session_id=False,
             settings=_SESSION,
-            # Proxies log URLs, and the external id is a secret.
-            form_encode_query_params=bool(settings.s3_external_id),
+            # Proxies log URLs. An external id is a secret, and an erasure names a learner.
+            form_encode_query_params=True,
         )
     except OperationalError as error:
         raise _connection_error(settings, error) from None

@@ -80,6 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def respond(self) -> None:
         """Read one request, and send the answer or the fault."""
+        self.of.urls.append(self.path)
         url, body = urlsplit(self.path), self.body()
         if url.path not in ("", "/"):
             known = url.path == "/ping"

@@ -33,8 +33,8 @@ Fault = str | tuple[str, float] | None
 
 
 class ClickHouseHttp:
-    """The server, on 127.0.0.1; `fault` is called with each query, `queries` has their SQL. With a
-    `cluster` it demands what a cluster does."""
+    """The server, on 127.0.0.1; `fault` is called with each query, `queries` has their SQL, `urls`
+    their URLs. With a `cluster` it demands what a cluster does."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class ClickHouseHttp:
         self.fault: Callable[[str], Fault] | None = None
         self.cluster: ClusterMode | None = None
         self.queries: list[str] = []
+        self.urls: list[str] = []
         self.reads: list[tuple[str, int]] = []  # SQL, and rows that it read from tables
         self.sockets: set[socket.socket] = set()
         self.closing = threading.Event()

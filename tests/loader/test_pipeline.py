@@ -21,6 +21,8 @@ select
 from numbers({rows:UInt64})
 """
 
+LEDGER_ROWS = "select count() as rows from {raw:Identifier}.loads"
+
 
 @pytest.fixture
 def lake(bucket, chdb_path) -> str:
@@ -133,3 +135,11 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     text = "".join(output.get("text", "") for output in outputs)
     assert "listing, ledger and rows agree: True" in text
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
+
+
+def test_a_bucket_that_is_not_allowed_leaves_nothing_in_the_ledger(lake):
+    with Pipeline.from_env() as pipeline:
+        with pytest.raises(SettingsError, match="bucket 'other' is not allowed"):
+            pipeline.load(f"{lake}{key_of(1, '2025-09-01')}", "s3://other/a.jsonl")
+        pipeline.init()
+        assert pipeline.warehouse.query(LEDGER_ROWS) == [{"rows": 0}]

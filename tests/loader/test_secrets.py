@@ -5,8 +5,11 @@ import logging
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
+import boto3
 import pytest
 
 from loader.clickhouse.connect import open_warehouse
@@ -15,6 +18,7 @@ from loader.errors import LoaderError, PermanentError, RetryableError
 from loader.events.trigger import Trigger
 from loader.events.worker import Worker
 from loader.log import Log
+from loader.pipeline import Pipeline
 from loader.settings import Settings
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.paths import ROOT
@@ -172,3 +176,22 @@ def test_the_search_for_secrets_finds_a_header():
 
 def test_a_loader_error_is_no_place_for_secrets():
     assert LoaderError("one\nline").args == ("one line",)
+
+
+def test_values_of_statements_are_not_in_the_url(server):
+    """Proxies log URLs. An erasure, for one, names a learner."""
+    server.password = ""
+    server.urls.clear()
+    with closing(open_warehouse(settings_for(server, ""))) as warehouse:
+        assert warehouse.query("select {name:String} as name", name=MARK) == [{"name": MARK}]
+        warehouse.command("select {name:String}", name=MARK)
+    assert server.urls
+    assert not [url for url in server.urls if shows_secret(url)]
+
+
+def test_commands_read_the_password_in_a_secret(server, s3_endpoint):
+    server.password = MARK
+    arn = boto3.client("secretsmanager").create_secret(Name=uuid4().hex, SecretString=MARK)["ARN"]
+    with Pipeline(replace(settings_for(server, ""), secret_arn=arn)) as pipeline:
+        assert pipeline.warehouse.query("select 1 as one") == [{"one": 1}]
+        assert pipeline.reader.count("select 1") == 1
