@@ -111,21 +111,17 @@
     (select count() > 0 from {{ source('xapi_raw', 'erased_learners').render() }})
 {%- endmacro %}
 
-{#- The key of the tombstones; should two commands have made one at once, the first counts. -#}
-{% macro erasure_key() -%}
-    (
-        select (toUInt64(first_half), toUInt64(second_half))
-        from {{ source('xapi_raw', 'erasure_key').render() }}
-        order by created_at, first_half
-        limit 1
-    )
-{%- endmacro %}
+{#- The key of the tombstones. -#}
+{% macro erasure_key() -%}{{ key_in('erasure_key') }}{%- endmacro %}
 
-{#- The key of the pseudonyms; should two commands have made one at once, the first counts. -#}
-{% macro learner_key() -%}
+{#- The key of the pseudonyms. -#}
+{% macro learner_key() -%}{{ key_in('learner_key') }}{%- endmacro %}
+
+{#- The key in a table; should two commands have made one at once, the first counts. -#}
+{% macro key_in(table) -%}
     (
         select (toUInt64(first_half), toUInt64(second_half))
-        from {{ source('xapi_raw', 'learner_key').render() }}
+        from {{ source('xapi_raw', table).render() }}
         order by created_at, first_half
         limit 1
     )

@@ -11,7 +11,8 @@ RAW = "raw_lines_agree_with_ledger"
 ONCE = "no_load_is_applied_twice"
 MONTHS = "events_lie_in_the_partition_of_their_month"
 IN_TIME = "tables_keep_up_with_the_ledger"
-ALL_TESTS = (BALANCE, VISIBILITY, STORE, RAW, ONCE, MONTHS, IN_TIME)
+FEW_REJECTED = "few_lines_are_rejected"
+ALL_TESTS = (BALANCE, VISIBILITY, STORE, RAW, ONCE, MONTHS, IN_TIME, FEW_REJECTED)
 
 EVENT_TABLES = (
     "video_events",
@@ -199,6 +200,19 @@ def test_rows_of_a_replaced_object_are_outdated_until_the_next_run(database):
         """
     )
     assert VISIBILITY in failing(database)
+
+
+@pytest.mark.parametrize(("load", "found"), [("e9", [(8, 1)]), ("ec", [])])
+def test_many_rejected_lines_of_the_last_day_are_seen(database, load, found):
+    database.change(
+        f"""
+        insert into xapi_raw.loads
+        select * replace(now64(3) as committed_at)
+        from xapi_raw.loads where load_id = toUUID('00000000-0000-0000-0000-0000000003{load}')
+        """
+    )
+    rows = database.data_test(FEW_REJECTED)
+    assert [(row["lines"], row["rejected_lines"]) for row in rows] == found
 
 
 @pytest.mark.parametrize(
