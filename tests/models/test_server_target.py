@@ -21,6 +21,9 @@ BODY = b"""{"actor":{"account":{"name":"o'brien"}},"verb":{"id":"https://w3id.or
 {"actor":{"account":{"name":"o'brien"}},"verb":{"id":"https://w3id.org/xapi/video/verbs/paused"},"object":{"id":"v"},"context":{"extensions":{"http://oli.cmu.edu/extensions/section_id":7}},"timestamp":"2025-10-02T00:00:00Z"}
 not a statement"""
 
+# A search of the ledger for loads that a table does not hold.
+NEW_LOADS = re.compile(r"available.*from `?xapi_raw`?\.`?loads`?.*not in", re.DOTALL)
+
 KEY = "section/7/video/it's {odd} \\ 'key' ?.jsonl"
 
 
@@ -50,9 +53,16 @@ def test_objects_and_uploaded_files_become_events_on_a_server(server, put, bucke
             outcomes = [outcome for batch in load(warehouse, settings, items) for outcome in batch]
             assert [(outcome.outcome, outcome.rows) for outcome in outcomes] == [("committed", 3)]
         run_dbt("run", folder=tmp_path)
+        more = local.with_name("more.jsonl")
+        more.write_bytes(BODY.replace(b'"v"', b'"x"'))
+        list(load(warehouse, settings, local_objects(more)))
+        server.queries.clear()
         run_dbt("run", *TABLES_ONLY, folder=tmp_path)
-        expected = readings({f"{bucket}/{KEY}": BODY, str(local): local.read_bytes()})
+        bodies = {str(path): path.read_bytes() for path in (local, more)}
+        expected = readings({f"{bucket}/{KEY}": BODY} | bodies)
         assert differences(warehouse, expected, "video") == []
+    # Are there new loads, and which? The other tables do not ask again for the store.
+    assert len([sql for sql in server.queries if NEW_LOADS.search(sql)]) == 2
 
 
 def test_no_secret_and_no_value_is_in_the_sql(server, put, bucket, tmp_path):
