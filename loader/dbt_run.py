@@ -132,7 +132,7 @@ class WarmDbt:
             self._has_views = False
             if not parsed.success:
                 return _failure(said, parsed.exception)
-        # Writing target/manifest.json again would take longer than many a run.
+        # Writing target/manifest.json again takes two seconds.
         command = ["run", "--no-write-json", *options]
         command += WITHOUT_VIEWS if self._has_views else ()
         done = dbtRunner(manifest=self._manifest, callbacks=[listen]).invoke(command)

@@ -19,6 +19,7 @@ MACROS = (
     "macros/statements/*.sql",
     "macros/xapi_iris.sql",
     "macros/event_columns.sql",
+    "macros/view_parts.sql",
     "macros/ledger_incremental/voided.sql",
 )
 

@@ -12,15 +12,20 @@
 
     {%- set found = view_and_its_sources(view) -%}
     {%- set comment = view_comment(sql, found.columns) -%}
-    {%- if existing is not none and existing.is_view and found.comment == comment and not should_full_refresh() -%}
+    {%- set parts = parts_of_view(view, sql, comment) -%}
+    {%- set lacking = parts[:-1] | map(attribute='name') | reject('in', found.parts) | list -%}
+    {%- if existing is not none and existing.is_view and found.comment == comment and not lacking
+        and not should_full_refresh() -%}
         {% call noop_statement('main', 'unchanged') %}{% endcall %}
     {%- else -%}
-        {% call statement('main') %}{{ get_create_view_as_sql(view, sql) }}{% endcall %}
+        {% do create_parts(view, parts) %}
+        {% call statement('main') %}{{ get_create_view_as_sql(view, parts[-1].sql) }}{% endcall %}
         {%- if config.persist_column_docs() and model.columns -%}
             {% do clickhouse__persist_docs(view, model, false, true) %}
         {%- endif -%}
         {#- Last: a run that dies before it leaves a view that the next one replaces. -#}
         {% do run_statement(one_alter_relation(view, 'modify comment ' ~ clickhouse_escape_comment(comment))) %}
+        {% do drop_other_parts(view, parts, found.parts) %}
     {%- endif -%}
 
     {% do apply_grants(view, config.get('grants'), should_revoke=should_revoke(existing, True)) %}
@@ -33,8 +38,8 @@
 
 {% endmaterialization %}
 
-{#- The comment of a view as it is in the database ('' if there is none), and a hash of the columns of
-    the tables and views that it reads. -#}
+{#- The comment of a view as it is in the database ('' if there is none), a hash of the columns of the
+    tables and views that it reads, and the names of its parts (view_parts.sql). -#}
 {% macro view_and_its_sources(view) %}
     {%- set names = [] -%}
     {%- for id in model.depends_on.nodes -%}
@@ -54,9 +59,13 @@
                     where (database, table) in (" ~ (names | join(', ') or "('', '')") ~ ")
                     order by table, position
                 )
+            ),
+            (
+                select arrayStringConcat(groupArray(name), ' ') from system.tables
+                where database = '" ~ view.schema ~ "' and startsWith(name, '" ~ part_prefix(view) ~ "')
             )
     ").rows[0] -%}
-    {{ return({'comment': row[0], 'columns': row[1]}) }}
+    {{ return({'comment': row[0], 'columns': row[1], 'parts': row[2].split()}) }}
 {% endmacro %}
 
 {#- The comment that a view gets: its description, if dbt is to store that, and what it was made of. -#}

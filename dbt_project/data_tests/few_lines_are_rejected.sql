@@ -17,13 +17,20 @@ recent_loads as (
 
     from {{ source('xapi_raw', 'loads') }}
 
-    where outcome = 'committed' and committed_at > now('UTC') - interval 1 day
+    where
+        outcome = 'committed'
+        and committed_at > now('UTC') - interval 1 day
+        and load_id in (
+            select load_id from {{ ref('ops_applied_loads') }}
+            where table_name = 'rejected_statements'
+        )
 
 ),
 
 rejected as (
 
-    select count() as rejected_lines
+    -- A line that is a list may have several rejected items.
+    select uniqExact(load_id, source_path, source_line) as rejected_lines
 
     from {{ ref('rejected_statements') }}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from loader.aws.client import aws_errors, client
+from loader.aws.password import with_password
 from loader.clickhouse import schema
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.warehouse import Warehouse
@@ -114,7 +115,7 @@ def _deliverer(settings: Settings) -> Iterator[Deliver]:
     elif settings.etl_mode == "lambda":
         yield partial(_invoke, _client("lambda"), settings.lambda_function)
     else:
-        with closing(open_warehouse(settings)) as warehouse:
+        with closing(open_warehouse(with_password(settings))) as warehouse:
             schema.init(warehouse, settings)
             yield partial(_load, warehouse, settings)
 

@@ -55,8 +55,8 @@ class Worker:
         report: updates the pages after a run of dbt, and returns whether it succeeded; None for no
             pages.
         poll: seconds of one long poll.
-        release: whether to close the warehouse after each batch, so that other processes can open
-            an embedded database.
+        release: whether to close the warehouse after each batch and the run of dbt that may follow
+            it, so that other processes can open an embedded database.
         link: where progress and numbers are reported.
         stop: when set, the worker ends after the current batch; that of the link if left out.
         clock: seconds, monotonic.

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from loader.aws.password import with_password
 from loader.clickhouse import reader
 from loader.clickhouse.errors import NOT_THERE, code_in
 from loader.errors import LoaderError, SettingsError
@@ -62,7 +63,7 @@ def open_reader(settings: Settings) -> Iterator[Reader]:
         SettingsError: dbt has not built the tables.
         LoaderError: the user lacks the right to read them, and see `clickhouse.reader.open_reader`.
     """
-    with closing(reader.open_reader(settings)) as warehouse:
+    with closing(reader.open_reader(with_password(settings))) as warehouse:
         missing = [name for name in _NEEDED if not _is_there(warehouse, name)]
         if missing:
             raise SettingsError(

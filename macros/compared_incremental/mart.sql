@@ -10,7 +10,8 @@
     states          set by events_now: the event tables as they were then (name, id, version, rows), for
                     the comment: the loader sees by it that a mart is behind (loader/lag.py), and the
                     next run which loads are new
-    claim, step     set by acquire_claim -#}
+    claim, step, beat_at
+                    set by acquire_claim -#}
 {% macro describe_mart(node, rows) %}
     {%- set code = [hash_of_code(rows)] -%}
     {%- for name in node.config.made_from -%}

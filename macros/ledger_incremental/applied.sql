@@ -61,17 +61,20 @@
 
 {#- The next horizon: two days ago, with the rows of the source from before it; and whether all loads
     have to be compared, because some became visible late before the present one. Counted before the new
-    loads are read: what is counted is held or claimed. -#}
+    loads are read: what is counted is held or claimed. By day, for which the tables have projections. -#}
 {% macro next_horizon(table) %}
     {%- set row = run_statement("
         select
             toString(toDate(now('UTC')) - 2),
             (
                 select (
-                    countIf(toDate(committed_at) < toDate(now('UTC')) - 2),
-                    countIf(toDate(committed_at) < toDate('" ~ table.horizon ~ "'))
+                    sumIf(loads, day < toDate(now('UTC')) - 2), sumIf(loads, day < toDate('" ~ table.horizon ~ "'))
                 )
-                from (" ~ source_of_loads(table) ~ ")
+                from (
+                    select toDate(committed_at) as day, count() as loads
+                    from (" ~ source_of_loads(table) ~ ")
+                    group by day
+                )
             ) as loads_before,
             loads_before.1, loads_before.2
     ").rows[0] -%}

@@ -39,10 +39,11 @@
             {%- if latest.is_stale -%}
                 {{ log('taking over ' ~ table.relation ~ ' from run ' ~ latest.holder, info=true) }}
             {%- endif -%}
+            {%- set before = present() -%}
             {% do create_claim(table, latest.number + 1) %}
             {%- set made = read_claim(table) -%}
             {%- if made.number == latest.number + 1 and made.holder == claim_holder() -%}
-                {% do table.update({'claim': made.number, 'step': 0, 'beat_at': present()}) %}
+                {% do table.update({'claim': made.number, 'step': 0, 'beat_at': before}) %}
                 {% do fence_off_former_holder(table, latest) %}
             {%- endif -%}
         {%- else -%}
@@ -185,10 +186,10 @@
                 table.relation ~ ' was taken over by another run; this one stops before it changes anything'
             ) }}
         {%- endif -%}
+        {% do table.update({'beat_at': present()}) %}
         {% do run_statement(
             'alter table ' ~ claim_of(table) ~ cluster_clause() ~ " modify comment '" ~ claim_holder() ~ "'"
         ) %}
-        {% do table.update({'beat_at': present()}) %}
     {%- endif -%}
 {% endmacro %}
 

@@ -87,8 +87,8 @@
 {% macro upstream_of(table) %}
     {%- set node = model_node(table.loads_from) -%}
     {%- set upstream = describe_table(node) -%}
-    {%- if node.unique_id in selected_resources -%}
-        {#- This run has just updated it, by the present rules. -#}
+    {%- if node.unique_id in selected_resources and not rebuild_range() -%}
+        {#- This run has just updated it, by the present rules. (A rebuild applies no new loads.) -#}
         {%- set found = table_state(upstream) -%}
         {% do upstream.update(found) %}
         {% do upstream.update({'made_by': found, 'parse': found.parse}) %}
@@ -178,7 +178,7 @@
 {% endmacro %}
 
 {#- Stop when the model yields other columns than the table has: new ones would be dropped. Sets
-    table.columns. They are described, because even of `limit 0` ClickHouse reads what is below the joins of a view. The
+    table.columns. What the model yields is described, because even of `limit 0` ClickHouse reads what is below the joins of a view. The
     columns of the staging view are known, and describing it would mean to plan it. -#}
 {% macro check_columns(table) %}
     {%- set columns = adapter.get_columns_in_relation(table.relation) -%}

@@ -168,7 +168,8 @@
         'select (' ~ keys_with_several_commits(table, slices) ~ '), '
         ~ (count_of_voidings(table, slices) if table.can_be_voided else '0')
     ).rows[0] -%}
-    {%- if found[0] | int -%}
+    {%- if found[0] | int
+        and run_statement('select count() from (' ~ invisible_objects(table, slices) ~ ')').rows[0][0] | int -%}
         {% do conditions.append(superseded) %}
         {%- if table.can_be_voided and run_statement(
             'select count() from (' ~ superseded_voidings(table, slices) ~ ')'

@@ -16,7 +16,8 @@
     carries_over, expired
                      set by expired.sql: whether rows of expired loads come from the old table; how
                      many loads had expired
-    columns          set by check_columns: the columns of the table, quoted; '' if it is filled again
+    columns          set by check_columns: the columns of the table, quoted; '' if it is
+                     filled again, or is an upstream
     id               set by open_table: the id in the comment of the table
     applied_under    set by open_table: the id under which its applied loads are recorded
     horizon, loads_before_horizon
@@ -109,6 +110,10 @@
     rebuild  days of it are filled again, which may be what repairs it: warn instead -#}
 {% macro open_table(table, rebuild=false) %}
     {%- set found = table_state(table, count=true) -%}
+    {%- if table.columns and found.id != table.id -%}
+        {#- Another run put another table in its place since its columns were checked. -#}
+        {% do check_columns(table) %}
+    {%- endif -%}
     {% do table.update(found) %}
     {% do table.update({'made_by': found}) %}
     {% do check_visible_rows(table.relation) %}

@@ -40,7 +40,7 @@ class Stage:
         self.output = io.StringIO()
         self.afterwards = 0
         self.transform = Transform(
-            settings or Settings(home=str(ROOT)),
+            settings or Settings(home=str(ROOT), target="server"),
             Log(stream=self.output),
             LocalLink(self.record, limits=Limits(**limits)),
             after=self.after,

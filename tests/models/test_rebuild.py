@@ -77,6 +77,20 @@ def test_a_rebuild_with_the_same_logic_changes_nothing(copy):
         assert before["video_events"][0] == LOADS * LINES * 2 // 3 + 267
 
 
+def test_an_object_whose_replacement_waits_is_in_a_rebuilt_table_once(built, copy):
+    """The rebuilt store has no lines of the old version, so the new one has to come with it."""
+    path = built / "lake" / "06" / "a.jsonl"
+    old = path.read_text()
+    path.write_text("\n".join(old.splitlines()[:300]))
+    with Pipeline.from_env() as pipeline:
+        assert pipeline.load(path, policy="replace").complete
+    path.write_text(old)
+    rebuild(copy, select="int_xapi__statements+")
+    with Pipeline.from_env() as pipeline:
+        of_file = "endsWith(source_path, '/06/a.jsonl')"
+        assert checksum(pipeline, condition=of_file)[0] == 200
+
+
 @pytest.mark.long
 def test_a_rebuilt_table_has_the_same_applied_loads_as_before(copy):
     applied = "select table_name, load_id from {database:Identifier}.ops_applied_loads order by all"

@@ -1,5 +1,5 @@
 {#- A view: it stores nothing, and ClickHouse pushes a filter on load_id down to the keys of both
-    raw tables. It names its sources with render(), because `--empty` would otherwise leave a view
+    raw tables. In the database it is made of several views (part_ends). It names its sources with render(), because `--empty` would otherwise leave a view
     behind that is always empty, and the next run of a table would read from it. -#}
 with
 
@@ -77,6 +77,8 @@ statements as (
 
 ),
 
+{{ part_ends('statements') }}
+
 statements_with_extensions as (
 
     select
@@ -110,6 +112,8 @@ parsed as (
     from statements_with_extensions
 
 ),
+
+{{ part_ends('parsed') }}
 
 described as (
 
@@ -211,6 +215,8 @@ classified as (
     from rejects
 
 )
+
+{{ part_ends('classified') }}
 
 select
     -- ids
