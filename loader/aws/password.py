@@ -27,8 +27,8 @@ def clickhouse_password(settings: Settings, secrets: Any = None) -> str:
 
 
 def with_password(settings: Settings) -> Settings:
-    """The settings with the password of `clickhouse_password`; the same errors. (An embedded database
-    has none.)"""
+    """The settings with the password of `clickhouse_password`; the same errors. An embedded
+    database has none."""
     if settings.target == "embedded":
         return settings
     return replace(settings, password=clickhouse_password(settings))
