@@ -2,10 +2,10 @@
 
 from typing import Any
 
-# In US dollars, as published for us-east-1 in 2025; check them before you rely on a sum. For other
+# In US dollars, for us-east-1 in 2025; check them before you rely on a sum. For other
 # prices: --prices FILE, with the same members.
 PRICES: dict[str, Any] = {
-    "source": "AWS price lists of Lambda (arm64), SQS (standard) and S3 (standard), us-east-1",
+    "source": "AWS prices as known, not looked up: Lambda (arm64), SQS and S3 standard, us-east-1",
     "date": "2025",
     "Lambda, a million requests": 0.20,
     "Lambda, a GB-second": 0.0000133334,

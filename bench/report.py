@@ -54,15 +54,15 @@ _MISSED = {
     "load": "A load is the bare INSERT and four more statements, which request versions, verify "
     "the lines and commit. Other codecs, block sizes and thread counts were tried and gained "
     "nothing.",
-    "transform": "In addition to the bare work, each line gets its event id (a 128-bit hash of 45 "
-    "members), its family, its reason if it is rejected, and the types of 40 columns that are "
-    "parsed as text. This is why the staging view takes longer than the one JSONExtract. The run "
-    "also writes the statement store, which makes the other families, rejects and rebuilds cheap.",
+    "transform": "In addition to the bare work, each line gets its event id (128 bits), its "
+    "family, its reason if it is rejected, and the types of 40 columns that are parsed as text. "
+    "This is why the staging view takes longer than the one JSONExtract. The run also writes the "
+    "statement store, which makes the other families, rejects and rebuilds cheap.",
     "end_to_end": "The Python function that does the same work still has no ledger and verifies "
     "nothing, and reads Torus's statements only. It gets a hundred objects an invocation and "
     "writes each table once. It has one thread and no latency to S3. With 20 ms to S3, a function "
     "that requests one object after the other reads at most 50 a second, the pipeline 563 "
-    "(bench/tunings.md).",
+    "([tunings.md](tunings.md)).",
     "fresh": "A run of dbt takes seconds however little is new, and the worker loads nothing "
     "meanwhile. So an object waits for the run that is going on, then for its own.",
     "section_queries": "The table ordered by hash reads the whole month or table, ours one or two "

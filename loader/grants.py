@@ -14,11 +14,12 @@ from loader.settings import Settings
 # What each role is for; the docs name the role of each command.
 ROLES = {
     "loader": "init if nothing is missing, load, backfill, reconcile, send, invoke, worker",
-    "dbt": "dbt run, build, test, source freshness",
+    "dbt": "dbt run, build, test, source freshness; transform, status",
     "worker": "all of loader and dbt: worker --transform with one user",
-    "operator": "status, doctor, gc, redrive, reconcile without --load-missing",
+    "operator": "status, doctor, query, report, gc, redrive, backfill --dry-run, "
+    "reconcile without --load-missing",
     "analyst": "queries on the event tables and marts",
-    "privacy": "expire, rotate-key",
+    "privacy": "erase, expire, rotate-key, status, reconcile, gc, load",
 }
 
 # Columns that identify a learner or a statement. Analysts have learner_id.

@@ -239,8 +239,8 @@ def _without_effect(given: set[str], env: Mapping[str, str]) -> Iterator[str]:
     for name in ("CLICKHOUSE_PASSWORD", "CLICKHOUSE_DBT_PASSWORD"):
         if {name, f"{name}_SECRET_ARN"} <= given:
             yield (
-                f"{name} and {name}_SECRET_ARN are both set; worker and function read the secret, "
-                "other commands the variable"
+                f"{name} and {name}_SECRET_ARN are both set; every xapi-elt command and the "
+                "function read the secret, a plain dbt command the variable"
             )
     if settings.bucket and settings.bucket not in settings.allowed_buckets:
         yield (
