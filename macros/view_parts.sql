@@ -14,13 +14,20 @@
     {%- set pieces = modules.re.split('/\\* part ends: (\\w+) \\*/', sql) -%}
     {%- set prefix = part_prefix(view) ~ local_md5(comment)[:12] ~ '__' -%}
     {%- set parts, before = [], namespace(ctes='') -%}
-    {%- for cte in pieces[1::2] -%}
-        {%- set part = prefix ~ cte -%}
-        {%- set ctes = (before.ctes ~ pieces[2 * loop.index0]).strip().removesuffix(',') -%}
-        {% do parts.append({'name': part, 'sql': ctes ~ ' select * from ' ~ cte}) %}
-        {%- set before.ctes = 'with ' ~ cte ~ ' as (select * from ' ~ view.incorporate(path={'identifier': part}) ~ '), ' -%}
+    {%- for piece in pieces[::2] -%}
+        {%- set piece = piece.strip() -%}
+        {#- Before ClickHouse 26.9 no comma may stand between the last CTE and its select. -#}
+        {%- set comma = ', ' if before.ctes and not piece.lower().startswith('select') else ' ' -%}
+        {%- set sql = (before.ctes ~ comma ~ piece).removesuffix(',') -%}
+        {%- if loop.last -%}
+            {% do parts.append({'name': view.identifier, 'sql': sql}) %}
+        {%- else -%}
+            {%- set cte = pieces[2 * loop.index0 + 1] -%}
+            {%- set part = prefix ~ cte -%}
+            {% do parts.append({'name': part, 'sql': sql ~ ' select * from ' ~ cte}) %}
+            {%- set before.ctes = 'with ' ~ cte ~ ' as (select * from ' ~ view.incorporate(path={'identifier': part}) ~ ')' -%}
+        {%- endif -%}
     {%- endfor -%}
-    {% do parts.append({'name': view.identifier, 'sql': before.ctes ~ pieces[-1]}) %}
     {{ return(parts) }}
 {% endmacro %}
 
