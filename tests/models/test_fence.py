@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import closing
+from uuid import uuid4
 
 import pytest
 
@@ -132,3 +133,39 @@ def test_what_a_former_holder_sends_late_has_no_effect(server, put, bucket, tmp_
     # And nothing is left to do.
     assert "taking over" not in run_dbt(*select, folder=tmp_path)
     assert held(settings) == (before + 4, before + 4, 1)
+
+
+ANOTHER_TABLE = (
+    "create table xapi.another as xapi.video_events comment '[table {id}]'",
+    "alter table xapi.another add column later UInt8",
+    "insert into xapi.elt_tables select * replace (toUUID('{id}') as table_id) "
+    "from xapi.elt_tables where model = 'video_events' order by version desc limit 1",
+    "exchange tables xapi.another and xapi.video_events",
+)
+
+
+@pytest.mark.long
+def test_a_table_that_got_other_columns_before_it_was_claimed_is_left_alone(
+    server, put, bucket, tmp_path
+):
+    """As after a full refresh by a newer release, while a run of the older one waited."""
+    settings = Settings.from_env()
+    select = ("run", "--select", "+video_events")
+    bring(put, bucket, "section/1/video/a.jsonl", 1)
+    run_dbt(*select, folder=tmp_path)
+    bring(put, bucket, "section/1/video/b.jsonl", 2)
+    gate = Gate(server, "create table if not exists xapi.`elt_claim__video_events")
+    older = start_dbt(*select, folder=tmp_path / "older")
+    assert gate.reached.wait(120), older.output
+    another = str(uuid4())
+    with closing(open_warehouse(settings)) as warehouse:
+        for statement in ANOTHER_TABLE:
+            warehouse.command(statement.replace("{id}", another))
+    gate.open()
+    assert older.wait(120) != 0
+    server.fault = None
+    assert "other columns than its model yields" in older.output
+    assert held(settings) == (0, 0, 1)  # the other table is still empty
+    with closing(open_warehouse(settings)) as warehouse:
+        warehouse.command("exchange tables xapi.another and xapi.video_events")
+        warehouse.command("drop table xapi.another")
