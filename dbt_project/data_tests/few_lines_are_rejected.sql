@@ -13,17 +13,11 @@ recent_loads as (
 
     select
         load_id,
-        rows
+        load_lines
 
-    from {{ source('xapi_raw', 'loads') }}
+    from {{ ref('ops_applied_loads') }}
 
-    where
-        outcome = 'committed'
-        and committed_at > now('UTC') - interval 1 day
-        and load_id in (
-            select load_id from {{ ref('ops_applied_loads') }}
-            where table_name = 'rejected_statements'
-        )
+    where table_name = 'rejected_statements' and load_committed_at > now('UTC') - interval 1 day
 
 ),
 
@@ -40,7 +34,7 @@ rejected as (
 
 loaded as (
 
-    select sum(rows) as lines from recent_loads
+    select sum(load_lines) as lines from recent_loads
 
 )
 

@@ -206,9 +206,19 @@ def test_rows_of_a_replaced_object_are_outdated_until_the_next_run(database):
 def test_many_rejected_lines_of_the_last_day_are_seen(database, load, found):
     database.change(
         f"""
-        insert into xapi_raw.loads
+        insert into xapi.elt_applied_loads
         select * replace(now64(3) as committed_at)
-        from xapi_raw.loads where load_id = toUUID('00000000-0000-0000-0000-0000000003{load}')
+        from xapi.elt_applied_loads
+        where load_id = toUUID('00000000-0000-0000-0000-0000000003{load}')
+            and model = 'rejected_statements'
+        """
+    )
+    database.change(
+        f"""
+        alter table xapi.elt_applied_loads
+        delete where load_id = toUUID('00000000-0000-0000-0000-0000000003{load}')
+            and committed_at < now() - interval 1 day
+        settings mutations_sync = 2
         """
     )
     rows = database.data_test(FEW_REJECTED)
