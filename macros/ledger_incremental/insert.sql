@@ -32,7 +32,7 @@
     {% do beat_claim(table) %}
     {%- set loads = claimed_loads(table, slices) -%}
     {%- set rows = rows_of_loads(table, loads) -%}
-    {%- set columns = table.columns or column_list(relation) -%}
+    {%- set columns = columns_of(table, relation) -%}
     {% call statement('insert_slices') %}
         {{ run_comment() }}
         insert into {{ relation }} ({{ columns }})
@@ -95,6 +95,9 @@
         and ({{ table.row_key }}) in (select {{ table.row_key }} {{ of_loads }})
     {%- endif -%}
 {%- endmacro %}
+
+{#- The columns of an insert: those of the table, if they have been read, else those of `relation`. -#}
+{% macro columns_of(table, relation) %}{{ return(table.columns or column_list(relation)) }}{% endmacro %}
 
 {% macro column_list(relation) %}
     {{ return(adapter.get_columns_in_relation(relation) | map(attribute='quoted') | join(', ')) }}

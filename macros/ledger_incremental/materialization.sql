@@ -178,8 +178,9 @@
 {% endmacro %}
 
 {#- Stop when the model yields other columns than the table has: new ones would be dropped. Sets
-    table.columns. What the model yields is described, because even of `limit 0` ClickHouse reads what is below the joins of a view. The
-    columns of the staging view are known, and describing it would mean to plan it. -#}
+    table.columns. What the model yields is described, because even of `limit 0` ClickHouse reads what
+    is below the joins of a view. The columns of the staging view are known, and describing it would
+    mean to plan it. -#}
 {% macro check_columns(table) %}
     {%- set columns = adapter.get_columns_in_relation(table.relation) -%}
     {% do table.update({'columns': columns | map(attribute='quoted') | join(', ')}) %}

@@ -28,7 +28,7 @@
     scope    condition on rows of the table: which of them go
     changed  values of the partition expression that rows of the scope may have -#}
 {% macro keep_other_rows(table, new, scope, changed) %}
-    {%- set columns = table.columns or column_list(table.relation) -%}
+    {%- set columns = columns_of(table, table.relation) -%}
     {%- set changed = changed | map('string') | list -%}
     {% do sync_replicas(table.relation) %}
     {%- for row in run_statement("
@@ -83,7 +83,7 @@
     kept    condition on those that are left when the first of each event is chosen -#}
 {% macro insert_wanted(table, new, rows, wanted, kept='true') %}
     {% do beat_claim(table) %}
-    {%- set columns = table.columns or column_list(table.relation) -%}
+    {%- set columns = columns_of(table, table.relation) -%}
     {% call statement('insert_wanted') %}
         {{ run_comment() }}
         insert into {{ new.relation }} ({{ columns }})

@@ -56,7 +56,7 @@ def test_a_run_that_died_before_it_wrote_the_comment_is_completed(database):
 
 
 def test_a_view_of_many_steps_is_made_of_several(database):
-    """ClickHouse's time to plan a query grows with the square of its steps."""
+    """Older ClickHouse takes long to plan one query of many steps."""
     parts = "select name from system.tables where name like 'elt_part_%' order by name"
     staging = ("--select", "stg_xapi__statements")
     before = database.query(parts)

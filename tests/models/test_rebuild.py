@@ -87,8 +87,7 @@ def test_an_object_whose_replacement_waits_is_in_a_rebuilt_table_once(built, cop
     path.write_text(old)
     rebuild(copy, select="int_xapi__statements+")
     with Pipeline.from_env() as pipeline:
-        of_file = "endsWith(source_path, '/06/a.jsonl')"
-        assert checksum(pipeline, condition=of_file)[0] == 200
+        assert checksum(pipeline, condition="endsWith(source_path, '/06/a.jsonl')")[0] == 200
 
 
 @pytest.mark.long

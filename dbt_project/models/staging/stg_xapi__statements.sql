@@ -1,6 +1,7 @@
 {#- A view: it stores nothing, and ClickHouse pushes a filter on load_id down to the keys of both
-    raw tables. In the database it is made of several views (part_ends). It names its sources with render(), because `--empty` would otherwise leave a view
-    behind that is always empty, and the next run of a table would read from it. -#}
+    raw tables. In the database it is made of several views (part_ends). It names its sources with
+    render(), because `--empty` would otherwise leave a view behind that is always empty, and the next
+    run of a table would read from it. -#}
 with
 
 committed as (
