@@ -33,6 +33,8 @@ from tests.helpers.clickhouse_process import start_process
 from tests.helpers.ministack import free_port, wait_until
 
 RATE, LINES = 20, 20
+# Notifications of one request: the local SQS takes milliseconds for each.
+TOGETHER = 5
 # Seconds for which the worker waits for a full batch, for which idle CPU is measured, and until
 # which something must have happened.
 WINDOW, IDLE, PATIENCE = 1, 30, 600
@@ -149,8 +151,8 @@ def _staged(site: Site, bucket: str) -> list[S3Object]:
 
 
 def _put(site: Site, sqs: Any, url: str, bucket: str, objects: list[S3Object]) -> dict[str, float]:
-    """Put objects at an even rate, each with its notification; when, by key."""
-    at, began = {}, time.time()
+    """Put objects at an even rate, and send their notifications; when each was put, by key."""
+    at, began, entries = {}, time.time(), []
     for number, item in enumerate(objects):
         time.sleep(max(0, began + number / RATE - time.time()))
         target = site.lake.root / bucket / item.key
@@ -158,7 +160,10 @@ def _put(site: Site, sqs: Any, url: str, bucket: str, objects: list[S3Object]) -
         os.replace(site.folder / "staged" / bucket / item.key, target)
         at[item.key] = time.time()
         event = {"bucket": bucket, "key": item.key}
-        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event))
+        entries.append({"Id": str(number), "MessageBody": json.dumps(event)})
+        if len(entries) == TOGETHER:
+            sqs.send_message_batch(QueueUrl=url, Entries=entries)
+            entries = []
     return at
 
 

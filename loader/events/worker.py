@@ -21,6 +21,9 @@ POLL = 5
 # Messages of one answer of SQS.
 MOST_AT_ONCE = 10
 
+# Seconds for which messages of a window gather between two requests.
+PAUSE = 0.25
+
 # Seconds between two looks at how many messages wait.
 DEPTH_EVERY = 30
 
@@ -158,18 +161,19 @@ class Worker:
         """Receive a batch: the messages that arrive within the window, at most a full batch; with
         `once`, those that are in the queue now. Sets whether nothing is left in the queue: the last
         answer had less than it could."""
-        wait = min(self._poll, 1) if once else self._poll
-        records = self._queue.receive(self._batch_size, wait)
+        records = self._queue.receive(self._batch_size, min(self._poll, 1) if once else self._poll)
         self._is_drained = len(records) < min(self._batch_size, MOST_AT_ONCE)
         until = self._clock() + self._window
         while 0 < len(records) < self._batch_size and not self._stop.is_set():
-            left = until - self._clock()
-            if left <= 0:
-                break
+            if self._is_drained and not once:
+                left = until - self._clock()
+                if left <= 0:
+                    break
+                # A long poll would take a request for each message, because it ends with the first.
+                self._stop.wait(min(left, PAUSE))
             try:
-                wait = 0 if once else min(int(left) + 1, self._poll)
                 room = self._batch_size - len(records)
-                more = self._queue.receive(room, wait)
+                more = self._queue.receive(room, 0)
             except LoaderError:
                 break  # process the messages received so far
             self._is_drained = len(more) < min(room, MOST_AT_ONCE)

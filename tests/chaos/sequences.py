@@ -23,7 +23,7 @@ from tests.chaos.sequence_lines import OTHER_COMMIT, OTHER_LINES, POOL
 from tests.helpers.compare import TABLES
 from tests.helpers.dbt_runs import start_dbt
 from tests.helpers.small_database import TABLES_ONLY, SmallDatabase
-from tests.helpers.view_faults import event_faults, store_faults
+from tests.helpers.view_faults import copy_of_view, event_faults, faults, store_faults
 
 DAYS = (
     "start_date: 2025-09-05, end_date: 2025-10-25",
@@ -115,8 +115,9 @@ class Sequence(SmallDatabase):
         """Apply all loads to one table, and to the store."""
         family = self.random.choice(list(TABLES))
         self._run("--select", TABLES[family])
-        self._check_store()
-        self._check_family(family)
+        with copy_of_view(self.change) as view:
+            self._expect_nothing("int_xapi__statements", store_faults(self.query, view))
+            self._expect_nothing(TABLES[family], event_faults(self.query, family, view))
 
     def run_without_one(self) -> None:
         """Apply all loads to all tables but one."""
@@ -182,25 +183,18 @@ class Sequence(SmallDatabase):
 
     def check(self) -> None:
         """All tables agree with the staging view, and the data tests find nothing."""
-        self._check_store()
-        for family in TABLES:
-            self._check_family(family)
+        with copy_of_view(self.change) as view:
+            self._expect_nothing("the tables", faults(self.query, view))
         if not self._compiled:
             self.dbt("compile", "--select", "test_type:singular")
             self._compiled = True
         for name in DATA_TESTS:
             self._expect_nothing(name, self.data_test(name))
 
-    def _check_store(self) -> None:
-        self._expect_nothing("int_xapi__statements", store_faults(self.query))
-
-    def _check_family(self, family: str) -> None:
-        self._expect_nothing(TABLES[family], event_faults(self.query, family))
-
     @staticmethod
-    def _expect_nothing(name: str, faults: list[dict]) -> None:
-        if faults:
-            raise AssertionError(f"{name}: {faults[:5]}")
+    def _expect_nothing(name: str, found: list) -> None:
+        if found:
+            raise AssertionError(f"{name}: {found[:5]}")
 
     # What the steps share --------------------------------------------------------------------
 

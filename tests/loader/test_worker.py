@@ -137,6 +137,60 @@ def test_a_long_load_keeps_its_messages_hidden(queue, notify):
     assert held(queue) == (0, 0)
 
 
+class Arrivals:
+    """A queue at which a hundred messages a second arrive, and its clock."""
+
+    url = "q"
+
+    def __init__(self):
+        self.now, self.waits, self.taken = 0.0, [], 0
+
+    def receive(self, most, wait):
+        self.waits.append(wait)
+        if wait and self._number() == 0:  # a long poll ends with the first message
+            self.now += 0.01
+        first, self.taken = self.taken, self.taken + min(most, 10, self._number())
+        record = {"receiptHandle": "r", "attributes": {}}
+        return [record | {"messageId": str(number)} for number in range(first, self.taken)]
+
+    def visibility(self):
+        return 30
+
+    def depth(self):
+        return 0, 0
+
+    def delete(self, receipts):
+        list(receipts)
+
+    def delay(self, delays):
+        list(delays)
+
+    def _number(self):
+        return round(self.now * 100) - self.taken
+
+
+@pytest.mark.parametrize(("batch_size", "messages", "seconds"), [(1000, 101, 1.01), (50, 50, 0.51)])
+def test_a_window_takes_few_requests_and_ends_with_a_full_batch(
+    monkeypatch, batch_size, messages, seconds
+):
+    queue, stop, batches = Arrivals(), threading.Event(), []
+
+    def wait(pause):
+        queue.now += pause
+
+    def load(event):
+        batches.append((len(event["Records"]), queue.now))
+        stop.set()
+        return {"batchItemFailures": []}
+
+    monkeypatch.setattr(stop, "wait", wait)
+    how = {"batch_size": batch_size, "window": 1, "clock": lambda: queue.now}
+    Worker(queue, FakeTrigger(load), Log(stream=io.StringIO()), stop=stop, **how).run()
+    assert batches == [(messages, pytest.approx(seconds))]
+    assert len(queue.waits) <= 2 + messages / 10 + 4
+    assert queue.waits.count(0) == len(queue.waits) - 1
+
+
 def test_a_missing_queue_is_reported_at_once(s3_endpoint, monkeypatch):
     with pytest.raises(LoaderError, match=r"NonExistentQueue|does not exist"):
         work(f"{s3_endpoint}/123456789012/no-such-queue")
