@@ -13,7 +13,7 @@
     {%- set own_bytes = "(not has_id or family in (" ~ families_without_statement() ~ "))" -%}
     {%- set content -%}
         multiIf(
-            {{ own_bytes }} and is_plain, line,
+            {{ own_bytes }} and is_plain, whole_line,
             {{ own_bytes }}, item_text,
             has_random_id,
             concat(

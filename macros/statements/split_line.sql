@@ -58,11 +58,13 @@
 
 {#- CTEs that give the statements of lines, one row each: `source_item`, `item_text`, and `json`, as the
     engine's JSON reader takes it. The last one is `items`.
-    lines  CTE with the column `line`
+    lines      CTE with the column `line`
+    with_line  whether the rows have it as well. Each statement gets a copy of it, so memory is the
+               product of both where lines hold many statements; `whole_line` is '' for those.
 
     A name that is used in the select that defines it is written out at each use, and planning slows
     down. So what builds on something else is in a step of its own. -#}
-{% macro items_of(lines) -%}
+{% macro items_of(lines, with_line=false) -%}
 split_lines as (
 
     select
@@ -76,12 +78,12 @@ split_lines as (
 items as (
 
     select
-        * except (items, item),
+        * except (items, item{{ '' if with_line else ', line' }}),
         item.1 as source_item,
         item.2 as item_text,
-        if(is_plain, line, item.3) as json
+        if(is_plain, whole_line, item.3) as json
 
-    from split_lines
+    from (select *, if(length(items) > 1, '', line) as whole_line from split_lines)
 
     -- Left: a blank line has no item.
     left array join items as item
@@ -162,36 +164,45 @@ items as (
 {%- endmacro %}
 
 {#- A text cut outside of all brackets, at commas or after each value: texts without white space
-    around them, and the byte at which each starts. -#}
+    around them, and the byte at which each starts. The tokens are cut, not the text, and `is_list` is
+    an array: what a lambda takes from around it is copied for each element, and a line of a
+    megabyte may have half a million pieces. -#}
 {% macro pieces(text, at_commas) -%}
     arrayMap(
-        tokens -> arrayMap(
-            ends -> arrayFilter(
-                piece -> piece.text != '',
-                arrayMap(
-                    (first, last) -> cast(
-                        (trim(both ' \t\n\r\v\f\0' from substring({{ text }}, first, last - first)), first),
-                        'Tuple(text String, start UInt64)'
+        pieces -> arrayFilter(
+            piece -> piece.text != '',
+            arrayMap(
+                (piece, end, is_list) -> cast(
+                    (
+                        trim(both ' \t\n\r\v\f\0' from
+                            if(is_list and startsWith(piece, ','), substring(piece, 2), piece)
+                        ),
+                        end - length(piece) + 1 + (is_list and startsWith(piece, ','))
                     ),
-                    arrayPushFront(arrayMap(last -> last + 1, ends), 1),
-                    arrayPushBack(
-                        arrayMap(last -> last + not ({{ at_commas }}), ends), length({{ text }}) + 1
-                    )
-                )
-            ),
-            [arrayFilter(
-                (last, token, depth) -> depth = 0 and (
-                    ({{ at_commas }} and token = ',')
-                    or (not ({{ at_commas }}) and token in ('}', ']'))
+                    'Tuple(text String, start UInt64)'
                 ),
-                arrayCumSum(token -> length(token), tokens),
-                tokens,
-                arrayCumSum(
-                    token -> multiIf(token in ('{', '['), 1, token in ('}', ']'), -1, 0), tokens
+                pieces,
+                arrayCumSum(piece -> length(piece), pieces),
+                arrayWithConstant(length(pieces), {{ at_commas }})
+            )
+        ),
+        [arrayMap(
+            tokens -> arrayStringConcat(tokens),
+            arrayMap(
+                (tokens, depths) -> if(
+                    {{ at_commas }},
+                    arraySplit((token, depth) -> token = ',' and depth = 0, tokens, depths),
+                    arrayReverseSplit((token, depth) -> token in ('}', ']') and depth = 0, tokens, depths)
+                ),
+                arrayMap(
+                    tokens -> (
+                        tokens,
+                        arrayCumSum(token -> multiIf(token in ('{', '['), 1, token in ('}', ']'), -1, 0), tokens)
+                    ),
+                    [extractAll({{ text }}, '(?s)"(?:[^"\\\\]|\\\\.)*"?|[{}\\[\\],]|[^"{}\\[\\],]+')]
                 )
-            )]
-        )[1],
-        [extractAll({{ text }}, '(?s)"(?:[^"\\\\]|\\\\.)*"?|[{}\\[\\],]|[^"{}\\[\\],]+')]
+            )[1]
+        )]
     )[1]
 {%- endmacro %}
 

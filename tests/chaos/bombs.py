@@ -5,7 +5,7 @@ import random
 
 from tests.chaos.harness import World, scenario
 from tests.chaos.kills import fill
-from tests.helpers.bombs import LIMIT_MB, one_line
+from tests.helpers.bombs import LIMIT_MB, many_values, one_line
 
 KINDS = {
     "one long line": lambda dice: one_line(dice.choice((400, 600))),
@@ -26,6 +26,18 @@ def bomb_on_a_server(world: World, dice: random.Random) -> None:
     """The same over HTTP, where several INSERTs run at a time."""
     fill(world, dice, lines=300)
     _explode(world, dice, "backfill", world.prefix, "--batch-objects", str(dice.choice((7, 1000))))
+
+
+@scenario("transform", "memory bomb", filled=True)
+def bomb_for_dbt(world: World, dice: random.Random) -> None:
+    """Small objects with very many values in a line: dbt applies them as any other."""
+    fill(world, dice, lines=300)
+    lines = many_values(dice.choice((20_000, 100_000)))
+    for number, line in enumerate(dice.sample(lines, 2)):
+        key = f"section/9/video/values{number}_{dice.random()}.jsonl.gz"
+        world.put(key, gzip.compress(line, 1, mtime=0))
+        world.hit(f"{len(line)} bytes in a line of many values")
+    world.load()
 
 
 def _explode(world: World, dice: random.Random, *command: str) -> None:

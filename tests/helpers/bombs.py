@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import re
 from pathlib import Path
 
@@ -26,6 +27,20 @@ def one_line(megabytes: int, before: bytes = b"") -> bytes:
 
 
 BOMB = one_line(LINE_MB)
+
+
+def many_values(count: int) -> list[bytes]:
+    """Lines that hold many values each. If each value got a copy of its line, memory would be the
+    product of both."""
+    number, statement = b"1", b'{"verb":{"id":"%s"}}' % (b"v" * 1000)
+    text = json.dumps({"message": f"[{','.join(['2'] * count)}]"}).encode()
+    return [
+        b"[%s]" % b",".join([number] * count),
+        b'{"statements":[%s]}' % b",".join([statement] * (count // 20)),
+        text,
+        b"{}" * count,
+        b"[%s" % b",".join([b'{"a":1e999}'] * (count // 10)),
+    ]
 
 
 def peak() -> int:

@@ -17,6 +17,7 @@ from loader.preview import preview
 from loader.settings import Settings
 from loader.staging_sql import staging_sql
 from tests.chaos.fuzz_lines import corpus
+from tests.helpers.bombs import MOST_GROWTH_MB, many_values
 from tests.helpers.compare import FAMILY_TABLES
 from tests.helpers.oracle_json import room_to_recurse
 from tests.helpers.oracle_lines import items_of
@@ -181,3 +182,23 @@ def test_a_wrong_call_is_refused(tmp_path):
     assert b"jq -c" in check(pretty, code=2).stderr
     assert b"no such file" in check(tmp_path / "none.jsonl", code=2).stderr
     assert b"without --json" in check(pretty, "--lines", "--json", code=2).stderr
+
+
+MEMORY = """
+import io, sys
+from loader.preview import preview
+from loader.settings import Settings
+from tests.helpers.bombs import peak
+with preview(sys.argv[1:], Settings.from_env(), io.BytesIO()) as found:
+    print(len(list(found.lines())), peak())
+"""
+
+
+def test_a_line_of_many_values_takes_little_memory(tmp_path):
+    lines = many_values(20_000)
+    (tmp_path / "bomb.jsonl").write_bytes(b"\n".join(lines))
+    command = [sys.executable, "-c", MEMORY, tmp_path / "bomb.jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    count, megabytes = map(int, done.stdout.split())
+    assert count == 20_000 * 3 + 1_000 + 2_000
+    assert megabytes < MOST_GROWTH_MB

@@ -16,7 +16,7 @@ lines as (
 
 ),
 
-{{ items_of('lines') }},
+{{ items_of('lines', with_line=true) }},
 
 actors as (
 

@@ -281,11 +281,7 @@ select
     {{ member('result', 'response') }} as response,
     {{ extension('result', 'torus', 'feedback') }} as feedback,
     {{ extension('context', 'torus', 'attached_objectives') }} as attached_objectives,
-    if(
-        family = 'rejected',
-        if(is_plain or source_item = 0 or position(line, item_text) = 0, line, item_text),
-        ''
-    ) as rejected_line,
+    multiIf(family != 'rejected', '', source_item = 0, whole_line, item_text) as rejected_line,
     {{ unread_session_key() }} as unread_session_key,
 
     -- numbers
