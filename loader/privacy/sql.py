@@ -195,8 +195,8 @@ from ({LINES})
 """
 
 # The other statements of a line keep their bytes, because the id of an event without a statement id
-# is a hash of them. Where they are not in the line as they are (in an envelope of text), the line
-# becomes a list of them.
+# is a hash of them. Where they are not in the line as they are (in an envelope of text), or are so
+# many that looking for each would take too long, the line becomes a list of them.
 KEEP_LONG_LINES = """
 insert into {raw:Identifier}.erasure_lines
     (load_id, bucket, key, source_line, source_items, line)
@@ -204,8 +204,9 @@ select
     load_id, bucket, key, source_line,
     arrayMap(item -> item.1, arrayFilter(item -> item.3, items)) as source_items,
     if(
-        arrayAll(item -> position(line, item.2) > 0, items)
-        and arrayAll(item -> item.3 or position(replaced, item.2) > 0, items),
+        is_searched
+        and arrayAll(item -> position(line, item.2) > 0, searched)
+        and arrayAll(item -> item.3 or position(replaced, item.2) > 0, searched),
         replaced,
         concat(
             '[',
@@ -215,29 +216,46 @@ select
     )
 from (
     select
-        load_id, bucket, key, source_line,
-        any(line) as line,
-        any(erased_line) as erased_line,
-        arraySort(groupArray((
-            source_item,
-            item_text,
-            (kind != '' and identity_hash in ($wanted)) or has(also.source_items, source_item)
-        ))) as items,
+        *,
+        length(line) * length(items) < 200000000 as is_searched,
+        if(is_searched, items, []) as searched,
         arrayFold(
             (text, item) -> replaceAll(text, item.2, erased_line),
-            arrayFilter(item -> item.3, items),
+            arrayFilter(item -> item.3, searched),
             line
         ) as replaced
-    from {database:Identifier}.stg_xapi__learners_in_raw as found
-    inner join (
-        select load_id, bucket, key, source_line, groupUniqArrayArray(source_items) as source_items
-        from {raw:Identifier}.erasure_lines
-        where line = '' and source_line > 0
+    from (
+        select
+            load_id, bucket, key, source_line,
+            any(erased_line) as erased_line,
+            arraySort(groupArray((
+                source_item,
+                item_text,
+                (kind != '' and identity_hash in ($wanted)) or has(also.source_items, source_item)
+            ))) as items
+        from {database:Identifier}.stg_xapi__learners_in_raw as found
+        inner join (
+            select
+                load_id, bucket, key, source_line,
+                groupUniqArrayArray(source_items) as source_items
+            from {raw:Identifier}.erasure_lines
+            where line = '' and source_line > 0
+            group by load_id, bucket, key, source_line
+        ) as also using (load_id, bucket, key, source_line)
+        where found.load_id in (select load_id from {raw:Identifier}.erasure_lines where line = '')
+            and not found.is_plain
         group by load_id, bucket, key, source_line
-    ) as also using (load_id, bucket, key, source_line)
-    where found.load_id in (select load_id from {raw:Identifier}.erasure_lines where line = '')
-        and not found.is_plain
-    group by load_id, bucket, key, source_line
+    ) as parsed
+    -- Joined last: each statement would get a copy of the line.
+    inner join (
+        select load_id, toString(bucket) as bucket, toString(key) as key, source_line, line
+        from {raw:Identifier}.statements
+        where (load_id, toString(bucket), toString(key), source_line) in (
+            select load_id, bucket, key, source_line
+            from {raw:Identifier}.erasure_lines
+            where line = '' and source_line > 0
+        )
+    ) as lines using (load_id, bucket, key, source_line)
 )
 """
 
@@ -252,11 +270,15 @@ select
     kind = '' as is_unparsed,
     if(is_plain or source_item = 0, erased_line, '') as whole
 from {database:Identifier}.stg_xapi__learners_in_raw
-where multiSearchAnyCaseInsensitiveUTF8(line, {texts:Array(String)})
+where (load_id, bucket, key, source_line) in (
+        select load_id, bucket, key, source_line
+        from {raw:Identifier}.statements
+        where multiSearchAnyCaseInsensitiveUTF8(line, {texts:Array(String)})
+    )
     and not is_erased
     and not (kind != '' and identity_hash in ($wanted))
-    and match(if(is_plain, line, item_text), if(kind = '', {token:String}, {member:String}))
-    and (kind = '' or multiSearchAnyCaseInsensitiveUTF8(line, {pages:Array(String)}))
+    and match(item_text, if(kind = '', {token:String}, {member:String}))
+    and (kind = '' or multiSearchAnyCaseInsensitiveUTF8(item_text, {pages:Array(String)}))
 order by bucket, key, source_line, source_item
 limit {most:UInt64}
 """

@@ -58,13 +58,14 @@
 
 {#- CTEs that give the statements of lines, one row each: `source_item`, `item_text`, and `json`, as the
     engine's JSON reader takes it. The last one is `items`.
-    lines      CTE with the column `line`
-    with_line  whether the rows have it as well. Each statement gets a copy of it, so memory is the
-               product of both where lines hold many statements; `whole_line` is '' for those.
+    lines  CTE with the column `line`
+
+    The rows have `whole_line` instead of it, which is '' if the line has several statements: each
+    would get a copy, and memory would be the product of both.
 
     A name that is used in the select that defines it is written out at each use, and planning slows
     down. So what builds on something else is in a step of its own. -#}
-{% macro items_of(lines, with_line=false) -%}
+{% macro items_of(lines) -%}
 split_lines as (
 
     select
@@ -78,7 +79,7 @@ split_lines as (
 items as (
 
     select
-        * except (items, item{{ '' if with_line else ', line' }}),
+        * except (items, item, line),
         item.1 as source_item,
         item.2 as item_text,
         if(is_plain, whole_line, item.3) as json

@@ -16,7 +16,7 @@ lines as (
 
 ),
 
-{{ items_of('lines', with_line=true) }},
+{{ items_of('lines') }},
 
 actors as (
 
@@ -48,8 +48,7 @@ learners_in_raw as (
         source_line,
         source_item,
         is_plain,
-        line,
-        item_text,
+        if(is_plain, whole_line, item_text) as item_text,
         item_text = '{{ erased_line() }}' as is_erased,
         '{{ erased_line() }}' as erased_line,
         learner.1 as kind,
