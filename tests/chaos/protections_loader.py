@@ -213,7 +213,9 @@ LOADER = (
                 "for plan in (found.to_load,) if plan.count",
             ),
         ),
-        tests=("tests/loader/test_reconcile.py::test_lines_that_are_gone_or_too_many_are_found",),
+        tests=(
+            "tests/loader/test_reconcile.py::test_lines_that_are_gone_or_too_many_are_found_and_loaded_again",
+        ),
     ),
     Mutation(
         "an insert that got no answer is recorded as unknown",

@@ -188,7 +188,12 @@ def test_with_the_default_lease_late_statements_have_no_effect_either(
     before = {table: held(settings, table)[0] for table in tables}
     bring_each(2)
     gates, formers = [], []
-    server.fault = lambda sql: [gate(sql) for gate in list(gates)] and None
+
+    def hold_back(sql: str) -> None:
+        for gate in list(gates):
+            gate(sql)
+
+    server.fault = hold_back
     for late, table in LATE_TABLES.items():
         gates.append(Gate(LATE[late], table))
         folder = tmp_path / table
