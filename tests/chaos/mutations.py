@@ -8,6 +8,7 @@ without any fault the copy must still be right; or one of the named tests must f
 import argparse
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,9 @@ from tests.chaos.protections import Mutation, changed_texts
 from tests.chaos.protections_loader import LOADER
 from tests.chaos.protections_tables import TABLES
 from tests.chaos.run import end_orderly, scenarios
+from tests.chaos.world import AWS
 from tests.helpers.paths import ROOT
+from tests.helpers.small_database import build, build_empty
 
 COPIED = (
     *("loader", "macros", "dbt_project", "dbt_project.yml", "dbt", "lambda", "profiles.yml"),
@@ -68,7 +71,6 @@ def mutate(mutation: Mutation, folder: Path) -> Path:
     Raises:
         LookupError: the text to change is not there once: the mutation is out of date.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in COPIED:
         source = ROOT / name
@@ -82,15 +84,27 @@ def mutate(mutation: Mutation, folder: Path) -> Path:
     return folder
 
 
-def try_out(mutation: Mutation, folder: Path, runs: int) -> Finding:
-    """Play scenarios against a mutated copy until one fails.
+def build_databases(folder: Path) -> None:
+    """Build, with the whole code, the databases that many tests of the models begin with."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.environ.update(AWS)
+    for name, make in (("empty_models", build_empty), ("small_database", build)):
+        make(folder / name)
+
+
+def try_out(mutation: Mutation, folder: Path, runs: int, made: Path) -> Finding:
+    """Play scenarios against a mutated copy, or run tests in it, until one fails.
 
     Args:
-        runs: how many at most.
+        mutation: what to remove.
+        folder: where the copy and its worlds go.
+        runs: how many scenarios at most.
+        made: the databases of `build_databases`.
     """
+    shutil.rmtree(folder, ignore_errors=True)
     project = mutate(mutation, folder / "project")
     if mutation.tests:
-        return _run_tests(mutation, project)
+        return _run_tests(mutation, project, made)
     known = {one.name: one for one in scenarios()}
     yard = Yard(folder / "worlds", project)
     try:
@@ -108,16 +122,15 @@ def try_out(mutation: Mutation, folder: Path, runs: int) -> Finding:
         yard.close()
 
 
-def _run_tests(mutation: Mutation, project: Path) -> Finding:
+def _run_tests(mutation: Mutation, project: Path, made: Path) -> Finding:
     """Run the mutation's tests in the mutated copy until one fails. A test whose fixture fails, or
     that fails because the copy is broken, notices nothing."""
     finding, report = Finding(mutation.name, undisturbed=None, runs=1), project / "tests.xml"
     options = ("-q", "-x", "-p", "no:cacheprovider", f"--junitxml={report}")
     command = [sys.executable, "-m", "pytest", *options, *mutation.tests]
+    about = {"cwd": project, "env": os.environ | {"XAPI_TEST_MADE": str(made)}}
     try:
-        done = subprocess.run(
-            command, cwd=project, capture_output=True, text=True, timeout=PATIENCE
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **about)
     except subprocess.TimeoutExpired:
         finding.found = f"the tests did not end in {PATIENCE} s"
         return finding
@@ -180,16 +193,16 @@ def main() -> int:
     options = parser.parse_args()
     end_orderly()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    findings = []
-    for number, mutation in enumerate(MUTATIONS):
-        if re.match(options.only, mutation.name):
-            started = time.monotonic()
-            folder = options.folder.resolve() / str(number)
-            shutil.rmtree(folder, ignore_errors=True)
-            findings.append(finding := try_out(mutation, folder, options.runs))
-            print(f"{asdict(finding)} {time.monotonic() - started:.0f} s", flush=True)
-            # After each: what was tried is known, whatever ends the run.
-            write(options.report, findings)
+    findings, folder = [], options.folder.resolve()
+    chosen = [one for one in MUTATIONS if re.match(options.only, one.name)]
+    if any(test.startswith("tests/models") for one in chosen for test in one.tests):
+        build_databases(folder / "made")
+    for mutation in chosen:
+        started, place = time.monotonic(), folder / mutation.name.replace(" ", "_")
+        findings.append(finding := try_out(mutation, place, options.runs, folder / "made"))
+        print(f"{asdict(finding)} {time.monotonic() - started:.0f} s", flush=True)
+        # After each: what was tried is known, whatever ends the run.
+        write(options.report, findings)
     print(table(findings))
     return 0 if findings and all(finding.scenario for finding in findings) else 1
 

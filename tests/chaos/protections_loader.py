@@ -315,7 +315,8 @@ LOADER = (
             ),
         ),
         tests=(
-            "tests/loader/test_safety.py::test_bounds_that_exclude_the_accepted_value_are_refused",
+            "tests/loader/test_safety.py"
+            "::test_each_unsafe_setting_that_cannot_be_changed_is_refused_by_name[others]",
         ),
     ),
     Mutation(
