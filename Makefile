@@ -78,7 +78,8 @@ chaos: $(READY)
 		tests/chaos/test_fuzz.py tests/chaos/test_sequences.py tests/models/test_families.py \
 		tests/models/test_video_marts.py tests/chaos/test_kill_erase.py $(PYTEST_ARGS)
 
-# Removes one protection at a time from a copy of the project; the fault tests must notice.
+# Removes one protection at a time from a copy of the project; a fault or a test must notice.
+# Options: CHAOS_ARGS="--only gc".
 mutations: $(READY)
 	$(BIN)/python -m tests.chaos.mutations $(CHAOS_ARGS)
 

@@ -1,5 +1,6 @@
-"""Does the harness see a missing protection? Each mutation removes one from a copy of the project;
-then the scenarios must fail, and without any fault the copy must still be right.
+"""Do the tests see a missing protection? Each mutation removes one from a copy of the project
+(`protections_loader`, `protections_tables`). Then a scenario of the fault injection must fail, and
+without any fault the copy must still be right; or one of the named tests must fail.
 
     python -m tests.chaos.mutations [--only NAME] [--runs 12]
 """
@@ -7,6 +8,7 @@ then the scenarios must fail, and without any fault the copy must still be right
 import argparse
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -14,228 +16,31 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from tests.chaos.harness import Record, Yard, run_scenario
+from tests.chaos.protections import Mutation, changed_texts
+from tests.chaos.protections_loader import LOADER
+from tests.chaos.protections_tables import TABLES
 from tests.chaos.run import end_orderly, scenarios
+from tests.chaos.world import AWS
 from tests.helpers.paths import ROOT
+from tests.helpers.small_database import build, build_empty
 
 COPIED = (
     *("loader", "macros", "dbt_project", "dbt_project.yml", "dbt", "lambda", "profiles.yml"),
-    *("tests", "pyproject.toml"),
+    *("tests", "docs", "pyproject.toml"),
+)
+MUTATIONS = (*LOADER, *TABLES)
+
+# What a test says that failed because the copy is broken, and not because a protection is missing.
+BROKEN = re.compile(
+    "SyntaxError|IndentationError|NameError|ImportError|ModuleNotFoundError|is undefined|"
+    "unknown tag|expected token|SYNTAX_ERROR|UNKNOWN_IDENTIFIER|UNKNOWN_FUNCTION"
 )
 
-
-@dataclass(frozen=True)
-class Mutation:
-    """One protection to remove.
-
-    Attributes:
-        name: the protection.
-        scenarios: scenarios that must notice its absence.
-        edits: file, its text, what replaces it; the text must occur once.
-        tests: test files of which one must fail, where no scenario is about the protection.
-    """
-
-    name: str
-    scenarios: tuple[str, ...]
-    edits: tuple[tuple[str, str, str], ...]
-    tests: tuple[str, ...] = ()
-
-
-MUTATIONS = (
-    Mutation(
-        "commit row last",
-        ("backfill/killed", "commit/killed", "load/killed inside a large INSERT"),
-        (
-            (
-                "loader/load.py",
-                "            self._source.insert(batch, load_id, compression)\n"
-                "            outcomes = self._verify(batch, load_id, compression)\n",
-                "            outcomes = [\n"
-                "                Outcome(item, 'committed', rows=self._source.count_lines(item))\n"
-                "                for item in batch\n"
-                "            ]\n"
-                "            self.record(outcomes, load_id, started)\n"
-                "            self._source.insert(batch, load_id, compression)\n"
-                "            self._verify(batch, load_id, compression)\n",
-            ),
-            (
-                "loader/load.py",
-                "            outcomes = [_failed(item, error) for item in batch]\n"
-                "        self.record(outcomes, load_id, started)\n",
-                "            outcomes = [_failed(item, error) for item in batch]\n",
-            ),
-        ),
-    ),
-    Mutation(
-        "loads are recorded as applied after their rows",
-        ("transform/killed",),
-        (
-            (
-                "macros/ledger_incremental/materialization.sql",
-                "                {% do insert_slices(table, table.relation, [slice]) %}\n"
-                "                {% do record_loads(table, table.relation, [slice]) %}\n",
-                "                {% do record_loads(table, table.relation, [slice]) %}\n"
-                "                {% do insert_slices(table, table.relation, [slice]) %}\n",
-            ),
-        ),
-    ),
-    Mutation(
-        "rows that the table holds are left out",
-        ("transform/killed",),
-        (
-            (
-                "macros/ledger_incremental/insert.sql",
-                "            and ({{ table.row_key }}) not in (\n"
-                "                select {{ table.row_key }}\n"
-                "                from {{ relation }}\n"
-                "                where {{ same_keys(table, rows, loads) }}\n"
-                "            )\n",
-                "",
-            ),
-        ),
-    ),
-    Mutation(
-        "lines of each object are verified after the insert",
-        (
-            "S3/replaced between HEAD and GET",
-            "S3/large object replaced between ranges",
-            "S3/shorter body, same ETag",
-        ),
-        (
-            (
-                "loader/verify.py",
-                'if row["versions"] != 1 or not row["lines"] == row["last_line"] == row["places"]:',
-                "if False:",
-            ),
-            # ClickHouse 26.9 itself sees that an object was replaced, older ones do not; a body
-            # that comes short only this sees.
-            (
-                "loader/verify.py",
-                'if is_plain and row["bytes"] - row["size"] not in (0, 1):',
-                "if False:  # not looked at",
-            ),
-        ),
-    ),
-    Mutation(
-        "objects without lines are looked for",
-        ("S3/deleted between HEAD and GET", "S3/access denied"),
-        (
-            (
-                "loader/load.py",
-                "            if item.path not in present:\n"
-                "                outcomes.append(_missing(item))\n"
-                "                continue\n"
-                "            item = present[item.path]\n",
-                "            item = present.get(item.path, replace(item, size=0))\n",
-            ),
-        ),
-    ),
-    Mutation(
-        "of two commits of a version the first counts",
-        ("load/two at once",),
-        (
-            (
-                "loader/clickhouse/sql/committed_objects.sql",
-                "place > min(place) over (partition by bucket, key, etag, is_superseded) "
-                "as is_repeated",
-                "0 as is_repeated",
-            ),
-        ),
-    ),
-    Mutation(
-        "one run at a time changes a table",
-        ("transform/two at once",),
-        (
-            (
-                "macros/ledger_incremental/claim.sql",
-                "{%- if latest.is_free or latest.is_stale -%}",
-                "{%- if true -%}",
-            ),
-            (
-                "macros/ledger_incremental/claim.sql",
-                "{% do fence_off_former_holder(table, latest) %}",
-                "",
-            ),
-            (
-                "macros/ledger_incremental/claim.sql",
-                "{%- if read_claim(table).number != table.claim -%}",
-                "{%- if false -%}",
-            ),
-        ),
-    ),
-    Mutation(
-        "what a former holder sends late has no effect",
-        (),
-        (
-            (
-                "macros/ledger_incremental/claim.sql",
-                "{% do fence_off_former_holder(table, latest) %}",
-                "",
-            ),
-        ),
-        tests=("tests/models/test_fence.py",),
-    ),
-    Mutation(
-        "superseded rows leave a table with the load that supersedes them",
-        (),
-        (
-            (
-                "macros/ledger_incremental/materialization.sql",
-                "        {%- if leaving.partitions or leaving.restored -%}",
-                "        {%- if false -%}",
-            ),
-        ),
-        tests=("tests/models/test_policies.py",),
-    ),
-    Mutation(
-        "the later commit wins, whatever the clocks say",
-        (),
-        (
-            (
-                "loader/ledger.py",
-                "if(object.6 = 'committed', earlier.commits + 1, 0)",
-                "0",
-            ),
-        ),
-        tests=("tests/loader/test_versions.py",),
-    ),
-    Mutation(
-        "rows of different rules do not meet in one table",
-        (),
-        (
-            (
-                "macros/ledger_incremental/rules.sql",
-                "made_by.parse != parse or made_by.identity_rule != identity_rule()",
-                "false",
-            ),
-        ),
-        tests=("tests/models/test_rules.py",),
-    ),
-    Mutation(
-        "a load that becomes visible late is applied",
-        (),
-        (
-            (
-                "macros/ledger_incremental/applied.sql",
-                "'all': row[1] | int != table.loads_before_horizon",
-                "'all': false",
-            ),
-        ),
-        tests=("tests/models/test_late_commit.py",),
-    ),
-    Mutation(
-        "gc keeps what is young",
-        ("gc/load and dbt in flight",),
-        (
-            (
-                "loader/gc.py",
-                "having max(loaded_at) < now64(3, 'UTC') - toIntervalSecond({age:UInt64})\n",
-                "having {age:UInt64} >= 0\n",
-            ),
-        ),
-    ),
-)
+# Seconds for the tests of a mutation.
+PATIENCE = 1200
 
 
 @dataclass
@@ -243,14 +48,14 @@ class Finding:
     """What became of a mutation.
 
     Attributes:
-        undisturbed: whether the copy is right when nothing fails.
-        scenario: the one that failed; '' if none did.
+        undisturbed: whether the copy is right when nothing fails; None if that was not tried.
+        scenario: the scenario or the test that failed; '' if none did.
         runs: how many runs it took.
         found: what that run found.
     """
 
     mutation: str
-    undisturbed: bool
+    undisturbed: bool | None
     scenario: str = ""
     runs: int = 0
     seed: str = ""
@@ -266,7 +71,6 @@ def mutate(mutation: Mutation, folder: Path) -> Path:
     Raises:
         LookupError: the text to change is not there once: the mutation is out of date.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in COPIED:
         source = ROOT / name
@@ -275,23 +79,32 @@ def mutate(mutation: Mutation, folder: Path) -> Path:
             shutil.copytree(source, folder / name, ignore=leave_out)
         else:
             shutil.copy(source, folder / name)
-    for file, old, new in mutation.edits:
-        text = (folder / file).read_text()
-        if text.count(old) != 1:
-            raise LookupError(f"{mutation.name}: {file} has {text.count(old)} times: {old}")
-        (folder / file).write_text(text.replace(old, new))
+    for file, text in changed_texts(mutation).items():
+        (folder / file).write_text(text)
     return folder
 
 
-def try_out(mutation: Mutation, folder: Path, runs: int) -> Finding:
-    """Play scenarios against a mutated copy until one fails.
+def build_databases(folder: Path) -> None:
+    """Build, with the whole code, the databases that many tests of the models begin with."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.environ.update(AWS)
+    for name, make in (("empty_models", build_empty), ("small_database", build)):
+        make(folder / name)
+
+
+def try_out(mutation: Mutation, folder: Path, runs: int, made: Path) -> Finding:
+    """Play scenarios against a mutated copy, or run tests in it, until one fails.
 
     Args:
-        runs: how many at most.
+        mutation: what to remove.
+        folder: where the copy and its worlds go.
+        runs: how many scenarios at most.
+        made: the databases of `build_databases`.
     """
+    shutil.rmtree(folder, ignore_errors=True)
     project = mutate(mutation, folder / "project")
     if mutation.tests:
-        return _run_tests(mutation, project)
+        return _run_tests(mutation, project, made)
     known = {one.name: one for one in scenarios()}
     yard = Yard(folder / "worlds", project)
     try:
@@ -309,15 +122,35 @@ def try_out(mutation: Mutation, folder: Path, runs: int) -> Finding:
         yard.close()
 
 
-def _run_tests(mutation: Mutation, project: Path) -> Finding:
-    """Run the mutation's tests in the mutated copy until one fails."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, *mutation.tests], cwd=project, capture_output=True, text=True)
-    finding = Finding(mutation.name, undisturbed=True, runs=1)
-    failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
-    if failed:
-        finding.scenario, finding.found = failed[0], done.stdout[-200:]
+def _run_tests(mutation: Mutation, project: Path, made: Path) -> Finding:
+    """Run the mutation's tests in the mutated copy until one fails. A test whose fixture fails, or
+    that fails because the copy is broken, notices nothing."""
+    finding, report = Finding(mutation.name, undisturbed=None, runs=1), project / "tests.xml"
+    options = ("-q", "-x", "-p", "no:cacheprovider", f"--junitxml={report}")
+    command = [sys.executable, "-m", "pytest", *options, *mutation.tests]
+    about = {"cwd": project, "env": os.environ | {"XAPI_TEST_MADE": str(made)}}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **about)
+    except subprocess.TimeoutExpired:
+        finding.found = f"the tests did not end in {PATIENCE} s"
+        return finding
+    finding.found = done.stdout[-2000:] + done.stderr[-500:]
+    for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
+        failure = case.find("failure")
+        if failure is not None:
+            text = failure.get("message", "") + (failure.text or "")
+            finding.found = text[-2000:]
+            if done.returncode == 1 and not BROKEN.search(text):
+                finding.scenario = f"{case.get('classname')}::{case.get('name')}"
+                finding.found = _reason(failure)
     return finding
+
+
+def _reason(failure: ElementTree.Element) -> str:
+    """The first line of an assertion's text, and the last ones."""
+    said = [line[1:].strip() for line in (failure.text or "").splitlines() if line[:2] == "E "]
+    said = [line[:300] for line in said if line and not line.startswith("Use -v")]
+    return " … ".join(dict.fromkeys((*said[:1], *said[-3:])))
 
 
 def _note(finding: Finding, record: Record, name: str) -> None:
@@ -330,11 +163,12 @@ def _note(finding: Finding, record: Record, name: str) -> None:
 def table(findings: list[Finding]) -> str:
     """The findings as a Markdown table."""
     rows = [
-        "| protection removed | right without faults | fails in | runs | lost | doubled | wrong |",
+        "| protection removed | calm | noticed by | runs | lost | doubled | wrong |",
         "|---|---|---|---:|---:|---:|---:|",
     ]
     for one in findings:
-        calm, where = "yes" if one.undisturbed else "no", one.scenario or "NOT NOTICED"
+        calm = {True: "yes", False: "no", None: ""}[one.undisturbed]
+        where = one.scenario.removeprefix("tests.") or "NOT NOTICED"
         rows.append(
             f"| {one.mutation} | {calm} | {where} | {one.runs} | {one.lost} | {one.doubled} "
             f"| {one.wrong} |"
@@ -342,27 +176,33 @@ def table(findings: list[Finding]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def write(report: Path, findings: list[Finding]) -> None:
+    """Write the findings as JSON, and as a table beside it."""
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
+    report.with_suffix(".md").write_text(table(findings))
+
+
 def main() -> int:
     """Try out the mutations; 1 if one was not noticed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="mutations whose name begins so")
+    parser.add_argument("--only", default="", help="names (a regular expression), e.g. gc|dbt")
     parser.add_argument("--runs", type=int, default=12, help="runs of each at most")
     parser.add_argument("--folder", type=Path, default=Path("build/mutations"))
     parser.add_argument("--report", type=Path, default=Path("build/mutations.json"))
     options = parser.parse_args()
     end_orderly()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    findings = []
-    for number, mutation in enumerate(MUTATIONS):
-        if mutation.name.startswith(options.only):
-            started = time.monotonic()
-            folder = options.folder.resolve() / str(number)
-            shutil.rmtree(folder, ignore_errors=True)
-            findings.append(finding := try_out(mutation, folder, options.runs))
-            print(f"{asdict(finding)} {time.monotonic() - started:.0f} s", flush=True)
-    options.report.parent.mkdir(parents=True, exist_ok=True)
-    options.report.write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
-    options.report.with_suffix(".md").write_text(table(findings))
+    findings, folder = [], options.folder.resolve()
+    chosen = [one for one in MUTATIONS if re.match(options.only, one.name)]
+    if any(test.startswith("tests/models") for one in chosen for test in one.tests):
+        build_databases(folder / "made")
+    for mutation in chosen:
+        started, place = time.monotonic(), folder / mutation.name.replace(" ", "_")
+        findings.append(finding := try_out(mutation, place, options.runs, folder / "made"))
+        print(f"{asdict(finding)} {time.monotonic() - started:.0f} s", flush=True)
+        # After each: what was tried is known, whatever ends the run.
+        write(options.report, findings)
     print(table(findings))
     return 0 if findings and all(finding.scenario for finding in findings) else 1
 

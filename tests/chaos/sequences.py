@@ -20,6 +20,7 @@ from loader.files import local_objects
 from loader.gc import collect
 from loader.load import load
 from tests.chaos.sequence_lines import OTHER_COMMIT, OTHER_LINES, POOL
+from tests.helpers.backups import ADD, BACK_UP, DROPS, RESTORE, run_on_server
 from tests.helpers.compare import TABLES
 from tests.helpers.dbt_runs import start_dbt
 from tests.helpers.small_database import TABLES_ONLY, SmallDatabase
@@ -29,6 +30,10 @@ DAYS = (
     "start_date: 2025-09-05, end_date: 2025-10-25",
     "start_date: 2025-11-01, end_date: 2025-11-01",
 )
+
+CLAIMS = """
+select name from system.tables where database = 'xapi' and startsWith(name, 'elt_claim__')
+"""
 
 DATA_TESTS = (
     "every_committed_line_is_accounted_for",
@@ -57,6 +62,7 @@ class Sequence(SmallDatabase):
         self._lake.mkdir(parents=True)
         self._versions: dict[str, list[str]] = {}
         self._number = 0
+        self._backups: list[str] = []
         self._duration = 5.0
         self._built = False
         self._compiled = False
@@ -179,6 +185,33 @@ class Sequence(SmallDatabase):
             self.load_new()
         self.run_all()
 
+    def drop_claims(self) -> None:
+        """The claims are gone, also those of runs that died; their numbers go on."""
+        for row in self.query(CLAIMS):
+            self.change(f"drop table xapi.`{row['name']}`")
+
+    # Backups ---------------------------------------------------------------------------------
+
+    def back_up(self) -> None:
+        """Back up both databases; all but the first add to the one before."""
+        name = f"backup-{len(self._backups)}"
+        sql = BACK_UP.replace("xapi-monday", name)
+        if self._backups:
+            sql = ADD.replace("xapi-monday", self._backups[-1]).replace("xapi-tuesday", name)
+        self._note(name)
+        run_on_server(self, sql)
+        self._backups.append(name)
+
+    def restore(self) -> None:
+        """Lose both databases, restore them, load what was loaded since, and apply it."""
+        if not self._backups:
+            self.back_up()
+        name = self.random.choice(self._backups)
+        self._note("from", name)
+        run_on_server(self, *DROPS, RESTORE.replace("xapi-tuesday", name))
+        self._load(sorted(self._versions))
+        self.run_all()
+
     # Checks ----------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -264,6 +297,9 @@ STEPS: dict[Callable[[Sequence], None], int] = {
     Sequence.retry_what_failed: 1,
     Sequence.kill_a_run: 4,
     Sequence.drop_a_table: 1,
+    Sequence.drop_claims: 1,
+    Sequence.back_up: 1,
+    Sequence.restore: 1,
 }
 
 

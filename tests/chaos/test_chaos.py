@@ -10,7 +10,7 @@ import os
 import pytest
 
 from tests.chaos.harness import Scenario, Yard, run_scenario
-from tests.chaos.mutations import MUTATIONS, mutate
+from tests.chaos.mutations import MUTATIONS
 from tests.chaos.run import scenarios
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import shared_forks
@@ -58,13 +58,9 @@ def test_ordinary_commands_complete_what_was_interrupted(yard: Yard, chosen: Sce
     assert record.statements > 0
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.name.replace(" ", "_"))
-def test_a_mutation_still_finds_the_protection_that_it_removes(mutation, tmp_path):
-    names = {one.name for one in scenarios()}
-    assert set(mutation.scenarios) <= names
-    changed = mutate(mutation, tmp_path / "copy")
-    for file, _, new in mutation.edits:
-        assert new in (changed / file).read_text() != (ROOT / file).read_text()
+def test_every_scenario_that_a_mutation_names_exists():
+    named = {name for mutation in MUTATIONS for name in mutation.scenarios}
+    assert named <= {one.name for one in scenarios()}
 
 
 def test_a_killed_process_reports_its_signal(tmp_path):

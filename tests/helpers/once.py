@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# A folder with what an earlier run has made: the tests of a mutation use databases that the whole
+# code has built.
+MADE = os.environ.get("XAPI_TEST_MADE")
+
 
 def once_per_run(
     factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
@@ -18,6 +22,8 @@ def once_per_run(
         name: the folder's name, one for each thing that is made.
         make: makes the folder; receives a path that does not exist yet.
     """
+    if MADE and (Path(MADE) / name).exists():
+        return Path(MADE) / name
     base = factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder, making = shared / name, shared / f"{name}.making"

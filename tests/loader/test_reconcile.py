@@ -90,7 +90,7 @@ def test_each_difference_is_named_and_what_can_be_loaded_is(lake, capsys, bucket
     assert committed()[begun] == 1
 
 
-def test_lines_that_are_gone_or_too_many_are_found(lake, capsys, bucket):
+def test_lines_that_are_gone_or_too_many_are_found_and_loaded_again(lake, capsys, bucket):
     less, more = key_of(2, "2025-09-05"), key_of(1, "2025-09-01", 5)
     with Pipeline.from_env() as pipeline:
         pipeline.warehouse.command(
@@ -105,6 +105,8 @@ def test_lines_that_are_gone_or_too_many_are_found(lake, capsys, bucket):
     report = compare(capsys, lake, code=1)
     assert kinds(report) == {"lines": [more, less]}
     assert "2 lines in the ledger, 1 in raw" in report["differences"][1]["note"]
+    report = compare(capsys, lake, "--load-missing")
+    assert (report["loaded"], report["agrees"]) == ({"committed": 2}, True)
 
 
 def test_a_version_that_was_replaced_in_s3_and_loaded_is_no_difference(lake, capsys, bucket):

@@ -1,33 +1,15 @@
 """BACKUP and RESTORE give tables new UUIDs: both databases go on where they left off, and one that
 was restored without the other is noticed. Statements and commands are those of docs/operate.md."""
 
-from contextlib import closing
-
 import pytest
 
-from loader.clickhouse.connect import open_warehouse
-from tests.helpers.configured_server import serve
-from tests.helpers.doc_blocks import blocks
-from tests.helpers.paths import ROOT
+from tests.helpers.backups import ADD, BACK_UP, DROPS, RESTORE, run_on_server
 from tests.helpers.small_database import TABLES_ONLY, Attempt, SmallDatabase, statement
 from tests.helpers.view_faults import faults
 
 FIRST = Attempt(1, "a.jsonl", [statement(minute=1), statement("page_viewed", minute=2), "no JSON"])
 SECOND = Attempt(2, "b.jsonl", [statement(minute=1), statement(minute=3)])
-OPERATE = ROOT / "docs" / "operate.md"
 UUID_OF_TABLE = "select toString(uuid) as id from system.tables where name = 'video_events'"
-
-
-# The statements of the page: a backup, one that adds to it, and the restore of that.
-BACK_UP, ADD, (*DROPS, RESTORE) = (
-    block.statements for block in blocks(OPERATE, "Backup and restore") if block.language == "sql"
-)
-COMMANDS = [
-    command
-    for block in blocks(OPERATE, "Backup and restore")
-    if block.language == "sh"
-    for command in block.commands
-]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +18,7 @@ def built(empty_models, tmp_path_factory):
     database = empty_models.copy(tmp_path_factory.mktemp("restore") / "copy")
     database.load(FIRST)
     database.dbt("run")
-    run_on_server(database, *BACK_UP)
+    run_on_server(database, BACK_UP)
     database.load(SECOND)
     database.dbt("run", *TABLES_ONLY)
     return database
@@ -50,16 +32,6 @@ def database(built, tmp_path):
     copy.close()
 
 
-def run_on_server(database: SmallDatabase, *statements: str) -> None:
-    """Run statements on the database with a configuration that allows backups."""
-    folder = database.folder.resolve() / "backups"
-    folder.mkdir(exist_ok=True)
-    allowed = f"<backups><allowed_path>{folder}</allowed_path></backups>"
-    with serve(database, allowed) as settings, closing(open_warehouse(settings)) as warehouse:
-        for sql in statements:
-            warehouse.command(sql)
-
-
 def restore_one(database: SmallDatabase, name: str) -> None:
     """Drop one database and restore it from the first backup."""
     [drop] = [one for one in DROPS if one.split()[-2] == name]
@@ -68,7 +40,7 @@ def restore_one(database: SmallDatabase, name: str) -> None:
 
 def test_both_databases_go_on_where_the_backup_left_off(database):
     before = database.query(UUID_OF_TABLE)
-    run_on_server(database, *ADD, *DROPS, RESTORE)
+    run_on_server(database, ADD, *DROPS, RESTORE)
     assert database.query(UUID_OF_TABLE) != before
     assert database.dbt("run", *TABLES_ONLY).count("[nothing new") == 8
     assert faults(database.query) == []

@@ -10,11 +10,11 @@ import boto3
 import pytest
 
 from loader.pipeline import Pipeline
+from tests.helpers.backups import ADD, BACK_UP, COMMANDS, DROPS, RESTORE, run_on_server
 from tests.helpers.dbt_runs import run_dbt
 from tests.helpers.paths import ROOT
 from tests.helpers.small_database import SmallDatabase, statement
 from tests.helpers.view_faults import faults
-from tests.models.test_restore import ADD, BACK_UP, COMMANDS, DROPS, RESTORE, run_on_server
 
 TABLES = """
 select database, name from system.tables
@@ -68,9 +68,9 @@ def test_after_the_restore_of_the_page_all_is_as_before(bucket, put, tmp_path, m
         run_dbt("run", folder=tmp_path)
 
     load_and_build(1)
-    run_on_server(database, *BACK_UP)
+    run_on_server(database, BACK_UP)
     load_and_build(2)
-    run_on_server(database, *ADD)
+    run_on_server(database, ADD)
     load_and_build(3)
     before, applied = content(database), database.query(APPLIED)
     assert before["xapi.video_events"]["rows"] == 4

@@ -83,7 +83,8 @@ def test_other_rules_stop_every_run_but_a_full_refresh(waiting, tmp_path, change
     options = changed_project(tmp_path / "project", file, old, new)
     ids = {row["event_id"] for row in database.query(IDS)}
     days = ("--vars", "{start_date: 2025-10-01, end_date: 2025-10-31}")
-    for how in ((), ("--select", "+video_events", *days)):
+    partial = ("--full-refresh", "--select", "video_events")
+    for how in ((), ("--select", "+video_events", *days), partial):
         said = database.dbt("run", *how, *options, fails=True)
         assert reason in said and "dbt run --full-refresh" in said
         assert database.query(STATE) == before
