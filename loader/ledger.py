@@ -5,10 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from loader import parameters
 from loader.clickhouse import safety
 from loader.clickhouse.warehouse import Warehouse
 from loader.objects import S3Object
 from loader.outcomes import Outcome
+
+# Bytes of an error that are stored. An error may quote a key several times.
+MOST_ERROR_BYTES = 1500
 
 # With what `safety.check_visible` compares, so that a load needs no request for it.
 VISIBLE_VERSIONS = f"""
@@ -161,6 +165,19 @@ def settled_by(policy: str, etag: str, visible: set[str], force: bool = False) -
     return "ignored" if visible and policy == "ignore" else ""
 
 
+def parts(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
+    """Split outcomes into parts that one insert can record. Commits need no splitting, and must not
+    be split: their objects were named in one statement before.
+
+    Args:
+        outcomes: outcomes that are not committed.
+    """
+    return parameters.cut(
+        outcomes,
+        lambda one: parameters.size(one.item.key, one.item.etag, _stored(one.error)),
+    )
+
+
 def record(
     warehouse: Warehouse,
     outcomes: list[Outcome],
@@ -195,9 +212,17 @@ def record(
         modified=[_utc(item.last_modified) for item in items],
         rows=[outcome.rows for outcome in outcomes],
         outcomes=[outcome.outcome for outcome in outcomes],
-        errors=[outcome.error for outcome in outcomes],
+        errors=[_stored(outcome.error) for outcome in outcomes],
         event_times=[_utc(item.event_time) for item in items],
     )
+
+
+def _stored(error: str) -> str:
+    """As much of an error as is stored."""
+    whole = error.encode()
+    if len(whole) <= MOST_ERROR_BYTES:
+        return error
+    return whole[: MOST_ERROR_BYTES - 3].decode(errors="ignore") + "…"
 
 
 def _utc(time: datetime | None) -> str:

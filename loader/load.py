@@ -33,10 +33,6 @@ from loader.verify import COUNT_LOADED, CompressedError, check_compression, comm
 # `gc` removes uncommitted lines at twice that age.
 LONGEST_ATTEMPT = 12 * 3600
 
-# Failures in one insert into the ledger: their errors are long, and ClickHouse refuses a parameter
-# above 128 KiB.
-MOST_ERRORS = 50
-
 # S3's answers to a request for a version that is not there, or may not be read.
 _VERSION_REFUSED = re.compile(
     r"NoSuchVersion|InvalidArgument|MethodNotAllowed|Access ?Denied|HTTP response code: 4\d\d"
@@ -194,7 +190,7 @@ class _Loader:
         """Write the ledger rows of an attempt. Those that commit come last, in one insert."""
         commits = [outcome for outcome in outcomes if outcome.is_committed]
         others = [outcome for outcome in outcomes if not outcome.is_committed]
-        parts = [others[at : at + MOST_ERRORS] for at in range(0, len(others), MOST_ERRORS)]
+        parts = list(ledger.parts(others))
         for part in [*parts, commits] if commits else parts:
             ledger.record(
                 self._warehouse, part, load_id, self._mode, self._policy, self._force, started

@@ -17,6 +17,7 @@ from loader.clickhouse import errors as clickhouse_errors
 from loader.clickhouse import safety
 from loader.clickhouse.warehouse import Warehouse, known_values, rows_in, without_secret
 from loader.errors import LoaderError, UnavailableError, UnknownOutcomeError
+from loader.parameters import text
 from loader.settings import Settings
 
 # Seconds to wait for a connection, and for a response when there is no deadline.
@@ -45,10 +46,6 @@ _SETTINGS = {
     # 200 and the error is text at its end.
     "wait_end_of_query": "1",
 }
-
-_ESCAPES = str.maketrans(
-    {"\\": "\\\\", "'": "\\'", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
-)
 
 
 class HttpWarehouse:
@@ -269,22 +266,6 @@ def encode(
     body = "".join([*parts, f"--{mark}--\r\n"]).encode()
     kind = f"multipart/form-data; boundary={mark}"
     return f"/?{urlencode(settings)}", {"Content-Type": kind}, body
-
-
-def text(value: Any) -> str:
-    """Write a parameter's value for ClickHouse: escaped text, or an array of literals."""
-    if value is None:
-        return "\\N"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_item, value))}]"
-    return str(value).translate(_ESCAPES)
-
-
-def _item(value: Any) -> str:
-    """Write a member of an array as a literal."""
-    if value is None:
-        return "NULL"
-    return str(value) if isinstance(value, int | float) else f"'{str(value).translate(_ESCAPES)}'"
 
 
 @cache
