@@ -24,6 +24,15 @@ from {{raw:Identifier}}.committed_objects
 where bucket = {{bucket:String}} and key in {{keys:Array(String)}} and status = 'visible'
 """
 
+# The keys whose latest attempt got no answer in time, with the number of such attempts.
+UNANSWERED = """
+select key, countIf(outcome = 'unknown') as attempts
+from {raw:Identifier}.loads
+where bucket = {bucket:String} and key in {keys:Array(String)}
+group by key
+having argMax(outcome, committed_at) = 'unknown'
+"""
+
 # What the ledger knows of each key, a page at a time.
 LEDGER_PAGE = """
 select
@@ -116,6 +125,19 @@ def visible_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[st
         for bucket, key, etag in row["versions"]:
             versions[S3Object(bucket, key).path].add(etag)
     return versions
+
+
+def unanswered(warehouse: Warehouse, batch: list[S3Object]) -> dict[str, int]:
+    """The objects whose latest attempt got no answer in time (outcome `unknown`), by path, with
+    the number of such attempts.
+
+    Args:
+        warehouse: has the ledger.
+        batch: objects of one bucket.
+    """
+    bucket, keys = batch[0].bucket, [item.key for item in batch]
+    rows = warehouse.query(UNANSWERED, bucket=bucket, keys=keys)
+    return {S3Object(bucket, row["key"]).path: row["attempts"] for row in rows}
 
 
 def ledger_keys(

@@ -64,7 +64,8 @@ def load(
        lines are visible. After a crash before this step none is, and the batch is loaded again.
 
     Objects whose version the ledger has are skipped. If a batch fails, its halves are loaded
-    separately, so that one bad object does not stop the others.
+    separately, so that one bad object does not stop the others. If a batch gets no answer in time,
+    there is no time for that: the next load of its objects loads them one by one, after all others.
 
     Args:
         warehouse: the ClickHouse to load into.
@@ -101,6 +102,7 @@ def load(
             for batch in pieces(group, most, most_bytes):
                 yield from loader.load_batch(batch)
         readable = _other_versions(readable)
+    yield from loader.load_slow()
 
 
 def s3_responds(source: Source, item: S3Object) -> bool:
@@ -169,6 +171,7 @@ class _Loader:
         self._clock = clock
         self._new_id = new_id
         self._wants_all_versions = mode == "event" and policy == "append"
+        self._slow: list[tuple[int, S3Object, bool]] = []
 
     def load_batch(self, batch: list[S3Object]) -> Iterator[list[Outcome]]:
         """Load those objects of a batch that the ledger does not have yet."""
@@ -180,11 +183,25 @@ class _Loader:
         fresh, overwritten, settled = self._not_settled(known, named)
         if settled:
             yield settled
+        fresh, overwritten = self._without_slow(fresh, overwritten)
         # Sizes are complete only now: some objects came without one.
         for piece in pieces(fresh, most_bytes=self._most_bytes):
             yield from self._load_or_split(piece)
         for item in overwritten:
             yield self._load_version(item)
+
+    def load_slow(self) -> Iterator[list[Outcome]]:
+        """Load the objects that were left for the end, each alone: an object that takes too long
+        then fails by name, and its neighbours load.
+
+        Those with the fewest attempts come first: a slow one takes most of the remaining time, so
+        the next load begins with those for which no time was left.
+        """
+        for _, item, is_overwritten in sorted(self._slow, key=lambda one: one[0]):
+            if is_overwritten:
+                yield self._load_version(item)
+            else:
+                yield from self._load_or_split([item])
 
     def record(self, outcomes: list[Outcome], load_id: UUID, started: datetime) -> None:
         """Write the ledger rows of an attempt. Those that commit come last, in one insert."""
@@ -244,6 +261,23 @@ class _Loader:
             if current.get(item.path, item).etag in visible[item.path] - {item.etag}
         ]
         return [item for item in fresh if item not in overwritten], overwritten, settled
+
+    def _without_slow(
+        self, fresh: list[S3Object], overwritten: list[S3Object]
+    ) -> tuple[list[S3Object], list[S3Object]]:
+        """Leave objects whose latest attempt got no answer in time for the end."""
+        batch = [*fresh, *overwritten]
+        attempts = ledger.unanswered(self._warehouse, batch) if batch else {}
+        for items, is_overwritten in ((fresh, False), (overwritten, True)):
+            self._slow += [
+                (attempts[item.path], item, is_overwritten)
+                for item in items
+                if item.path in attempts
+            ]
+        return (
+            [item for item in fresh if item.path not in attempts],
+            [item for item in overwritten if item.path not in attempts],
+        )
 
     def _current(self, items: list[S3Object]) -> dict[str, S3Object]:
         """The current versions of objects, by path; none if S3 does not say."""
