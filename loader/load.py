@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 from loader import ledger
 from loader.batches import MOST_BYTES, pieces, places
+from loader.clickhouse.errors import words
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import (
     LoaderError,
@@ -123,7 +124,7 @@ def s3_responds(source: Source, item: S3Object) -> bool:
     except UnavailableError:
         raise
     except RetryableError as error:
-        return re.search(r"HTTP response code: [34]\d\d", str(error)) is not None
+        return re.search(r"HTTP response code: [34]\d\d", words(error.answer)) is not None
     except LoaderError:
         return True
     return True
@@ -335,7 +336,7 @@ class _Loader:
         except UnknownOutcomeError as error:
             outcome = replace(_failed(item, error), outcome="unknown")
         except LoaderError as error:
-            refused = _VERSION_REFUSED.search(str(error))
+            refused = _VERSION_REFUSED.search(words(error.answer))
             if isinstance(error, RetryableError | MemoryLimitError) and not refused:
                 outcome = _failed(item, error)
             else:
@@ -404,11 +405,10 @@ class _Loader:
 def _parts(batch: list[S3Object], error: LoaderError) -> list[list[S3Object]]:
     """Split a batch that failed. An object that broke the memory limit comes alone, so that a few
     attempts at it are enough; ClickHouse's message names the object that was read at the time."""
-    named = [
-        item
-        for item in batch
-        if isinstance(error, MemoryLimitError) and f"(in file/uri {item.path})" in str(error)
-    ][:1]
+    name = error.answer.partition("(in file/uri ")[2] if isinstance(error, MemoryLimitError) else ""
+    # One key may begin with another one and a parenthesis.
+    found = [item for item in batch if name.startswith(f"{item.path})")]
+    named = sorted(found, key=lambda item: len(item.path))[-1:]
     rest = [item for item in batch if item not in named]
     half = len(rest) // 2
     return [part for part in (named, rest[:half], rest[half:]) if part]

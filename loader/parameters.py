@@ -1,4 +1,4 @@
-"""Values as parameters of a statement: how they are written, and how large they are in a request."""
+"""Values as parameters of a statement: how they are written, and how large a request has them."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar

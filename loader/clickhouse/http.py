@@ -203,7 +203,7 @@ class HttpWarehouse:
 
     def _refusal(self, status: int, code: int | None, words: str) -> LoaderError:
         """The error for a response that reports a failure."""
-        if code is None and clickhouse_errors.code_in(words) is None:
+        if code is None and not words.startswith("Code: "):
             # The response comes from a proxy, not from ClickHouse.
             where = f"{self._settings.host}:{self._settings.port}"
             words = clickhouse_errors.first_sentence(f"HTTP status {status}: {words}", 200)
