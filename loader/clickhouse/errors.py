@@ -24,9 +24,9 @@ RETRYABLE_CODES = {
 # After these it is unknown whether the statement took effect.
 UNKNOWN_CODES = {159, 209, 210, 394}
 
-# 25.8 reports a connection to S3 that broke within the headers as 1001, an exception of the
-# standard library. Names of network errors begin with this.
-NETWORK, STANDARD_LIBRARY = "Poco::Net::", 1001
+# Names of network errors begin with this. The code does not always tell: 25.8 reports a connection
+# to S3 that broke within the headers as 1001, an exception of the standard library.
+NETWORK = "Poco::Net::"
 
 WRONG_PASSWORD, READ_ONLY, OUT_OF_MEMORY, NO_GZIP = 516, 164, 241, 354
 ACCESS_DENIED, NO_COLLECTION = 497, 669
@@ -78,7 +78,7 @@ def _translated(text: str, code: int | None) -> LoaderError:
         )
     if code in UNKNOWN_CODES:
         return UnknownOutcomeError(text)
-    if code in RETRYABLE_CODES or (code == STANDARD_LIBRARY and NETWORK in own):
+    if code in RETRYABLE_CODES or NETWORK in own:
         return RetryableError(text)
     if code == NO_GZIP:
         return PermanentError(f"{text}; {NO_WHOLE_GZIP}")
