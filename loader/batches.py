@@ -3,11 +3,8 @@
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from loader import parameters
 from loader.objects import MOST_PATHS, S3Object
-
-# Largest total length in bytes of the object names in one statement: ClickHouse refuses a
-# parameter above 128 KiB.
-MOST_NAME_BYTES = 128_000
 
 # Bytes of objects, as stored, that one INSERT reads. A transform takes at least one load at a time
 # (var slice_lines), so this also limits its memory.
@@ -44,9 +41,11 @@ def pieces(
     piece: list[S3Object] = []
     names = size = 0
     for item in items:
-        name = _name_bytes(item)
+        name = parameters.size(item.path)
         if piece and (
-            len(piece) == most or names + name > MOST_NAME_BYTES or size + item.size > most_bytes
+            len(piece) == most
+            or names + name > parameters.MOST_BYTES
+            or size + item.size > most_bytes
         ):
             yield piece
             piece, names, size = [], 0, 0
@@ -55,9 +54,3 @@ def pieces(
         size += item.size
     if piece:
         yield piece
-
-
-def _name_bytes(item: S3Object) -> int:
-    """Bytes of an object's path in an array literal: with quotes, comma and escapes."""
-    path = item.path
-    return len(path.encode()) + 4 + path.count("'") + path.count("\\")

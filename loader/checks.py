@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -81,8 +80,8 @@ def _files(settings: Settings) -> Iterator[Check]:
         yield Check(
             "files",
             "warn",
-            f"other users can read or change {folder}, which holds personal data; as its owner: "
-            f"chmod 700 {shlex.quote(str(folder))}",
+            f"other users can read or change {folder}, which holds personal data; opening it "
+            "closes it to them if it belongs to this user, and is refused if it does not",
         )
 
 

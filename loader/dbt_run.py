@@ -57,7 +57,9 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     return os.environ | {
         "XAPI_CHDB_PATH": settings.chdb_path,
         "CLICKHOUSE_DBT_USER": settings.dbt_user,
-        "CLICKHOUSE_DBT_PASSWORD": dbt_password(settings),
+        # profiles.yml removes one line break at the end, which a file has; a password may end with
+        # one as well.
+        "CLICKHOUSE_DBT_PASSWORD": f"{dbt_password(settings)}\r\n",
     }
 
 

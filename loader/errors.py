@@ -5,7 +5,13 @@ from pathlib import Path
 
 
 class LoaderError(Exception):
-    """An error whose text says, in one line, what is wrong and what to do."""
+    """An error whose text says, in one line, what is wrong and what to do.
+
+    Attributes:
+        answer: ClickHouse's whole response, if it is the cause.
+    """
+
+    answer = ""
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))

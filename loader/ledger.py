@@ -5,10 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from loader import parameters
 from loader.clickhouse import safety
 from loader.clickhouse.warehouse import Warehouse
 from loader.objects import S3Object
 from loader.outcomes import Outcome
+
+# Bytes of an error that are stored. An error may quote a key several times.
+MOST_ERROR_BYTES = 1500
 
 # With what `safety.check_visible` compares, so that a load needs no request for it.
 VISIBLE_VERSIONS = f"""
@@ -18,6 +22,15 @@ select
     {safety.VISIBLE_ROWS} as visible
 from {{raw:Identifier}}.committed_objects
 where bucket = {{bucket:String}} and key in {{keys:Array(String)}} and status = 'visible'
+"""
+
+# The keys whose latest attempt got no answer in time, with the number of such attempts.
+UNANSWERED = """
+select key, countIf(outcome = 'unknown') as attempts
+from {raw:Identifier}.loads
+where bucket = {bucket:String} and key in {keys:Array(String)}
+group by key
+having argMax(outcome, committed_at) = 'unknown'
 """
 
 # What the ledger knows of each key, a page at a time.
@@ -114,6 +127,19 @@ def visible_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[st
     return versions
 
 
+def unanswered(warehouse: Warehouse, batch: list[S3Object]) -> dict[str, int]:
+    """The objects whose latest attempt got no answer in time (outcome `unknown`), by path, with
+    the number of such attempts.
+
+    Args:
+        warehouse: has the ledger.
+        batch: objects of one bucket.
+    """
+    bucket, keys = batch[0].bucket, [item.key for item in batch]
+    rows = warehouse.query(UNANSWERED, bucket=bucket, keys=keys)
+    return {S3Object(bucket, row["key"]).path: row["attempts"] for row in rows}
+
+
 def ledger_keys(
     warehouse: Warehouse, bucket: str, prefix: str, most: int
 ) -> Iterator[dict[str, Any]]:
@@ -161,6 +187,19 @@ def settled_by(policy: str, etag: str, visible: set[str], force: bool = False) -
     return "ignored" if visible and policy == "ignore" else ""
 
 
+def parts(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
+    """Split outcomes into parts that one insert can record. Commits need no splitting, and must not
+    be split: their objects were named in one statement before.
+
+    Args:
+        outcomes: outcomes that are not committed.
+    """
+    return parameters.cut(
+        outcomes,
+        lambda one: parameters.size(one.item.key, one.item.etag, _stored(one.error)),
+    )
+
+
 def record(
     warehouse: Warehouse,
     outcomes: list[Outcome],
@@ -195,9 +234,17 @@ def record(
         modified=[_utc(item.last_modified) for item in items],
         rows=[outcome.rows for outcome in outcomes],
         outcomes=[outcome.outcome for outcome in outcomes],
-        errors=[outcome.error for outcome in outcomes],
+        errors=[_stored(outcome.error) for outcome in outcomes],
         event_times=[_utc(item.event_time) for item in items],
     )
+
+
+def _stored(error: str) -> str:
+    """As much of an error as is stored."""
+    whole = error.encode()
+    if len(whole) <= MOST_ERROR_BYTES:
+        return error
+    return whole[: MOST_ERROR_BYTES - 3].decode(errors="ignore") + "…"
 
 
 def _utc(time: datetime | None) -> str:

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 from loader import ledger
 from loader.batches import MOST_BYTES, pieces, places
+from loader.clickhouse.errors import words
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import (
     LoaderError,
@@ -32,10 +33,6 @@ from loader.verify import COUNT_LOADED, CompressedError, check_compression, comm
 # Seconds after which an attempt must not commit any more (its machine may have been suspended):
 # `gc` removes uncommitted lines at twice that age.
 LONGEST_ATTEMPT = 12 * 3600
-
-# Failures in one insert into the ledger: their errors are long, and ClickHouse refuses a parameter
-# above 128 KiB.
-MOST_ERRORS = 50
 
 # S3's answers to a request for a version that is not there, or may not be read.
 _VERSION_REFUSED = re.compile(
@@ -68,7 +65,8 @@ def load(
        lines are visible. After a crash before this step none is, and the batch is loaded again.
 
     Objects whose version the ledger has are skipped. If a batch fails, its halves are loaded
-    separately, so that one bad object does not stop the others.
+    separately, so that one bad object does not stop the others. If a batch gets no answer in time,
+    there is no time for that: the next load of its objects loads them one by one, after all others.
 
     Args:
         warehouse: the ClickHouse to load into.
@@ -105,6 +103,7 @@ def load(
             for batch in pieces(group, most, most_bytes):
                 yield from loader.load_batch(batch)
         readable = _other_versions(readable)
+    yield from loader.load_slow()
 
 
 def s3_responds(source: Source, item: S3Object) -> bool:
@@ -125,7 +124,7 @@ def s3_responds(source: Source, item: S3Object) -> bool:
     except UnavailableError:
         raise
     except RetryableError as error:
-        return re.search(r"HTTP response code: [34]\d\d", str(error)) is not None
+        return re.search(r"HTTP response code: [34]\d\d", words(error.answer)) is not None
     except LoaderError:
         return True
     return True
@@ -173,6 +172,7 @@ class _Loader:
         self._clock = clock
         self._new_id = new_id
         self._wants_all_versions = mode == "event" and policy == "append"
+        self._slow: list[tuple[int, S3Object, bool]] = []
 
     def load_batch(self, batch: list[S3Object]) -> Iterator[list[Outcome]]:
         """Load those objects of a batch that the ledger does not have yet."""
@@ -184,17 +184,31 @@ class _Loader:
         fresh, overwritten, settled = self._not_settled(known, named)
         if settled:
             yield settled
+        fresh, overwritten = self._without_slow(fresh, overwritten)
         # Sizes are complete only now: some objects came without one.
         for piece in pieces(fresh, most_bytes=self._most_bytes):
             yield from self._load_or_split(piece)
         for item in overwritten:
             yield self._load_version(item)
 
+    def load_slow(self) -> Iterator[list[Outcome]]:
+        """Load the objects that were left for the end, each alone: an object that takes too long
+        then fails by name, and its neighbours load.
+
+        Those with the fewest attempts come first: a slow one takes most of the remaining time, so
+        the next load begins with those for which no time was left.
+        """
+        for _, item, is_overwritten in sorted(self._slow, key=lambda one: one[0]):
+            if is_overwritten:
+                yield self._load_version(item)
+            else:
+                yield from self._load_or_split([item])
+
     def record(self, outcomes: list[Outcome], load_id: UUID, started: datetime) -> None:
         """Write the ledger rows of an attempt. Those that commit come last, in one insert."""
         commits = [outcome for outcome in outcomes if outcome.is_committed]
         others = [outcome for outcome in outcomes if not outcome.is_committed]
-        parts = [others[at : at + MOST_ERRORS] for at in range(0, len(others), MOST_ERRORS)]
+        parts = list(ledger.parts(others))
         for part in [*parts, commits] if commits else parts:
             ledger.record(
                 self._warehouse, part, load_id, self._mode, self._policy, self._force, started
@@ -248,6 +262,23 @@ class _Loader:
             if current.get(item.path, item).etag in visible[item.path] - {item.etag}
         ]
         return [item for item in fresh if item not in overwritten], overwritten, settled
+
+    def _without_slow(
+        self, fresh: list[S3Object], overwritten: list[S3Object]
+    ) -> tuple[list[S3Object], list[S3Object]]:
+        """Leave objects whose latest attempt got no answer in time for the end."""
+        batch = [*fresh, *overwritten]
+        attempts = ledger.unanswered(self._warehouse, batch) if batch else {}
+        for items, is_overwritten in ((fresh, False), (overwritten, True)):
+            self._slow += [
+                (attempts[item.path], item, is_overwritten)
+                for item in items
+                if item.path in attempts
+            ]
+        return (
+            [item for item in fresh if item.path not in attempts],
+            [item for item in overwritten if item.path not in attempts],
+        )
 
     def _current(self, items: list[S3Object]) -> dict[str, S3Object]:
         """The current versions of objects, by path; none if S3 does not say."""
@@ -305,7 +336,7 @@ class _Loader:
         except UnknownOutcomeError as error:
             outcome = replace(_failed(item, error), outcome="unknown")
         except LoaderError as error:
-            refused = _VERSION_REFUSED.search(str(error))
+            refused = _VERSION_REFUSED.search(words(error.answer))
             if isinstance(error, RetryableError | MemoryLimitError) and not refused:
                 outcome = _failed(item, error)
             else:
@@ -374,11 +405,10 @@ class _Loader:
 def _parts(batch: list[S3Object], error: LoaderError) -> list[list[S3Object]]:
     """Split a batch that failed. An object that broke the memory limit comes alone, so that a few
     attempts at it are enough; ClickHouse's message names the object that was read at the time."""
-    named = [
-        item
-        for item in batch
-        if isinstance(error, MemoryLimitError) and f"(in file/uri {item.path})" in str(error)
-    ][:1]
+    name = error.answer.partition("(in file/uri ")[2] if isinstance(error, MemoryLimitError) else ""
+    # One key may begin with another one and a parenthesis.
+    found = [item for item in batch if name.startswith(f"{item.path})")]
+    named = sorted(found, key=lambda item: len(item.path))[-1:]
     rest = [item for item in batch if item not in named]
     half = len(rest) // 2
     return [part for part in (named, rest[:half], rest[half:]) if part]

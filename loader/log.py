@@ -58,10 +58,11 @@ def _escape(mark: str) -> str:
 
 
 def _field(name: str, value: Any) -> str:
-    """A field for people; with quotation marks if it could be taken for several."""
+    """A field for people; with quotation marks if it could be taken for several. Within them, a
+    backslash is escaped as well, or else one in front of a quotation mark would end the field."""
     text = escaped(value)
     if any(mark in text for mark in ' ="'):
-        text = '"' + text.replace('"', '\\"') + '"'
+        text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"{name}={text}"
 
 

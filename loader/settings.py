@@ -32,6 +32,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}")
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9+=,.@:/_-]{2,1224}")
 _URL = re.compile(r"https?://[A-Za-z0-9._:%\[\]-]+")
+_QUEUE_URL = re.compile(rf"{_URL.pattern}(/[A-Za-z0-9._/-]*)?")
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,8 @@ class Settings:
         password = _secret(env, "CLICKHOUSE_PASSWORD")
         secret_arn = env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", "")
         role_arn, external_id = _role(env)
+        # Each is checked, because boto3 uses them all, and errors may quote them.
+        s3_endpoint, endpoint = _url(env, "AWS_ENDPOINT_URL_S3"), _url(env, "AWS_ENDPOINT_URL")
         dbt_password = _secret(env, "CLICKHOUSE_DBT_PASSWORD")
         dbt_secret_arn = env.get("CLICKHOUSE_DBT_PASSWORD_SECRET_ARN", "")
         return cls(
@@ -182,9 +185,9 @@ class Settings:
             s3_collection=_identifier(env, "XAPI_S3_COLLECTION", cls.s3_collection),
             s3_role_arn=role_arn,
             s3_external_id=external_id,
-            s3_endpoint=_url(env, "AWS_ENDPOINT_URL_S3") or _url(env, "AWS_ENDPOINT_URL"),
+            s3_endpoint=s3_endpoint or endpoint,
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.region,
-            queue_url=env.get("XAPI_SQS_QUEUE_URL", ""),
+            queue_url=queue_address("XAPI_SQS_QUEUE_URL", env.get("XAPI_SQS_QUEUE_URL", "")),
             key_prefix=env.get("XAPI_KEY_PREFIX", ""),
             environment=env.get("XAPI_ENVIRONMENT") or cls.environment,
             stack=env.get("XAPI_STACK", ""),
@@ -344,7 +347,7 @@ def _user(env: Mapping[str, str], name: str, default: str) -> str:
     value = env.get(name) or default
     # HTTP sends 'user:password'.
     if ":" in value or not value.isprintable():
-        raise SettingsError(f"{name} is {value!r}; accepted: a name without ':', in printable text")
+        raise _refused(name, "a name without ':', in printable text")
     return value
 
 
@@ -352,9 +355,7 @@ def _secret(env: Mapping[str, str], name: str) -> str:
     """A secret, which no message may quote; without the line break that a file has at its end."""
     value = env.get(name, "").removesuffix("\n").removesuffix("\r")
     if not is_utf8(value):
-        raise SettingsError(
-            f"{name} is not accepted; accepted: UTF-8 text (its value is not shown)"
-        )
+        raise _refused(name, "UTF-8 text")
     return value
 
 
@@ -373,10 +374,7 @@ def _role(env: Mapping[str, str]) -> tuple[str, str]:
     if external_id and not arn:
         raise SettingsError("XAPI_S3_EXTERNAL_ID is set, but not XAPI_S3_ROLE_ARN, which it is for")
     if external_id and not _EXTERNAL_ID.fullmatch(external_id):
-        raise SettingsError(
-            "XAPI_S3_EXTERNAL_ID is not accepted; accepted: 2 to 1224 letters, digits and "
-            "+=,.@:/_- (its value is not shown)"
-        )
+        raise _refused("XAPI_S3_EXTERNAL_ID", "2 to 1224 letters, digits and +=,.@:/_-")
     return arn, external_id
 
 
@@ -392,19 +390,32 @@ def is_utf8(text: str) -> bool:
 def _host(env: Mapping[str, str], name: str, default: str) -> str:
     value = env.get(name) or default
     if not _HOST.fullmatch(value):
-        raise SettingsError(
-            f"{name} is {_without_user(value)}; accepted: a host name or an address"
-        )
+        raise _refused(name, "a host name or an address")
     return value
 
 
 def _url(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "").rstrip("/")
     if value and not _URL.fullmatch(value):
-        raise SettingsError(f"{name} is {_without_user(value)}; accepted: http(s)://host[:port]")
+        raise _refused(name, "http(s)://host[:port]")
     return value
 
 
-def _without_user(value: str) -> str:
-    """A refused address for a message; one with '@' may contain a password."""
-    return "an address with '@' (not shown)" if "@" in value else repr(value)
+def queue_address(name: str, value: str) -> str:
+    """The address of a queue, which is logged.
+
+    Args:
+        name: the setting or option.
+        value: its value; '' if it is not given.
+
+    Raises:
+        SettingsError: it is no address, or has more than a host and a path.
+    """
+    if value and not _QUEUE_URL.fullmatch(value):
+        raise _refused(name, "http(s)://host[:port]/account/name")
+    return value
+
+
+def _refused(name: str, accepted: str) -> SettingsError:
+    """The error for a value that may contain a password, such as 'user:password' as a user."""
+    return SettingsError(f"{name} is not accepted; accepted: {accepted} (its value is not shown)")

@@ -1,6 +1,7 @@
 """Make AWS clients and translate their errors; boto3 is imported in functions, as it is slow."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,13 @@ _RETRYABLE = (
     *("InternalError", "InternalServiceError", "ServiceUnavailable", "SlowDown"),
     *("RequestThrottled", "Throttling", "ThrottlingException", "TooManyRequestsException"),
 )
+
+# Addresses in messages. An endpoint may have a password in front of its host, or a token behind it.
+_ADDRESS = re.compile(r'"https?://[^"]*"|https?://\S*|(?<=url: )/\S*')
+_HOST = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
+
+# Codes of errors whose messages may quote what was signed, and with it the session token.
+_ABOUT_SIGNATURES = re.compile("signature|authorization|token", re.IGNORECASE)
 
 
 def client(service: str, region: str = "", *, connect: int = 3, read: int, attempts: int) -> Any:
@@ -102,15 +110,24 @@ def _harmless(error: Exception) -> str:
     known += ("ConnectionClosedError", "ProxyConnectionError", "NoCredentialsError")
     known += ("PartialCredentialsError", "NoRegionError", "ProfileNotFound", "InvalidRegionError")
     if isinstance(error, tuple(getattr(exceptions, name) for name in known)):
-        return str(error)
+        return _ADDRESS.sub(_host, str(error))
     return f"{describe(error)}; check the AWS_* settings for line breaks and odd characters"
+
+
+def _host(address: re.Match[str]) -> str:
+    """What is shown of an address: the host, unless it may be a password."""
+    found = _HOST.match(address[0].strip('"'))
+    return found[0] if found and "@" not in address[0] else "an address that is not shown"
 
 
 def _refused(what: str, error: Any, denied: str) -> LoaderError:
     code = error.response.get("Error", {}).get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    text = str(error)
+    if _ABOUT_SIGNATURES.search(code) or "canonical" in text.lower():
+        text = f"{code} ({error.operation_name}): check the AWS credentials and the clock"
     if code in ("NoSuchBucket", "NoSuchKey"):
-        return SettingsError(f"{what}: {error}")
+        return SettingsError(f"{what}: {text}")
     if code in _RETRYABLE or status >= 500:
-        return RetryableError(f"{what}: {error}")
-    return PermanentError(f"{what}{f' {denied}' if denied and status == 403 else ''}: {error}")
+        return RetryableError(f"{what}: {text}")
+    return PermanentError(f"{what}{f' {denied}' if denied and status == 403 else ''}: {text}")

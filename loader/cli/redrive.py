@@ -14,7 +14,7 @@ from loader.cli.output import confirm, console, counting, errors, print_json, pr
 from loader.clickhouse.connect import open_warehouse
 from loader.errors import RetryableError, SettingsError
 from loader.events import redrive as dead_letters
-from loader.settings import Settings
+from loader.settings import Settings, queue_address
 
 # Messages that are looked at for their reasons.
 LOOK_AT = 500
@@ -46,7 +46,7 @@ def redrive(
     meantime is skipped.
     """
     settings = Settings.from_env()
-    url = queue_url or settings.queue_url
+    url = queue_address("--queue-url", queue_url) or settings.queue_url
     if not url:
         raise SettingsError("no queue: set XAPI_SQS_QUEUE_URL or use --queue-url")
     moves = not (status or dry_run)

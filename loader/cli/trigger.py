@@ -20,7 +20,7 @@ from loader.events.trigger import from_settings
 from loader.events.worker import Worker
 from loader.log import Log
 from loader.report.keeping import Keeper
-from loader.settings import Settings
+from loader.settings import Settings, queue_address
 from loader.supervisor import Limits, Link
 
 
@@ -107,7 +107,7 @@ def worker(
     With --transform, loads and dbt run in a child process, which is replaced if it crashes, hangs
     or has grown too large.
     """
-    url = queue_url or Settings.from_env().queue_url
+    url = queue_address("--queue-url", queue_url) or Settings.from_env().queue_url
     if not url:
         raise SettingsError("no queue: set XAPI_SQS_QUEUE_URL or use --queue-url")
     if report and not transform:

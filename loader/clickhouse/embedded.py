@@ -65,7 +65,7 @@ def open_when_free(
         on_wait: called with a sentence that names the other process, after a second of waiting.
 
     Raises:
-        SettingsError: the folder cannot be used.
+        SettingsError: the folder cannot be used, or belongs to another user.
         UnavailableError: another process still has the database open; the text names it.
         Exception: what `connect` raised, if no other process is the cause.
     """
@@ -97,9 +97,13 @@ def open_when_free(
 
 
 def _make_usable(folder: Path) -> None:
+    """Create the folder of a database, or close one that is there to other users: the statements in
+    it are personal data."""
     with _folder_errors(folder):
-        # The statements in it are personal data: no other user may read them.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _owners(folder) != {os.getuid()}:
+            raise PermissionError("it belongs to another user, who could read and change it")
+        folder.chmod(0o700)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError("no permission to write to it")
 
@@ -117,7 +121,7 @@ def _folder_errors(folder: Path) -> Iterator[None]:
         reason = "it is a file" if folder.is_file() else error.strerror or error
         raise SettingsError(
             f"XAPI_CHDB_PATH is {str(folder)!r}, which cannot be used: {reason}; "
-            "accepted: a folder that this user can write to"
+            "accepted: a folder that belongs to this user, or that does not exist yet"
         ) from None
 
 
@@ -148,8 +152,12 @@ def engine_config(settings: Settings) -> Path:
 
 def open_to_others(path: Path) -> bool:
     """Whether other users may read or change a folder, or it belongs to one of them."""
-    found = path.lstat()
-    return found.st_uid != os.getuid() or bool(stat.S_IMODE(found.st_mode) & 0o077)
+    return _owners(path) != {os.getuid()} or bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+
+
+def _owners(path: Path) -> set[int]:
+    """The owner of a folder; of a link to a folder, the owners of both."""
+    return {path.stat().st_uid, path.lstat().st_uid}
 
 
 def _private_folder(folder: Path) -> Path:

@@ -38,6 +38,18 @@ NOT_THERE = (60, 81)
 # limits of the user and of the server depend on what else runs at the time.
 _OWN_LIMIT = re.compile(r"Query memory limit exceeded|\(for query\)")
 
+# In front of the first name of an object in a message: '(in file/uri lake/a.jsonl)', 'While reading
+# from: …', "while reading 'a.jsonl' in bucket …", and in front of a statement with its values.
+_BEFORE_NAMES = re.compile(r"\(in file/uri |\bwhile |\bin scope ", re.IGNORECASE)
+
+# What ends a message in front of the name of an object, and behind it.
+_END = re.compile(r"Stack trace|\(version ")
+_LAST = re.compile(
+    r"[, ]*Stack trace \(when copying.*"
+    r"|\s*\(version \d[\d.]* \([^()]*\)\)(\s*\(for url \S*\))?\s*$",
+    re.DOTALL,
+)
+
 _NO_RIGHT = re.compile(
     r"(?:DB::Exception: )?(?P<user>[^:]+): Not enough privileges"
     r".*? the grant (?P<right>.+?)\.?(?: \(|$)"
@@ -51,16 +63,22 @@ def from_answer(text: str, code: int | None = None) -> LoaderError:
         text: ClickHouse's message.
         code: ClickHouse's error code; if left out, the one in the text.
     """
-    code = code if code is not None else code_in(text)
+    error = _translated(text, code if code is not None else code_in(text))
+    error.answer = text
+    return error
+
+
+def _translated(text: str, code: int | None) -> LoaderError:
+    own = words(text)
     text = first_sentence(text)
-    if code == OUT_OF_MEMORY and _OWN_LIMIT.search(text):
+    if code == OUT_OF_MEMORY and _OWN_LIMIT.search(own):
         return MemoryLimitError(
             f"more memory is needed than one statement may use: {text}; a line or an object is "
             "too large: split it, or raise XAPI_LOAD_MEMORY_MB if ClickHouse has the memory"
         )
     if code in UNKNOWN_CODES:
         return UnknownOutcomeError(text)
-    if code in RETRYABLE_CODES or NETWORK in text:
+    if code in RETRYABLE_CODES or NETWORK in own:
         return RetryableError(text)
     if code == NO_GZIP:
         return PermanentError(f"{text}; {NO_WHOLE_GZIP}")
@@ -110,6 +128,17 @@ def code_in(text: str) -> int | None:
     return int(digits) if found and digits else None
 
 
+def words(answer: str) -> str:
+    """ClickHouse's own words at the beginning of a message. What follows may quote the key of an
+    object, which must not decide what an error means.
+
+    Args:
+        answer: the message.
+    """
+    found = _BEFORE_NAMES.search(answer)
+    return answer[: found.start()] if found else answer
+
+
 def first_sentence(text: str, most: int = 600) -> str:
     """ClickHouse's message in one line, without stack trace and version.
 
@@ -117,5 +146,6 @@ def first_sentence(text: str, most: int = 600) -> str:
         text: the message.
         most: characters to keep.
     """
-    text = text.partition("Stack trace")[0].partition("(version ")[0]
+    end = _END.search(words(text))
+    text = text[: end.start()] if end else _LAST.sub("", text)
     return " ".join(text.split())[:most]

@@ -17,6 +17,7 @@ from loader.clickhouse import errors as clickhouse_errors
 from loader.clickhouse import safety
 from loader.clickhouse.warehouse import Warehouse, known_values, rows_in, without_secret
 from loader.errors import LoaderError, UnavailableError, UnknownOutcomeError
+from loader.parameters import text
 from loader.settings import Settings
 
 # Seconds to wait for a connection, and for a response when there is no deadline.
@@ -45,10 +46,6 @@ _SETTINGS = {
     # 200 and the error is text at its end.
     "wait_end_of_query": "1",
 }
-
-_ESCAPES = str.maketrans(
-    {"\\": "\\\\", "'": "\\'", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
-)
 
 
 class HttpWarehouse:
@@ -206,7 +203,7 @@ class HttpWarehouse:
 
     def _refusal(self, status: int, code: int | None, words: str) -> LoaderError:
         """The error for a response that reports a failure."""
-        if code is None and clickhouse_errors.code_in(words) is None:
+        if code is None and not words.startswith("Code: "):
             # The response comes from a proxy, not from ClickHouse.
             where = f"{self._settings.host}:{self._settings.port}"
             words = clickhouse_errors.first_sentence(f"HTTP status {status}: {words}", 200)
@@ -269,22 +266,6 @@ def encode(
     body = "".join([*parts, f"--{mark}--\r\n"]).encode()
     kind = f"multipart/form-data; boundary={mark}"
     return f"/?{urlencode(settings)}", {"Content-Type": kind}, body
-
-
-def text(value: Any) -> str:
-    """Write a parameter's value for ClickHouse: escaped text, or an array of literals."""
-    if value is None:
-        return "\\N"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_item, value))}]"
-    return str(value).translate(_ESCAPES)
-
-
-def _item(value: Any) -> str:
-    """Write a member of an array as a literal."""
-    if value is None:
-        return "NULL"
-    return str(value) if isinstance(value, int | float) else f"'{str(value).translate(_ESCAPES)}'"
 
 
 @cache

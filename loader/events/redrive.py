@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from loader import parameters
 from loader.aws.sqs import Queue
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError
@@ -20,9 +21,6 @@ MOVE = 120
 
 # Seconds to wait for messages before the queue counts as empty.
 POLL = 2
-
-# Objects of one query.
-_KEYS = 100
 
 # The latest attempt at each object. An object can be in several buckets under one key.
 LATEST = """
@@ -120,8 +118,8 @@ def _reasons(
 def _latest(items: list[S3Object], warehouse: Warehouse | None) -> dict[str, tuple[str, str]]:
     """Outcome and reason of the latest attempt at each object, by path."""
     found: dict[str, tuple[str, str]] = {}
-    for start in range(0, len(items), _KEYS) if warehouse else ():
-        some = items[start : start + _KEYS]
+    parts = parameters.cut(items, lambda item: parameters.size(item.bucket, item.key))
+    for some in parts if warehouse else ():
         rows = warehouse.query(
             LATEST, buckets=[item.bucket for item in some], keys=[item.key for item in some]
         )

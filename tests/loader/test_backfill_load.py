@@ -6,12 +6,13 @@ from collections import Counter
 
 import pytest
 
-from loader.batches import MOST_NAME_BYTES, pieces
+from loader.batches import pieces
 from loader.bulk.backfill import Throttle
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.embedded import engine_config
 from loader.load import load
 from loader.objects import S3Object
+from loader.parameters import text
 from loader.pipeline import Pipeline
 from loader.settings import Settings
 from tests.helpers.bulk_lake import (
@@ -125,10 +126,12 @@ def test_a_load_is_of_one_month_though_the_listing_is_by_section(lake, capsys, b
 
 
 def test_a_piece_ends_where_a_statement_would_be_too_long():
-    items = [S3Object("lake", f"{number:04}{'é' * 400}") for number in range(300)]
-    sizes = [len(piece) for piece in pieces(items)]
-    assert sum(sizes) == 300
-    assert max(sizes) * 811 <= MOST_NAME_BYTES
+    for mark in ("é", "'", "\\", "`", "\t", "\0"):
+        items = [S3Object("lake", f"{number:04}{mark * 900}") for number in range(300)]
+        found = list(pieces(items))
+        assert sum(map(len, found)) == 300
+        sizes = [len(text([item.path for item in piece]).encode()) for piece in found]
+        assert 100_000 < max(sizes) < 128 * 1024
 
 
 def test_a_thousand_keys_as_torus_writes_them_are_one_piece():

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from clickhouse_connect.driver.binding import format_bind_value
 
 from loader.clickhouse import http as http_warehouse
 from loader.clickhouse import schema
 from loader.clickhouse.connect import ConnectedWarehouse, open_warehouse
-from loader.clickhouse.http import HttpWarehouse, encode, text
+from loader.clickhouse.http import HttpWarehouse, encode
 from loader.errors import (
     PermanentError,
     RetryableError,
@@ -21,6 +22,7 @@ from loader.errors import (
     UnknownOutcomeError,
 )
 from loader.files import UPLOAD_LINES
+from loader.parameters import size, text
 from loader.settings import Settings
 from loader.sources import within_memory
 from tests.helpers.clickhouse_http import ClickHouseHttp
@@ -271,5 +273,12 @@ def test_a_proxy_that_gives_up_waiting_leaves_the_outcome_unknown(warehouse):
 
 def test_escapes_are_those_of_clickhouse_text():
     assert text("a'b\\c\td\n") == "a\\'b\\\\c\\td\\n"
-    assert text(["a'b", 1, None]) == "['a\\'b',1,NULL]"
+    assert text(["a'b", 1, None]) == "['a\\'b', 1, NULL]"
     assert text(None) == "\\N"
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_the_size_of_a_parameter_is_measured_as_both_clients_send_it(value):
+    values = [value * 3, value, 7, None]
+    assert size(*values) == len(text(values).encode())
+    assert size(*values) >= len(format_bind_value(values).encode())

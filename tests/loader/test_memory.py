@@ -123,13 +123,38 @@ def test_only_the_limit_of_the_statement_itself_is_broken_for_good(text, kind):
 
 def test_an_object_that_broke_the_limit_is_tried_alone():
     items = [S3Object("b", f"{number}.jsonl") for number in range(5)]
-    error = MemoryLimitError("Query memory limit exceeded: (in file/uri b/3.jsonl)")
-    assert loading._parts(items, error) == [[items[3]], items[:2], [items[2], items[4]]]
-    assert loading._parts(items, MemoryLimitError("no name")) == [items[:2], items[2:]]
-    assert loading._parts(items, RetryableError("(in file/uri b/3.jsonl)")) == [
-        items[:2],
-        items[2:],
-    ]
+
+    def parts(text: str) -> list:
+        return loading._parts(
+            items, clickhouse_errors.from_answer(f"Code: 241. DB::Exception: {text}")
+        )
+
+    alone = [[items[3]], items[:2], [items[2], items[4]]]
+    assert parts("Query memory limit exceeded: (in file/uri b/3.jsonl): While …") == alone
+    assert parts("Query memory limit exceeded") == [items[:2], items[2:]]
+    assert parts("(total) memory limit exceeded: (in file/uri b/3.jsonl)") == [items[:2], items[2:]]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a(version 2).jsonl",
+        "a (version 26.9.2.1 (official build)).jsonl",
+        "Stack trace.jsonl",
+        "two  spaces\tand a tab.jsonl",
+        f"{'long/' * 200}.jsonl",
+        "0.jsonl).jsonl",
+        "(in file/uri b/0.jsonl).jsonl",
+    ],
+)
+def test_an_object_that_broke_the_limit_is_found_whatever_its_key_is(key):
+    items = [S3Object("b", name) for name in ("0.jsonl", "1.jsonl", key)]
+    text = (
+        f"Code: 241. DB::Exception: Query memory limit exceeded: (in file/uri b/{key}): While "
+        "executing ReadFromObjectStorage. (MEMORY_LIMIT_EXCEEDED) (version 26.9.2.1 (official "
+        "build))"
+    )
+    assert loading._parts(items, clickhouse_errors.from_answer(text))[0] == [items[2]]
 
 
 @pytest.mark.parametrize(

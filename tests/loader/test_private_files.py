@@ -14,6 +14,7 @@ from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.embedded import engine_config, open_when_free
 from loader.errors import SettingsError
 from loader.settings import Settings
+from tests.loader.test_cli import run
 
 
 @pytest.fixture
@@ -90,6 +91,45 @@ def test_a_new_database_is_only_ours(tmp_path, umask):
     assert mode(folder) == 0o700
 
 
+def test_an_existing_database_that_was_open_is_closed(tmp_path):
+    folder, link = tmp_path / "clickhouse", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    for path in (folder, link):
+        folder.chmod(0o777)
+        open_when_free(str(path), 1, lambda: None)
+        assert mode(folder) == 0o700
+
+
+@pytest.mark.parametrize("theirs", ["folder", "link"])
+def test_a_database_of_another_user_is_refused_and_not_touched(tmp_path, monkeypatch, theirs):
+    folder, link = tmp_path / "clickhouse", tmp_path / "link"
+    folder.mkdir()
+    folder.chmod(0o777)
+    link.symlink_to(folder)
+    owner = embedded._owners
+    other = {"folder": {os.getuid() + 1}, "link": {os.getuid(), os.getuid() + 1}}[theirs]
+    monkeypatch.setattr(embedded, "_owners", lambda path: owner(path) and other)
+    with pytest.raises(SettingsError, match="belongs to another user"):
+        open_when_free(str(link), 1, lambda: pytest.fail("opened"))
+    assert (mode(folder), list(folder.iterdir())) == (0o777, [])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("theirs", ["folder", "link"])
+def test_a_command_refuses_a_database_of_another_user(chdb_path, tmp_path, theirs):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    chdb_path.symlink_to(folder)
+    os.chown(folder if theirs == "folder" else chdb_path, 65534, 65534, follow_symlinks=False)
+    folder.chmod(0o777)
+    done = run("init", code=2)
+    assert "belongs to another user" in done.stderr
+    assert list(folder.iterdir()) == []
+    found = {check.name: check.verdict for check in checks.run()}
+    assert (found["files"], found["engine"]) == ("warn", "fail")
+
+
 def test_doctor_warns_of_a_database_that_others_can_read(chdb_path, bucket):
     with closing(open_warehouse(Settings.from_env())):
         pass
@@ -97,4 +137,6 @@ def test_doctor_warns_of_a_database_that_others_can_read(chdb_path, bucket):
     chdb_path.chmod(0o755)
     [found] = [check for check in checks.run() if check.name == "files"]
     assert found.verdict == "warn"
-    assert f"chmod 700 {chdb_path}" in found.finding
+    assert f"read or change {chdb_path}" in found.finding
+    # It opened the database, and so closed the folder.
+    assert "files" not in {check.name for check in checks.run()}

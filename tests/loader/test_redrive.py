@@ -13,6 +13,7 @@ from loader.aws.sqs import Queue
 from loader.errors import RetryableError
 from loader.events import redrive
 from tests.helpers.ministack import wait_until
+from tests.helpers.secrets import MARK
 from tests.helpers.worker_queue import LINE, ROWS, ask, held, work
 
 COMMAND = Path(sys.executable).with_name("xapi-elt")
@@ -82,6 +83,15 @@ def test_what_was_loaded_in_the_meantime_is_said_and_skipped(chdb_path, bucket, 
     assert held(f"{queue}-dead") == (1, 0)
     work(queue)
     assert ask(ROWS) == [{"key": "a.jsonl", "rows": 1}]
+
+
+@pytest.mark.parametrize("option", ["--queue-url", "XAPI_SQS_QUEUE_URL"])
+def test_an_address_with_a_password_is_refused_and_not_printed(option):
+    url = f"http://user:{MARK}@127.0.0.1:1/1/queue"
+    given = ("--queue-url", url) if option == "--queue-url" else ()
+    env = {} if given else {"XAPI_SQS_QUEUE_URL": url}
+    shown = run("--status", *given, code=2, **env)
+    assert option in shown and MARK not in shown
 
 
 def test_attributes_and_large_messages_survive_the_move(queue):

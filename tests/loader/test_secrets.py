@@ -1,6 +1,7 @@
 """Odd passwords work, or are refused without being quoted, whichever way ClickHouse is reached."""
 
 import io
+import json
 import logging
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.http import HttpWarehouse, open_http
+from loader.dbt_run import dbt_environment
 from loader.errors import LoaderError, PermanentError, RetryableError
 from loader.events.trigger import Trigger
 from loader.events.worker import Worker
@@ -146,6 +148,13 @@ def test_of_an_unknown_error_a_command_prints_type_and_place(tmp_path: Path):
     assert MARK not in done.stdout + done.stderr
 
 
+def dbt_debug(environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Let dbt connect."""
+    command = [Path(sys.executable).with_name("dbt"), "debug", "--connection", "--no-use-colors"]
+    command += ["--profiles-dir", ROOT, "--project-dir", ROOT]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+
+
 @pytest.mark.parametrize("kind", ["newline at its end", "quotes"])
 def test_dbt_reads_an_odd_password_as_the_loader_does(server, tmp_path, monkeypatch, kind):
     server.password = ODD[kind].removesuffix("\n")
@@ -161,12 +170,25 @@ def test_dbt_reads_an_odd_password_as_the_loader_does(server, tmp_path, monkeypa
         monkeypatch.setenv(name, value)
     with closing(HttpWarehouse(Settings.from_env())) as warehouse:
         assert warehouse.query("select 1 as one") == [{"one": 1}]
-    command = [Path(sys.executable).with_name("dbt"), "debug", "--connection", "--no-use-colors"]
-    command += ["--profiles-dir", ROOT, "--project-dir", ROOT]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = dbt_debug()
     assert "OK connection ok" in done.stdout, done.stdout
     assert not shows_secret(done.stdout + done.stderr)
     assert not shows_secret((tmp_path / "logs" / "dbt.log").read_text())
+
+
+def test_dbt_gets_a_password_that_ends_with_a_line_break(server, s3_endpoint, tmp_path):
+    """From a secret as JSON, as docs/security.md says."""
+    server.password = f"{MARK}\n"
+    secret = json.dumps({"password": server.password})
+    client = boto3.client("secretsmanager")
+    arn = client.create_secret(Name=uuid4().hex, SecretString=secret)["ARN"]
+    environment = dbt_environment(replace(settings_for(server, ""), dbt_secret_arn=arn))
+    environment |= {"XAPI_TARGET": "server", "CLICKHOUSE_HOST": "127.0.0.1"}
+    environment |= {"CLICKHOUSE_PORT": str(server.port), "DBT_LOG_PATH": str(tmp_path / "logs")}
+    environment |= {"DBT_TARGET_PATH": str(tmp_path / "target")}
+    done = dbt_debug(environment)
+    assert "OK connection ok" in done.stdout, done.stdout
+    assert not shows_secret(done.stdout + done.stderr)
 
 
 def test_the_search_for_secrets_finds_a_header():

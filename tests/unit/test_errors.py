@@ -3,13 +3,14 @@
 import json
 
 import pytest
+from botocore import exceptions
 
 from loader.aws.client import aws_errors
 from loader.aws.password import clickhouse_password
 from loader.clickhouse.embedded import engine_config
 from loader.clickhouse.errors import from_answer
 from loader.errors import LoaderError, MissingRightError, PermanentError, SettingsError, describe
-from loader.settings import Settings
+from loader.settings import Settings, queue_address
 from tests.helpers.secrets import MARK
 
 
@@ -86,11 +87,74 @@ def secret():
         ("AWS_ENDPOINT_URL", f"http://user:{MARK}@host"),
         ("AWS_ENDPOINT_URL_S3", f"https://{MARK}@host"),
         ("CLICKHOUSE_HOST", f"user:{MARK}@host"),
+        ("CLICKHOUSE_HOST", f"https://host/?password={MARK}"),
+        ("CLICKHOUSE_USER", f"default:{MARK}"),
+        ("AWS_ENDPOINT_URL_S3", f"https://s3.example/?X-Amz-Signature={MARK}"),
+        ("XAPI_SQS_QUEUE_URL", f"http://user:{MARK}@host/1/queue"),
+        ("XAPI_SQS_QUEUE_URL", f"http://host/1/queue?token={MARK}"),
+        ("XAPI_SQS_QUEUE_URL", MARK),
     ],
 )
 def test_a_setting_with_a_secret_in_it_is_refused_unquoted(name, value):
     with pytest.raises(SettingsError, match=name) as error:
         Settings.from_env({name: value})
+    assert MARK not in str(error.value)
+
+
+def test_an_endpoint_is_checked_though_another_one_counts():
+    given = {"AWS_ENDPOINT_URL_S3": "http://s3", "AWS_ENDPOINT_URL": f"http://user:{MARK}@host"}
+    with pytest.raises(SettingsError, match="AWS_ENDPOINT_URL is not accepted") as error:
+        Settings.from_env(given)
+    assert MARK not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["XAPI_SQS_QUEUE_URL", "--queue-url"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/xapi-elt-dev.fifo",
+        "http://127.0.0.1:4566/000000000000/queue",
+        "http://[::1]:4566/000000000000/queue",
+        "",
+    ],
+)
+def test_addresses_of_queues_are_accepted(option, url):
+    assert queue_address(option, url) == url
+
+
+@pytest.mark.parametrize("kind", ["EndpointConnectionError", "ConnectTimeoutError", "SSLError"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        f"http://user:{MARK}@127.0.0.1:1",
+        f"http://us/er:{MARK}@127.0.0.1:1/",
+        f"http://127.0.0.1:1/?token={MARK}",
+        f"http://127.0.0.1:1/{MARK}#@",
+    ],
+)
+def test_an_endpoint_in_an_error_of_botocore_is_shown_without_secrets(kind, endpoint):
+    url = f"/?token={MARK}"
+    cause = f"HTTPSConnectionPool(host='127.0.0.1', port=1): Max retries exceeded with url: {url}"
+    with (
+        pytest.raises(LoaderError, match="the queue: no response") as error,
+        aws_errors("the queue"),
+    ):
+        raise getattr(exceptions, kind)(endpoint_url=endpoint, error=cause)
+    assert MARK not in str(error.value)
+    assert ("http://127.0.0.1:1" in str(error.value)) == ("@" not in endpoint)
+
+
+@pytest.mark.parametrize(
+    "code", ["SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "Other"]
+)
+def test_an_error_about_a_signature_is_shown_without_what_was_signed(code):
+    text = f"The Canonical String should have been 'POST / x-amz-security-token:{MARK}'"
+    answer = {"Error": {"Code": code, "Message": text}}
+    with (
+        pytest.raises(PermanentError, match=f"the queue: {code}") as error,
+        aws_errors("the queue"),
+    ):
+        raise exceptions.ClientError(answer, "ReceiveMessage")
     assert MARK not in str(error.value)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from contextlib import redirect_stdout
 
 import pytest
@@ -38,6 +39,16 @@ def test_a_value_is_not_taken_for_several_fields():
     assert stream.getvalue().split(" object ", 1)[1] == (
         'object="a.jsonl outcome=\\"x\\"" rows=3\n'
     )
+
+
+@pytest.mark.parametrize("value", ['a b\\" outcome="committed', 'a "\\', "a b\\", "\\ =", HOSTILE])
+def test_a_field_ends_where_its_value_ends(value):
+    """A reader of key="value" sees one field, with the value as it is shown."""
+    stream = io.StringIO()
+    Log("INFO", stream, human=True)("INFO", "object", object=value, rows=3)
+    fields = stream.getvalue().split(" object ", 1)[1]
+    found = re.fullmatch(r'object="((?:[^"\\]|\\.)*)" rows=3\n', fields)
+    assert re.sub(r"\\(.)", r"\1", found[1]) == escaped(value)
 
 
 def test_json_is_printable_ascii():

@@ -1,12 +1,15 @@
 """The password of ClickHouse in Secrets Manager: found, refused, unreadable; never shown."""
 
 import io
+import json
 import uuid
 
 import boto3
+import jinja2
 import pytest
+import yaml
 
-from loader.aws.password import clickhouse_password
+from loader.aws.password import clickhouse_password, dbt_password
 from loader.dbt_run import Transform, dbt_environment
 from loader.errors import PermanentError, RetryableError
 from loader.log import Log
@@ -67,12 +70,34 @@ def test_without_a_secret_the_password_is_that_of_the_settings():
     assert clickhouse_password(Settings(password="hush")) == "hush"
 
 
+def dbts_password(env: dict[str, str]) -> str:
+    """The password that dbt reads from profiles.yml."""
+    profile = yaml.safe_load((ROOT / "profiles.yml").read_text())
+    text = profile["xapi"]["outputs"]["server"]["password"]
+    return jinja2.Template(text).render(env_var=lambda name, default: env.get(name, default))
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r", "\r\n", "\n\n", "\n\r", " "])
+def test_dbt_and_loader_read_the_same_password(secret, end):
+    """From a secret as JSON with all that the password ends with; from a file or a variable without
+    the line break at its end."""
+    password = f"a pass{end}"
+    exact = Settings(dbt_secret_arn=secret(json.dumps({"password": password})))
+    assert dbts_password(dbt_environment(exact)) == dbt_password(exact) == password
+    for variable in ("CLICKHOUSE_PASSWORD", "CLICKHOUSE_DBT_PASSWORD"):
+        plain = Settings.from_env({variable: password})
+        found = dbt_password(plain)
+        assert dbts_password({variable: password}) == dbts_password(dbt_environment(plain)) == found
+        # And the loader, in a process that has the environment of dbt.
+        assert Settings.from_env(dbt_environment(plain)).dbt_password == found
+
+
 def test_dbt_gets_the_password_of_its_own_secret_at_each_run(secret):
     arn = secret("dbt's pass")
     given = {"CLICKHOUSE_DBT_USER": "dbt", "CLICKHOUSE_DBT_PASSWORD_SECRET_ARN": arn}
     for expected in ("dbt's pass", "another one"):
         env = dbt_environment(Settings.from_env(given))
-        assert (env["CLICKHOUSE_DBT_USER"], env["CLICKHOUSE_DBT_PASSWORD"]) == ("dbt", expected)
+        assert (env["CLICKHOUSE_DBT_USER"], dbts_password(env)) == ("dbt", expected)
         boto3.client("secretsmanager").put_secret_value(SecretId=arn, SecretString="another one")
 
 
