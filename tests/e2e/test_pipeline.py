@@ -203,15 +203,15 @@ def test_duplicates_out_of_order_and_at_once_leave_one_winner(stack):
     assert stack.waiting("DeadLetterQueueUrl") == 0
 
 
-def test_an_unknown_message_becomes_a_dead_letter_and_is_logged_whole(stack):
-    """It may be the only trace of an object."""
+def test_an_unknown_message_becomes_a_dead_letter_and_its_shape_is_logged(stack):
+    """It may be the only trace of an object, and it may contain statements."""
     stack.deploy("MaxReceiveCount=1")
     stack.sqs.send_message(QueueUrl=stack.outputs["QueueUrl"], MessageBody='{"hello": "world"}')
     stack.put("section/1/video/a.jsonl", LINE)
     stack.wait_until_empty()
     assert stack.dead_letters() == [{"hello": "world"}]
     unknown = [line for line in stack.log() if line.get("event") == "unknown_message"]
-    assert [line["body"] for line in unknown] == ['{"hello": "world"}']
+    assert [line["shape"] for line in unknown] == [{"hello": "text of 5"}]
     assert stack.clickhouse.visible() == {"section/1/video/a.jsonl": 1}
 
 
