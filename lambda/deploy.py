@@ -120,7 +120,7 @@ def deploy_command(session: boto3.Session, options: argparse.Namespace) -> None:
 # Parameters of the transform stack that are those of the pipeline's unless they are given.
 SHARED = (
     *("ClickHouseHost", "ClickHousePort", "ClickHouseSecure"),
-    *("ClickHouseDatabase", "ClickHouseCluster"),
+    *("ClickHouseDatabase", "ClickHouseCluster", "LogKmsKeyArn"),
 )
 
 
@@ -132,7 +132,8 @@ def transform_command(session: boto3.Session, options: argparse.Namespace) -> No
     name = f"{options.stack_name}-transform"
     stack = describe(cfn, name)
     check_deployable(stack, name, None)
-    given = {} if stack else {key: of_pipeline[key] for key in SHARED}
+    # A pipeline that is deployed from an older template has not all of them.
+    given = {} if stack else {key: of_pipeline[key] for key in SHARED if key in of_pipeline}
     given |= parse_overrides(options.parameters)
     given |= {"PipelineStack": options.stack_name, "Environment": of_pipeline["Environment"]}
     change(cfn, name, TRANSFORM, stack, given, options, lambda: None)

@@ -2,6 +2,10 @@
 
 import traceback
 from pathlib import Path
+from typing import Any
+
+# Characters of a value that an error quotes.
+_QUOTED = 200
 
 
 class LoaderError(Exception):
@@ -65,6 +69,33 @@ def describe(error: BaseException) -> str:
     ours = [frame for frame in frames if Path(frame.filename).parent.is_relative_to(_PACKAGE)]
     places = [_place(frame) for frame in [*frames[-1:], *ours[-1:]]]
     return f"unexpected {type(error).__name__} at {', '.join(dict.fromkeys(places)) or 'unknown'}"
+
+
+def quoted(value: Any) -> str:
+    """A value of a call, as an error or a log may quote it: text is cut, and what may be JSON is
+    described by its shape, because a call may have statements anywhere, and they are personal data.
+
+    Args:
+        value: the value, e.g. parsed from JSON.
+    """
+    if isinstance(value, dict | list) or may_be_json(value):
+        return shape(value)
+    if isinstance(value, str) and len(value) > _QUOTED:
+        return f"{value[:_QUOTED]!r}…"
+    return repr(value)
+
+
+def may_be_json(value: Any) -> bool:
+    """Whether a value is text that may be JSON, plain, in Python's form, or encoded for a URL. Few
+    keys look like it."""
+    return isinstance(value, str) and any(mark in value for mark in ('"', "':", "%22"))
+
+
+def shape(value: Any) -> str:
+    """What a value of JSON is, without what it says: 'a list of 3'."""
+    kinds = {dict: "an object", list: "a list", str: "text", type(None): "null", bool: "a boolean"}
+    kind = kinds.get(type(value), "a number")
+    return f"{kind} of {len(value)}" if isinstance(value, dict | list | str) else kind
 
 
 _PACKAGE = Path(__file__).parent

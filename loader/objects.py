@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from loader.errors import PermanentError, SettingsError
+from loader.errors import PermanentError, SettingsError, quoted
 
 # ClickHouse's `s3_path_filter_limit`: if a filter has more paths, ClickHouse lists the bucket.
 MOST_PATHS = 1000
@@ -88,7 +88,7 @@ def check_bucket(bucket: str, allowed_buckets: Iterable[str]) -> None:
     allowed = tuple(allowed_buckets)
     if bucket not in allowed:
         raise SettingsError(
-            f"bucket {bucket!r} is not allowed; accepted: {', '.join(allowed) or 'none'} "
+            f"bucket {quoted(bucket)} is not allowed; accepted: {', '.join(allowed) or 'none'} "
             "(add it to XAPI_ALLOWED_BUCKETS if it may be loaded)"
         )
 
@@ -105,7 +105,8 @@ def check_prefix(key: str, prefix: str) -> None:
     """
     if not key.startswith(prefix):
         raise SettingsError(
-            f"{key!r} is not allowed; accepted: keys that begin with {prefix!r} (XAPI_KEY_PREFIX)"
+            f"{quoted(key)} is not allowed; accepted: keys that begin with {prefix!r} "
+            "(XAPI_KEY_PREFIX)"
         )
 
 

@@ -4,6 +4,7 @@ The lines are loaded and parsed as always: by the loader, and by the SQL of the 
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -254,10 +255,12 @@ def preview(targets: Iterable[str], settings: Settings, stdin: BinaryIO) -> Iter
 
 
 def _saved(stdin: BinaryIO, folder: Path) -> Path:
-    """Standard input as a file, whose name says whether it is gzip."""
-    content = stdin.read()
-    path = folder / ("stdin.jsonl.gz" if content.startswith(b"\x1f\x8b") else "stdin.jsonl")
-    path.write_bytes(content)
+    """Standard input as a file, whose name says whether it is gzip; a block at a time in memory."""
+    start = stdin.read(2)
+    path = folder / ("stdin.jsonl.gz" if start == b"\x1f\x8b" else "stdin.jsonl")
+    with path.open("wb") as file:
+        file.write(start)
+        shutil.copyfileobj(stdin, file)
     return path
 
 

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from loader.errors import LoaderError, PermanentError, SettingsError, describe
-from loader.log import Log
+from loader.log import Log, escaped
 
 # Seconds that dbt has to end when the supervisor is stopped. The next run completes it.
 GRACE = 10
@@ -293,7 +293,7 @@ def _run(connection: Connection, work: Work, options: Any, limits: Limits) -> No
         return
     except Exception as error:
         # Without its text, which may quote a password.
-        print(describe(error), file=sys.stderr, flush=True)
+        print(escaped(describe(error)), file=sys.stderr, flush=True)
         sys.exit(70)
     if code is None:
         link.report("worn", memory_mb=round(memory_mb()))

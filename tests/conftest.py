@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,13 @@ from moto.server import ThreadedMotoServer
 from loader.clickhouse import schema
 from loader.clickhouse.connect import open_warehouse
 from loader.settings import Settings
-from tests.helpers.secrets import AWS_SECRET, files_with_secrets, shows_secret
+from tests.helpers.secrets import (
+    AWS_SECRET,
+    SHOWN,
+    SearchedPopen,
+    files_with_secrets,
+    shows_secret,
+)
 
 # The files that take longest, longest first. Started last, one of them would keep one worker busy
 # while the other has nothing left to do.
@@ -49,9 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
-    """A test that passed, but printed or logged a secret, has failed."""
+    """A test that passed, but printed or logged a secret, has failed; so has one whose processes
+    did."""
     report = yield
     shown = [name for name, text in report.sections if shows_secret(text)]
+    shown += [f"output of {command}" for command in SHOWN]
+    SHOWN.clear()
     if shown and report.passed:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} shows a secret of the tests in: {', '.join(shown)}"
@@ -64,6 +74,14 @@ def _no_secret_in_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     yield
     found = [str(path) for path in files_with_secrets(tmp_path_factory.getbasetemp())]
     assert not found, f"files with a secret of the tests: {found}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _search_output_of_processes() -> Iterator[None]:
+    """What processes print is searched like what the tests print."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", SearchedPopen)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,6 +19,10 @@ from loader.objects import SUFFIXES, S3Object, ending
 # Number of endings that are counted separately; keys may have any.
 _ENDINGS = 20
 
+# Most bytes of a line of an inventory (a key has 1,024, an access list some thousands), and of its
+# manifest.json.
+_LONGEST_ROW, _LARGEST_MANIFEST = 1024 * 1024, 16 * 1024 * 1024
+
 # Number of existing sections that an error names.
 _SHOWN = 5
 
@@ -134,7 +138,8 @@ class Inventory(Listing):
     """Reads the objects of a selection from an S3 Inventory (CSV), in its order.
 
     An inventory is some hours old. If an object was deleted since then, its load fails; if it was
-    changed, its current version is loaded.
+    changed, its current version is loaded. A line at a time is in memory, of 1 MiB at most; and a
+    manifest of 16 MiB at most.
 
     Args:
         client: client of S3.
@@ -149,7 +154,10 @@ class Inventory(Listing):
     def _objects(self) -> Iterator[S3Object]:
         name = self._manifest.uri
         try:
-            manifest = json.load(self._get(self._manifest.bucket, self._manifest.key))
+            text = self._get(self._manifest.bucket, self._manifest.key).read(_LARGEST_MANIFEST + 1)
+            if len(text) > _LARGEST_MANIFEST:
+                raise ValueError(f"it has more than {_LARGEST_MANIFEST:,} bytes")
+            manifest = json.loads(text)
             source, form = manifest["sourceBucket"], manifest["fileFormat"]
             columns = [column.strip() for column in manifest["fileSchema"].split(",")]
             files = [file["key"] for file in manifest["files"]]
@@ -171,8 +179,12 @@ class Inventory(Listing):
         """The objects of one file of the inventory."""
         try:
             body: Any = self._get(bucket, key)
-            body = gzip.GzipFile(fileobj=body) if key.endswith(".gz") else body
-            for row in csv.reader(io.TextIOWrapper(body, "utf-8", newline="")):
+            body = gzip.GzipFile(fileobj=body) if key.endswith(".gz") else io.BufferedReader(body)
+            for line in iter(lambda: body.readline(_LONGEST_ROW), b""):
+                if len(line) == _LONGEST_ROW:
+                    raise ValueError(f"a line has more than {_LONGEST_ROW:,} bytes")
+                # Keys are encoded, so no line break is part of a field.
+                [row] = csv.reader([line.decode()])
                 named = dict(zip(columns, row, strict=True))
                 if named.get("IsLatest") == "false" or named.get("IsDeleteMarker") == "true":
                     continue

@@ -223,12 +223,10 @@ def _count(warehouse: Warehouse, settings: Settings, request: BulkRequest) -> di
 
 
 def _values(request: BulkRequest, prefix: str, after: str = "") -> dict[str, Any]:
-    folder = prefix[: prefix.rfind("/") + 1]
     return {
         "bucket": request.bucket,
         "prefix": prefix,
-        # The exact prefix is in the `where`.
-        "pattern": f"{request.bucket}/{_pattern(folder)}**/*",
+        "pattern": listed_pattern(request.bucket, prefix),
         "key_time": KEY_TIME,
         "suffixes": list(SUFFIXES),
         "after": after,
@@ -236,6 +234,17 @@ def _values(request: BulkRequest, prefix: str, after: str = "") -> dict[str, Any
         "last": request.last_day.isoformat() if request.last_day else "",
         "force": int(request.force),
     }
+
+
+def listed_pattern(bucket: str, prefix: str) -> str:
+    """The glob of the folder that a bulk load lists. The exact prefix is in the `where`.
+
+    Args:
+        bucket: the bucket.
+        prefix: beginning of the keys.
+    """
+    folder = prefix[: prefix.rfind("/") + 1]
+    return f"{bucket}/{_pattern(folder)}**/*"
 
 
 def _pattern(folder: str) -> str:

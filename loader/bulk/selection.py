@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from loader.errors import SettingsError
+from loader.errors import SettingsError, quoted
 
 # The upload time in a key of Torus: 2025-10-01T00-00-15.123Z_0CC1….jsonl. Python and ClickHouse
 # (extract) match this pattern in the same way.
@@ -138,7 +138,7 @@ def section_number(value: object, name: str = "section_id") -> int:
         SettingsError: it is not a whole number of at most 19 digits.
     """
     if not re.fullmatch(r"[0-9]{1,19}", str(value)):
-        raise SettingsError(f"{name} is {value!r}; accepted: a whole number")
+        raise SettingsError(f"{name} is {quoted(value)}; accepted: a whole number")
     return int(str(value))
 
 
@@ -166,7 +166,9 @@ def _day(value: object, name: str) -> date | None:
         text = value if isinstance(value, str) and _DAY.fullmatch(value) else ""
         return date.fromisoformat(text)
     except ValueError:
-        raise SettingsError(f"{name} is {value!r}; accepted: a UTC day as YYYY-MM-DD") from None
+        raise SettingsError(
+            f"{name} is {quoted(value)}; accepted: a UTC day as YYYY-MM-DD"
+        ) from None
 
 
 def section_of(key: str) -> int | None:

@@ -17,14 +17,31 @@ from rich.progress import (
 )
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from loader.errors import SettingsError
 from loader.log import escaped, to_json
 from loader.outcomes import Summary
 
 
+class SafeStatus(Status):
+    """A status line whose text has no control characters, and no markup: Rich reads that in the
+    text of a status, whatever the console's settings are."""
+
+    def __init__(self, status: str, **options: Any):
+        super().__init__(Text(escaped(status)), **options)
+
+    def update(self, status: str | None = None, **options: Any) -> None:
+        """Change the text; see `Status.update`."""
+        super().update(None if status is None else Text(escaped(status)), **options)
+
+
 class SafeConsole(Console):
     """A console that prints text without control characters, one line per call."""
+
+    def status(self, status: str, **options: Any) -> SafeStatus:
+        """A status line on this console; see `Console.status`."""
+        return SafeStatus(status, console=self, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print text and tables; the cells of tables are escaped by `print_table`."""
@@ -52,7 +69,7 @@ def confirm(question: str, yes: bool, as_json: bool = False) -> None:
         return
     if as_json or not sys.stdin.isatty():
         raise SettingsError("--yes is missing: there is no terminal to ask. Nothing was changed")
-    typer.confirm(question, abort=True, err=True)
+    typer.confirm(escaped(question), abort=True, err=True)
 
 
 def print_json(value: Any) -> None:
@@ -72,7 +89,7 @@ def print_table(title: str, rows: list[dict[str, Any]], empty: str = "") -> None
         if empty:
             console.print(empty)
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escaped(title), title_justify="left")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
         table.add_column(escaped(name.replace("_", " ")), justify="right" if right else "left")
@@ -134,7 +151,7 @@ def loading_bar() -> Iterator[Callable[[Summary], None]]:
 
 
 @contextmanager
-def counting(verb: str) -> Iterator[Status]:
+def counting(verb: str) -> Iterator[SafeStatus]:
     """Show a status line on a terminal.
 
     Args:

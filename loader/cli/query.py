@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from loader import questions
 from loader.cli.app import AsJson, app
-from loader.cli.output import console, errors, print_json
+from loader.cli.output import SafeConsole, console, errors, print_json
 from loader.clickhouse.reader import Reader
 from loader.errors import PermanentError, SettingsError
 from loader.log import escaped
@@ -167,7 +166,7 @@ def _print_rows(reader: Reader, sql: str, values: dict[str, Any], most: int) -> 
         console.print("no rows")
         return
     width = console.width if console.is_terminal else 100_000
-    output = Console(highlight=False, markup=False, width=width)
+    output = SafeConsole(highlight=False, markup=False, width=width)
     table = Table(box=None, pad_edge=False)
     for name, column in zip(names, answer["meta"], strict=True):
         right = re.search(r"U?Int\d|Float|Decimal", column["type"]) and "(" not in column[

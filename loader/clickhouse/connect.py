@@ -11,6 +11,7 @@ from loader.clickhouse import safety
 from loader.clickhouse.embedded import engine_config, open_when_free
 from loader.clickhouse.warehouse import Warehouse, known_values, rows_in, without_secret
 from loader.errors import LoaderError, PermanentError
+from loader.log import escaped
 from loader.settings import Settings
 
 # Seconds to wait for an embedded database that another process has open.
@@ -175,7 +176,7 @@ def _open_embedded(settings: Settings, wait: float) -> Any:
 
 
 def _report_wait(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(escaped(text), file=sys.stderr, flush=True)
 
 
 def _connection_error(settings: Settings, error: Exception) -> LoaderError:

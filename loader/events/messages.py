@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from loader.bulk.selection import ROOT, BulkRequest, day_range, section_number
-from loader.errors import PermanentError, SettingsError
+from loader.errors import PermanentError, SettingsError, may_be_json, quoted, shape
 from loader.objects import S3Object
 from loader.settings import is_utf8
 
@@ -31,6 +31,26 @@ ACCEPTED = (
 )
 
 
+# The fields of notifications, whose values may be logged: names of objects, and of what happened to
+# them; None stands for the value.
+_OBJECT = dict.fromkeys(("key", "eTag", "etag", "versionId", "version-id"))
+_RECORD: dict[str, Any] = dict.fromkeys(("eventSource", "EventSource", "eventName", "eventTime"))
+_RECORD |= {"s3": {"bucket": {"name": None}, "object": _OBJECT}}
+_NOTIFICATION: dict[str, Any] = dict.fromkeys(
+    ("bucket", "key", "Type", "Event", "EventName", "Key", "source", "detail-type", "time")
+)
+_NOTIFICATION |= {"Records": _RECORD, "Message": _NOTIFICATION}
+_NOTIFICATION["detail"] = dict.fromkeys(("eventName", "eventTime", "errorCode")) | {
+    "bucket": {"name": None},
+    "object": _OBJECT,
+    "requestParameters": dict.fromkeys(("bucketName", "key")),
+}
+_RECORD["Sns"] = {"Type": None, "Message": _NOTIFICATION}
+
+# Names of other fields that are logged as they are, and how many fields and records.
+_NAME, _MOST_SHOWN = re.compile(r"[A-Za-z0-9_.: /-]{1,60}"), 20
+
+
 class UnknownEventError(PermanentError):
     """An event or message has an unknown shape; it must not be acknowledged."""
 
@@ -45,7 +65,7 @@ class Message:
         receives: how often it was received, including this time.
         objects: the objects it names; none for a test message or an event that creates no object.
         error: why its shape is unknown; '' if it is known.
-        body: the message as received, if its shape is unknown.
+        shape: what may be logged of it, if its shape is unknown (see `for_log`).
     """
 
     id: str = ""
@@ -53,7 +73,7 @@ class Message:
     receives: int = 1
     objects: tuple[S3Object, ...] = ()
     error: str = ""
-    body: str = ""
+    shape: Any = None
 
 
 @dataclass(frozen=True)
@@ -122,30 +142,50 @@ def read(event: Any) -> Request:
     if isinstance(event.get("body"), list | dict):
         # Written as text again, statements would not have the bytes that the producer sent.
         raise UnknownEventError(
-            f"the body is {_shape(event['body'])}; accepted: text with one statement per line"
+            f"the body is {shape(event['body'])}; accepted: text with one statement per line"
         )
     return Notifications((Message(objects=objects_in(event)),))
 
 
-def for_log(event: Any) -> Any:
-    """What may be logged of an event of unknown shape that did not come from a queue: all of it. If
-    it contains statements, only its shape, because statements are personal data.
+def for_log(event: Any, size: int | None = None) -> dict[str, Any]:
+    """What may be logged of an event or message of unknown shape: the fields that notifications
+    have, and names, types and sizes of others. Nothing else, because it may contain statements, in
+    any form, and they are personal data.
 
     Args:
         event: the event, parsed from JSON.
+        size: its bytes as it was received; None to count them.
     """
-    text = json.dumps(event, default=str)
-    has_body = isinstance(event, dict) and "body" in event
-    if not has_body and not ("actor" in text and "verb" in text):
-        return event
-    known = event.items() if isinstance(event, dict) else {"event": event}.items()
-    return {"shape": {name: _shape(value) for name, value in known}, "bytes": len(text)}
+    size = len(json.dumps(event, default=str)) if size is None else size
+    return {"shape": _shown(event, _NOTIFICATION), "bytes": size}
 
 
-def _shape(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", type(None): "null", bool: "a boolean"}
-    kind = kinds.get(type(value), "a number")
-    return f"{kind} of {len(value)}" if isinstance(value, dict | list | str) else kind
+def _shown(value: Any, known: dict[str, Any] | None) -> Any:
+    """The shape of a value, with the values of known fields.
+
+    Args:
+        value: the value.
+        known: the fields that are known in it; None if it is the value of a known field.
+    """
+    if known is None:
+        is_name = isinstance(value, str) and not may_be_json(value)
+        return value[:LONGEST_KEY] if is_name else shape(value)
+    if isinstance(value, str) and known is _NOTIFICATION:
+        # One notification in the text of another.
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return shape(value)
+    if isinstance(value, list) and known is _RECORD:
+        return [_shown(one, known) for one in value[:_MOST_SHOWN]]
+    if not isinstance(value, dict):
+        return shape(value)
+    return {
+        name if _NAME.fullmatch(name) else f"a name of {len(name)}": (
+            _shown(member, known[name]) if name in known else shape(member)
+        )
+        for name, member in list(value.items())[:_MOST_SHOWN]
+    }
 
 
 def objects_in(event: Any) -> tuple[S3Object, ...]:
@@ -196,7 +236,8 @@ def _queued(record: dict[str, Any]) -> Message:
     try:
         return Message(**common, objects=objects_in(_json(body)))
     except UnknownEventError as error:
-        return Message(**common, error=str(error), body=str(body))
+        size = len(body.encode("utf-8", "surrogatepass")) if isinstance(body, str) else None
+        return Message(**common, error=str(error), shape=for_log(body, size))
 
 
 def _records(event: dict[str, Any], field: str, source: str) -> bool:
@@ -226,9 +267,7 @@ def _notified(record: dict[str, Any]) -> S3Object:
         try:
             key = unquote_plus(key, errors="strict")
         except UnicodeDecodeError:
-            raise UnknownEventError(
-                f"the key {key[:LONGEST_KEY]!r} is not encoded UTF-8 text"
-            ) from None
+            raise UnknownEventError(f"the key {quoted(key)} is not encoded UTF-8 text") from None
     about = record["s3"]["object"]
     return _object(
         _text(record, "s3", "bucket", "name"),
@@ -308,7 +347,7 @@ def _bytes(text: str, what: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError:
-        raise UnknownEventError(f"the {what} {text[:LONGEST_KEY]!r} is not UTF-8 text") from None
+        raise UnknownEventError(f"the {what} {quoted(text)} is not UTF-8 text") from None
 
 
 def _version(value: Any, what: str) -> str:
@@ -318,7 +357,7 @@ def _version(value: Any, what: str) -> str:
     is_plain = isinstance(value, str) and value.isascii() and value.isprintable()
     if not is_plain or len(value) > LONGEST_VERSION:
         raise UnknownEventError(
-            f"the {what} is {_shape(value)}; accepted: at most {LONGEST_VERSION} printable ASCII "
+            f"the {what} is {shape(value)}; accepted: at most {LONGEST_VERSION} printable ASCII "
             "characters"
         )
     return value
@@ -365,15 +404,14 @@ def _bulk(event: dict[str, Any]) -> BulkRequest:
     known = {"mode", "bucket", "prefix", "prefixes", "section", "section_id", "section_ids"}
     known |= {"start_date", "end_date", "dry_run", "force", "after"}
     if unknown := sorted(event.keys() - known):
-        raise SettingsError(
-            f"unknown field {', '.join(unknown)}; accepted: {', '.join(sorted(known))}"
-        )
+        names = ", ".join(name if _NAME.fullmatch(name) else quoted(name) for name in unknown[:5])
+        raise SettingsError(f"unknown field {names}; accepted: {', '.join(sorted(known))}")
     for name in ("bucket", "after"):
         if not _is_text(event.get(name, "")):
-            raise SettingsError(f"{name} is {event[name]!r}; accepted: text")
+            raise SettingsError(f"{name} is {quoted(event[name])}; accepted: text")
     for name in ("dry_run", "force"):
         if not isinstance(event.get(name, False), bool):
-            raise SettingsError(f"{name} is {event[name]!r}; accepted: true, false")
+            raise SettingsError(f"{name} is {quoted(event[name])}; accepted: true, false")
     named = [*_prefixes(event), *(f"{ROOT}{number}/" for number in _sections(event))]
     first_day, last_day = day_range(event.get("start_date"), event.get("end_date"))
     return BulkRequest(
@@ -392,7 +430,9 @@ def _prefixes(event: dict[str, Any]) -> list[str]:
     given = given if isinstance(given, list) else [given]
     given = [*given, event["prefix"]] if "prefix" in event else given
     if not all(_is_text(prefix) for prefix in given):
-        raise SettingsError(f"prefixes is {given!r}; accepted: the beginning of keys, as text")
+        raise SettingsError(
+            f"prefixes is {quoted(given)}; accepted: the beginning of keys, as text"
+        )
     return given
 
 

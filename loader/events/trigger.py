@@ -87,7 +87,7 @@ class Trigger:
         try:
             request = messages.read(event)
         except messages.UnknownEventError as error:
-            self.log("ERROR", "unknown_event", error=str(error), body=messages.for_log(event))
+            self.log("ERROR", "unknown_event", error=str(error), **messages.for_log(event))
             raise
         if isinstance(request, messages.Notifications):
             return self._load_notifications(request)
@@ -207,7 +207,7 @@ class Trigger:
         message = failed.message
         about = {"message_id": message.id, "receives": message.receives, "error": failed.reasons}
         if message.error:
-            self.log("ERROR", "unknown_message", **about, body=message.body)
+            self.log("ERROR", "unknown_message", **about, **message.shape)
         else:
             self.log("WARNING", "message_rejected", **about, retryable=failed.retryable)
 

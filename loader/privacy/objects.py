@@ -2,19 +2,38 @@
 
 What was overwritten in raw says which lines of which version go, so a run that was killed, or one
 without --s3, is completed by the next one.
+
+Objects are streamed: in memory are a piece of a line (1 MiB) and the new texts of a page of lines
+(32 MiB, and one line); on the disk is the new object, as it is stored. ClickHouse reads a page
+within the memory of a load.
 """
 
 import gzip
+import hashlib
+import io
+import re
+import tempfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, BinaryIO
 
 from loader.aws.client import aws_errors
 from loader.clickhouse.warehouse import Warehouse
-from loader.errors import LoaderError, PermanentError
+from loader.errors import NO_WHOLE_GZIP, LoaderError, PermanentError, describe
 from loader.load import load
 from loader.objects import S3Object
 from loader.privacy import sql
 from loader.settings import Settings
+from loader.sources import within_memory
+
+# Bytes of a line that are read at a time.
+_PIECE = 1024 * 1024
+
+# A page of overwritten lines: lines of the object that it covers, and bytes of new texts.
+_PAGE_LINES, _PAGE_BYTES = 100_000, 32 * 1024 * 1024
 
 # Names in the metadata of a rewritten object the version that it was made of.
 MADE_FROM = "xapi-elt-erased-from"
@@ -35,14 +54,27 @@ where bucket != ''
 group by bucket, key
 order by bucket, key
 """
-# The lines of a version that were overwritten, and how many it has.
+# Which lines of a version were overwritten, with their texts: of a range of lines the first ones,
+# as many as fit into a page. `found` is the number of all of them.
 ERASED_LINES = """
-select source_line, any(line) as text
-from {raw:Identifier}.statements
-where bucket = {bucket:String} and key = {key:String} and etag = {etag:String}
-    and position(line, {stub:String}) > 0
-group by source_line
+select source_line, text, found
+from (
+    select
+        source_line,
+        any(line) as text,
+        count() over () as found,
+        sum(length(text)) over (
+            order by source_line rows between unbounded preceding and 1 preceding
+        ) as bytes_before
+    from {raw:Identifier}.statements
+    where bucket = {bucket:String} and key = {key:String} and etag = {etag:String}
+        and source_line between {first:UInt64} and {last:UInt64}
+        and position(line, {stub:String}) > 0
+    group by source_line
+)
+where bytes_before < {most:UInt64}
 order by source_line
+settings max_memory_usage = $memory
 """
 LINES_OF_VERSION = """
 select max(source_line) as lines
@@ -96,18 +128,23 @@ def rewrite(
         item = S3Object(row["bucket"], row["key"])
         try:
             with aws_errors(item.uri):
-                new = _rewrite_object(warehouse, client, item, row["versions"], stub)
+                new = _rewrite_object(warehouse, settings, client, item, row["versions"], stub)
             if new:
                 _load(warehouse, settings, new)
                 done.objects += 1
             _delete_versions(client, item, row["versions"], new, done)
-        except LoaderError as error:
-            done.left.append({"object": item.uri, "reason": str(error)})
+        except (LoaderError, MemoryError) as error:
+            done.left.append({"object": item.uri, "reason": describe(error)})
     return done
 
 
 def _rewrite_object(
-    warehouse: Warehouse, client: Any, item: S3Object, versions: list[str], stub: str
+    warehouse: Warehouse,
+    settings: Settings,
+    client: Any,
+    item: S3Object,
+    versions: list[str],
+    stub: str,
 ) -> S3Object | None:
     """Write the object again. None if there is nothing to load: it is no longer there, or it has
     nothing of the learners.
@@ -124,52 +161,136 @@ def _rewrite_object(
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
             return None
         raise
-    etag, body = found["ETag"].strip('"'), found["Body"].read()
+    etag = found["ETag"].strip('"')
     known = {"bucket": item.bucket, "key": item.key, "etag": etag}
-    if etag not in versions:
-        if warehouse.query(LINES_OF_VERSION, **known)[0]["lines"]:
-            return None  # it was loaded, and has no line of an erased learner
-        if found["Metadata"].get(MADE_FROM) in versions:
-            return S3Object(item.bucket, item.key, etag, len(body))
-        raise PermanentError(
-            f"{item.uri}: its current version was never loaded: load it, then run xapi-elt erase "
-            "--pending --s3"
+    with found["Body"] as _, tempfile.TemporaryFile() as new:
+        if etag not in versions:
+            if warehouse.query(LINES_OF_VERSION, **known)[0]["lines"]:
+                return None  # it was loaded, and has no line of an erased learner
+            if found["Metadata"].get(MADE_FROM) in versions:
+                return S3Object(item.bucket, item.key, etag, found["ContentLength"])
+            raise PermanentError(
+                f"{item.uri}: its current version was never loaded: load it, then run xapi-elt "
+                "erase --pending --s3"
+            )
+        count = warehouse.query(LINES_OF_VERSION, **known)[0]["lines"]
+        changed = _erased_lines(warehouse, settings, count, stub=stub, **known)
+        if not _write_without(found["Body"], new, changed, count, item):
+            return None
+        again = client.head_object(**place)["ETag"].strip('"')
+        if again != etag:
+            raise PermanentError(
+                f"{item.uri}: it was changed meanwhile; run the same command again"
+            )
+        kept = {name: found[name] for name in _KEPT if found.get(name)}
+        size = new.tell()
+        new.seek(0)
+        written = client.put_object(
+            **place, Body=new, Metadata={**found["Metadata"], MADE_FROM: etag}, **kept
         )
-    changed = {
-        row["source_line"]: row["text"].encode()
-        for row in warehouse.query(ERASED_LINES, stub=stub, **known)
-    }
-    new = _without(body, changed, warehouse.query(LINES_OF_VERSION, **known)[0]["lines"], item)
-    if new is None:
-        return None
-    again = client.head_object(**place)["ETag"].strip('"')
-    if again != etag:
-        raise PermanentError(f"{item.uri}: it was changed meanwhile; run the same command again")
-    kept = {name: found[name] for name in _KEPT if found.get(name)}
-    written = client.put_object(
-        **place, Body=new, Metadata={**found["Metadata"], MADE_FROM: etag}, **kept
-    )
-    return S3Object(item.bucket, item.key, written["ETag"].strip('"'), len(new))
+    return S3Object(item.bucket, item.key, written["ETag"].strip('"'), size)
 
 
-def _without(body: bytes, changed: dict[int, bytes], count: int, item: S3Object) -> bytes | None:
-    """The object with some of its lines replaced, compressed as before. None if it is so already.
+def _erased_lines(
+    warehouse: Warehouse, settings: Settings, count: int, **of_version: str
+) -> Iterator[tuple[int, bytes]]:
+    """Numbers and texts of the overwritten lines of a version, in their order, page by page."""
+    statement = within_memory(ERASED_LINES, settings)
+    first = 1
+    while first <= count:
+        last = first + _PAGE_LINES - 1
+        rows = warehouse.query(statement, first=first, last=last, most=_PAGE_BYTES, **of_version)
+        for row in rows:
+            yield row["source_line"], row["text"].encode()
+        is_whole = not rows or len(rows) == rows[0]["found"]
+        first = last + 1 if is_whole else rows[-1]["source_line"] + 1
+
+
+class _Begun(io.RawIOBase):
+    """A stream whose first two bytes, which say whether it is gzip, are known and still unread."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+        self.start = self._left = stream.read(2)
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See `RawIOBase.readinto`."""
+        if not self._left:
+            return self._stream.readinto(buffer)
+        count = min(len(buffer), len(self._left))
+        buffer[:count], self._left = self._left[:count], self._left[count:]
+        return count
+
+
+def _write_without(
+    body: Any, new: BinaryIO, changed: Iterator[tuple[int, bytes]], count: int, item: S3Object
+) -> bool:
+    """Write an object with some of its lines replaced, compressed as before.
+
+    Args:
+        body: the object, as S3 sends it.
+        new: a file for the new one.
+        changed: the lines to replace: number and text, in their order.
+        count: the lines that were loaded.
+        item: the object, for errors.
+
+    Returns:
+        Whether the new one is another.
 
     Raises:
-        PermanentError: it has another number of lines than were loaded.
+        PermanentError: it has another number of lines than were loaded, or is no whole gzip file.
     """
-    is_gzip = body.startswith(b"\x1f\x8b")
-    before = gzip.decompress(body) if is_gzip else body
-    lines = before.split(b"\n")
-    if len(lines) - (lines[-1] == b"") != count:
+    begun = _Begun(body)
+    stored = io.BufferedReader(begun, _PIECE)
+    try:
+        if begun.start != b"\x1f\x8b":
+            lines, is_changed = _copy(stored, new, changed)
+        else:
+            with (
+                gzip.GzipFile(fileobj=stored) as old,
+                gzip.GzipFile("", "wb", fileobj=new, mtime=0) as packed,
+            ):
+                lines, is_changed = _copy(old, packed, changed)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise PermanentError(f"{item.uri}: {error}; {NO_WHOLE_GZIP}") from None
+    if lines != count:
         raise PermanentError(f"{item.uri}: it has other lines than were loaded; it was not changed")
-    for number, line in changed.items():
-        ending = b"\r" if lines[number - 1].endswith(b"\r") else b""
-        lines[number - 1] = line.removesuffix(b"\r") + ending
-    text = b"\n".join(lines)
-    if text == before:
-        return None
-    return gzip.compress(text, mtime=0) if is_gzip else text
+    return is_changed
+
+
+def _copy(old: Any, new: Any, changed: Iterator[tuple[int, bytes]]) -> tuple[int, bool]:
+    """Copy lines and replace some. Returns their number, and whether anything is another."""
+    before, after = hashlib.sha256(), hashlib.sha256()
+
+    def write(text: bytes) -> None:
+        after.update(text)
+        new.write(text)
+
+    number, replaced = 0, next(changed, None)
+    for number, pieces in groupby(_pieces(old), key=itemgetter(0)):
+        is_replaced, end = replaced is not None and replaced[0] == number, b""
+        for _, piece in pieces:
+            before.update(piece)
+            if is_replaced:
+                end = (end + piece)[-2:]
+            else:
+                write(piece)
+        if is_replaced:
+            write(replaced[1].removesuffix(b"\r") + re.search(rb"\r?\n?\Z", end)[0])
+            replaced = next(changed, None)
+    return number, before.digest() != after.digest()
+
+
+def _pieces(file: Any) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file in pieces, each with the number of its line."""
+    number = 1
+    while piece := file.readline(_PIECE):
+        yield number, piece
+        number += piece.endswith(b"\n")
 
 
 def _load(warehouse: Warehouse, settings: Settings, item: S3Object) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from tests.chaos.world import World, Yard
+from tests.helpers.secrets import files_with_secrets, shows_secret
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,10 @@ def run_scenario(yard: Yard, chosen: Scenario, seed: str, rounds: int = 1) -> Re
             record.error = f"{type(error).__name__}: {error}"[-3000:]
         record.happened, record.faults = world.happened, world.faults
         record.seconds = round(time.monotonic() - started, 1)
+    shown = [path.name for path in files_with_secrets(yard.folder / name)]
+    shown += ["this record"] if shows_secret(str(record)) else []
+    if shown:
+        record.error = f"a secret is in {', '.join(shown)}; {record.error}"
     if record.ok:
         shutil.rmtree(yard.folder / name, ignore_errors=True)
     return record

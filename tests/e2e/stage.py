@@ -15,6 +15,7 @@ from loader.settings import Settings
 from tests.helpers.clickhouse_process import start_process
 from tests.helpers.lambda_template import TEMPLATE
 from tests.helpers.ministack import MiniStack, free_port, wait_until
+from tests.helpers.secrets import PASSWORD
 from tests.helpers.trigger_stage import visible_rows
 
 CONFIG = """
@@ -49,7 +50,7 @@ class ClickHouse:
 
     def __init__(self, folder: Path, s3_endpoint: str):
         self.port = free_port()
-        self.password = "first-password"
+        self.password = PASSWORD
         self._folder = folder
         self._faults = folder / "fault.json"
         self._config = folder / "config.xml"

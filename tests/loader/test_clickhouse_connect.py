@@ -15,7 +15,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.helpers.clickhouse_clients import ask, connect
 from tests.helpers.clickhouse_http import ClickHouseHttp
-from tests.helpers.secrets import PASSWORD
+from tests.helpers.secrets import MARK, PASSWORD
 
 # clickhouse-connect -------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ def test_the_query_after_an_error_is_right(
 def test_a_wrong_password_is_refused(server: ClickHouseHttp) -> None:
     """By the code of ClickHouse, and before anything is recorded."""
     with pytest.raises(DatabaseError, match="Authentication failed") as refused:
-        connect(server, password="wrong")
+        connect(server, password=f"wrong-{MARK}")
     assert refused.value.code == 516
     assert server.queries == []
 

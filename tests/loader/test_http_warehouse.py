@@ -27,7 +27,7 @@ from loader.settings import Settings
 from loader.sources import within_memory
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.ministack import free_port
-from tests.helpers.secrets import PASSWORD
+from tests.helpers.secrets import MARK, PASSWORD
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_the_connection_is_kept_and_opened_again_after_idling(server, settings, 
 
 
 def test_a_rotated_password_is_read_again_once(server, settings):
-    passwords = ["old", PASSWORD]
+    passwords = [f"old-{MARK}", PASSWORD]
     reads = []
 
     def read() -> str:
@@ -241,7 +241,7 @@ def test_a_rotated_password_is_read_again_once(server, settings):
 
     with closing(HttpWarehouse(settings, read)) as warehouse:
         assert warehouse.query("select 1 as one") == [{"one": 1}]
-        assert reads == ["old", PASSWORD]
+        assert reads == [f"old-{MARK}", PASSWORD]
     with (
         closing(HttpWarehouse(settings, lambda: "wrong")) as warehouse,
         pytest.raises(PermanentError, match="Authentication failed") as refused,

@@ -8,6 +8,7 @@ import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import boto3
@@ -22,9 +23,10 @@ from loader.events.worker import Worker
 from loader.log import Log
 from loader.pipeline import Pipeline
 from loader.settings import Settings
+from tests.conftest import pytest_runtest_makereport
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.paths import ROOT
-from tests.helpers.secrets import MARK, shows_secret
+from tests.helpers.secrets import MARK, SHOWN, shows_secret
 from tests.helpers.trigger_stage import batch, named
 
 ODD = {
@@ -189,6 +191,56 @@ def test_dbt_gets_a_password_that_ends_with_a_line_break(server, s3_endpoint, tm
     done = dbt_debug(environment)
     assert "OK connection ok" in done.stdout, done.stdout
     assert not shows_secret(done.stdout + done.stderr)
+
+
+def read_lines(**how) -> None:
+    """Read the output of a process line by line."""
+    with subprocess.Popen(LEAK, stdout=subprocess.PIPE, **how) as process:
+        assert process.stdout.readline()
+        assert not list(process.stdout)
+
+
+LEAK = [sys.executable, "-c", "import os; print('leak', os.environ['AWS_SECRET_ACCESS_KEY'])"]
+TO_STDERR = [*LEAK[:2], LEAK[2].replace("print(", "import sys; print(file=sys.stderr, *(") + ")"]
+TIMED_OUT = [*LEAK[:2], f"{LEAK[2][:-1]}, flush=True); import time; time.sleep(60)"]
+
+
+def time_out() -> None:
+    """Stop a process that has printed something."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(TIMED_OUT, capture_output=True, timeout=2)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: subprocess.run(LEAK, capture_output=True),
+        lambda: subprocess.run(LEAK, capture_output=True, text=True),
+        lambda: subprocess.run(TO_STDERR, stderr=subprocess.PIPE),
+        lambda: subprocess.check_output(LEAK, text=True),
+        lambda: subprocess.Popen(LEAK, stdout=subprocess.PIPE).stdout.read(),
+        lambda: read_lines(text=True),
+        read_lines,
+        time_out,
+    ],
+)
+def test_a_secret_in_the_output_of_a_process_is_noticed(read):
+    """Whoever started it, and however its output is read."""
+    assert SHOWN == []
+    read()
+    assert set(SHOWN) == {f"{sys.executable} -c"}
+    assert outcome_of_a_test() == "failed"
+    assert outcome_of_a_test() == "passed"
+
+
+def outcome_of_a_test() -> str:
+    """What becomes of a test that passed, after what its processes printed."""
+    hook = pytest_runtest_makereport(SimpleNamespace(nodeid="a test"))
+    next(hook)
+    report = SimpleNamespace(sections=[], passed=True, outcome="passed")
+    with pytest.raises(StopIteration):
+        hook.send(report)
+    return report.outcome
 
 
 def test_the_search_for_secrets_finds_a_header():

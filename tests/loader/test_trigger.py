@@ -92,7 +92,10 @@ def test_exactly_the_failed_messages_return_with_their_reasons_in_the_ledger(sta
     # Nothing will mend these: they come soon, and are in the dead-letter queue within minutes.
     assert stage.delays == {f"r{number}": 30 for number in (1, 2, 3, 4, 5)}
     unknown = stage.lines("unknown_message")
-    assert [line["body"] for line in unknown] == ["no JSON", '{"hello": "world"}']
+    assert [(line["shape"], line["bytes"]) for line in unknown] == [
+        ("text of 7", 7),
+        ({"hello": "text of 5"}, 18),
+    ]
 
 
 def test_a_message_fails_with_any_of_its_objects_and_the_others_load(stage, put, bucket):
@@ -136,15 +139,26 @@ def test_a_bundle_without_a_name_goes_by_its_content(stage, body):
     assert [answer["objects"] for answer in answers] == [{"committed": 1}, {"skipped": 1}]
 
 
+def test_statements_in_a_message_of_the_queue_are_not_logged(stage):
+    """At each of its receives, with a key or without one, as values or as text."""
+    statement = {"actor": {"mbox": "mailto:learner@example.org"}, "verb": {"id": "x"}}
+    line = json.dumps(statement)
+    bodies = [{"key": line}, {"bucket": line, "key": [statement]}, [statement], line, f"x {line}"]
+    bodies += [{"key": "k", "body": [statement]}, {"key": "k", "body": line}, {"Message": line}]
+    assert len(stage.deliver(*bodies)) == len(bodies)
+    assert len(stage.lines("unknown_message")) == len(bodies)
+    assert "learner" not in stage.output.getvalue()
+
+
 def test_without_a_queue_a_failure_is_raised(stage, lake_server, put, bucket):
     with pytest.raises(PermanentError, match="no such object"):
         stage.trigger.answer({"bucket": bucket, "key": "section/1/video/gone.jsonl"}, 20)
     with pytest.raises(UnknownEventError):
         stage.trigger.answer({"hello": "world"}, 20)
-    assert stage.lines("unknown_event")[0]["body"] == {"hello": "world"}
+    assert stage.lines("unknown_event")[0]["shape"] == {"hello": "text of 5"}
     with pytest.raises(UnknownEventError):
         stage.trigger.answer({"body": [{"actor": {"mbox": "mailto:learner@example.org"}}]}, 20)
-    assert stage.lines("unknown_event")[1]["body"]["shape"] == {"body": "a list of 1"}
+    assert stage.lines("unknown_event")[1]["shape"] == {"body": "a list of 1"}
     assert "learner" not in stage.output.getvalue()
     lake_server.fault = lambda sql: "refuse"
     with pytest.raises(RetryableError, match="503"):

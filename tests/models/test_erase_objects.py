@@ -66,6 +66,14 @@ def load_current(opened: tuple, bucket: str, key: str, **how) -> None:
     assert outcome.is_committed
 
 
+@pytest.fixture
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New texts are read for two lines at a time, and one in an answer."""
+    monkeypatch.setattr("loader.privacy.objects._PAGE_LINES", 2)
+    monkeypatch.setattr("loader.privacy.objects._PAGE_BYTES", 1)
+
+
+@pytest.mark.usefixtures("_small_pages")
 def test_objects_are_written_again_and_their_old_versions_deleted(
     opened: tuple, bucket: str, put: Callable
 ):
@@ -73,7 +81,8 @@ def test_objects_are_written_again_and_their_old_versions_deleted(
     (other,) = others(1)
     plain = f"{other}\r\n{of_learner(1)}\r\n\n{other}".encode()
     put("a.jsonl", plain, ContentType="text/x-lines", Metadata={"sent-by": "lms"})
-    put("b.jsonl.gz", gzip.compress(f"{of_learner(2)}\n{other}\n".encode()))
+    lines = [of_learner(2), of_learner(6), other, of_learner(7), other, other]
+    put("b.jsonl.gz", gzip.compress("".join(f"{line}\n" for line in lines).encode()))
     put("appended.jsonl", of_learner(3).encode())
     load_current(opened, bucket, "appended.jsonl")
     put("appended.jsonl", f"{of_learner(4)}\n{other}".encode())
@@ -95,7 +104,10 @@ def test_objects_are_written_again_and_their_old_versions_deleted(
     a = body("a.jsonl")
     assert a["Body"].read() == f"{other}\r\n{STUB}\r\n\n{other}".encode()
     assert a["ContentType"] == "text/x-lines" and a["Metadata"]["sent-by"] == "lms"
-    assert gzip.decompress(body("b.jsonl.gz")["Body"].read()) == f"{STUB}\n{other}\n".encode()
+    lines = [STUB, STUB, other, STUB, other, other]
+    assert gzip.decompress(body("b.jsonl.gz")["Body"].read()) == (
+        "".join(f"{line}\n" for line in lines).encode()
+    )
     assert body("appended.jsonl")["Body"].read() == f"{STUB}\n{other}".encode()
     statuses = opened[0].query(STATUS, bucket=bucket, key="appended.jsonl")
     assert [tuple(row.values()) for row in statuses] == [

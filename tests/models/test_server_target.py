@@ -15,6 +15,7 @@ from loader.settings import Settings
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.compare import differences, readings
 from tests.helpers.dbt_runs import run_dbt
+from tests.helpers.secrets import PASSWORD
 from tests.helpers.small_database import TABLES_ONLY
 
 BODY = b"""{"actor":{"account":{"name":"o'brien"}},"verb":{"id":"https://w3id.org/xapi/video/verbs/played"},"object":{"id":"v"},"context":{"extensions":{"http://oli.cmu.edu/extensions/section_id":7}},"timestamp":"2025-10-01T00:00:00Z"}
@@ -31,13 +32,11 @@ KEY = "section/7/video/it's {odd} \\ 'key' ?.jsonl"
 def server(bucket, tmp_path, monkeypatch):
     """ClickHouse over HTTP, with a password; the settings name it as target `server`."""
     config = engine_config(Settings.from_env())
-    with ClickHouseHttp(
-        tmp_path / "server", config_file=config, password="pass-never-shown"
-    ) as http:
+    with ClickHouseHttp(tmp_path / "server", config_file=config, password=PASSWORD) as http:
         monkeypatch.setenv("XAPI_TARGET", "server")
         monkeypatch.setenv("CLICKHOUSE_HOST", "127.0.0.1")
         monkeypatch.setenv("CLICKHOUSE_PORT", str(http.port))
-        monkeypatch.setenv("CLICKHOUSE_PASSWORD", "pass-never-shown")
+        monkeypatch.setenv("CLICKHOUSE_PASSWORD", PASSWORD)
         monkeypatch.setenv("CLICKHOUSE_SECURE", "false")
         yield http
 

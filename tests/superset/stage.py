@@ -13,6 +13,7 @@ import requests
 
 from tests.helpers.ministack import free_port, wait_until
 from tests.helpers.paths import ROOT
+from tests.helpers.secrets import MARK
 
 COMMAND = ROOT / ".venv-superset" / "bin" / "superset"
 BUNDLE = ROOT / "dbt_project" / "superset"
@@ -31,7 +32,7 @@ class Superset:
     def __init__(self, folder: Path):
         """Everything that it writes goes into the folder."""
         self.folder, self.port = folder, free_port()
-        self.password = secrets.token_urlsafe(24)
+        self.password = f"{MARK}-{secrets.token_urlsafe(24)}"
         self._session = requests.Session()
         config = folder / "superset_config.py"
         config.write_text(CONFIG)

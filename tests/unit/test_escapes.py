@@ -1,15 +1,18 @@
 """What reaches a terminal or a log: no control character, no forged line, no forged field."""
 
+import ast
 import io
 import json
 import re
 from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from loader.cli import output
 from loader.log import Log, escaped, to_json
+from tests.helpers.paths import ROOT
 
 # Escape sequence, line breaks, change of direction, C1 control, delete, line separator, half a
 # character.
@@ -76,6 +79,63 @@ def test_what_commands_print_has_no_control_characters(monkeypatch, terminal):
 def test_all_consoles_of_the_command_line_are_safe():
     assert isinstance(output.console, output.SafeConsole)
     assert isinstance(output.errors, output.SafeConsole)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_status_line_has_no_control_characters_and_reads_no_markup(monkeypatch, terminal):
+    """The title of a course is in it: http://x/[/b] is no markup, and stops no report."""
+    stream = io.StringIO()
+    console = output.SafeConsole(file=stream, force_terminal=terminal, width=200, markup=False)
+    monkeypatch.setattr(output, "errors", console)
+    with output.counting(f"[/b] {HOSTILE}") as status:
+        status.update(f"page 1 of 3: http://x/[/b] {HOSTILE}")
+        status.update()
+        if terminal:
+            status.update(spinner="line")
+    text = stream.getvalue()
+    assert (f"page 1 of 3: http://x/[/b] {SHOWN}" in text) == terminal
+    assert not [raw for raw in ("\x1b[2J", "\u202e", "\x9b", "\u2028") if raw in text]
+
+
+def test_a_question_has_no_control_characters(monkeypatch):
+    asked = []
+    monkeypatch.setattr(output.typer, "confirm", lambda text, **_: asked.append(text))
+    monkeypatch.setattr(output.sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    output.confirm(HOSTILE, yes=False)
+    assert asked == [SHOWN]
+
+
+# Calls that write to a terminal, or make what does.
+WRITES = ("print", "Console", "Status", "Live", "Progress", "track", "Table")
+WRITES += ("typer.echo", "typer.secho", "typer.confirm", "typer.prompt", "input")
+WRITES += ("sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer.write")
+
+# Those with text that this program alone has made, or that goes elsewhere.
+HARMLESS = {
+    "bulk/backfill.py: print(line, file=self._month_of(item))",
+    "cli/app.py: print(f\"xapi-elt {version('xapi-elt')}\")",
+    "cli/output.py: Progress(TextColumn('loading')",
+    "cli/query.py: Table(box=None, pad_edge=False)",
+    "cli/query.py: sys.stdout.buffer.write(answer)",  # to a file or a pipe
+    "clickhouse/safety.py: print(macro(), end='')",
+    "demo/demo.py: track(sample, '   writing'",
+    "status.py: Status(unloaded=",  # the page of `xapi-elt status`, which is data
+    "log.py: print(text, file=self._stream or sys.stdout, flush=True)",
+}
+
+
+def test_everything_that_prints_goes_through_the_escaping_function():
+    """A console, a status line or a print of another kind would let keys and titles through."""
+    found = set()
+    for path in sorted((ROOT / "loader").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in WRITES:
+                text = ast.unparse(node)
+                if "escaped" not in text and "to_json(" not in text:
+                    found.add(f"{path.relative_to(ROOT / 'loader')}: {text}")
+    unknown = {text for text in found if not text.startswith(tuple(HARMLESS))}
+    assert not unknown
+    assert len(found) == len(HARMLESS)
 
 
 def test_json_of_a_command_is_printable():

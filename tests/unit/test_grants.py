@@ -10,6 +10,7 @@ from loader.errors import SettingsError
 from loader.grants import IDENTIFIERS, LEARNERS, LINES, ROLES, marts, statements
 from loader.settings import Settings
 from tests.helpers.paths import ROOT
+from tests.helpers.secrets import MARK, PASSWORD
 
 SETTINGS = Settings(target="server", home=str(ROOT))
 SHOWN = re.compile(r"```sh\nxapi-elt (grants [^\n]+)\n```\n\n```sql\n(.*?)```", re.DOTALL)
@@ -48,7 +49,7 @@ def test_the_pages_show_loader_dbt_and_analyst():
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_has_a_policy_a_profile_and_no_password(role):
     settings = Settings(
-        target="server", home=str(ROOT), password="pass-never-shown", dbt_password="x-never-shown"
+        target="server", home=str(ROOT), password=PASSWORD, dbt_password=f"x-{MARK}"
     )
     found = statements(role, settings)
     assert found[0] == f"create role if not exists `xapi_{role}`"

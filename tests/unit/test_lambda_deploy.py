@@ -2,8 +2,11 @@
 
 import deploy
 import pytest
+import yaml
 from console import DeployError
-from stack import check_deployable, stack_parameters
+from stack import TEMPLATE, TRANSFORM, check_deployable, stack_parameters
+
+from tests.helpers.lambda_template import TemplateLoader
 
 
 def test_update_keeps_the_parameters_that_are_not_given():
@@ -36,6 +39,14 @@ def test_stack_name_must_fit_into_a_bucket_name():
     """S3 would say so only after half the stack is there."""
     with pytest.raises(DeployError, match="at most 35 characters"):
         check_deployable(None, "Upper", None)
+
+
+def test_the_stack_of_dbt_takes_parameters_that_both_templates_have():
+    """Another name would stop each deployment of it."""
+    for path in (TEMPLATE, TRANSFORM):
+        assert (
+            set(deploy.SHARED) <= yaml.load(path.read_text(), TemplateLoader)["Parameters"].keys()
+        )
 
 
 def test_examples_in_the_help_parse():

@@ -54,7 +54,7 @@ def test_a_wrong_setting_is_named_with_what_is_accepted(name, value, accepted):
 
 
 def test_the_password_does_not_show():
-    assert "hush" not in repr(Settings.from_env({"CLICKHOUSE_PASSWORD": "hush"}))
+    assert MARK not in repr(Settings.from_env({"CLICKHOUSE_PASSWORD": MARK}))
 
 
 def test_dbt_is_the_loaders_user_unless_it_has_its_own():

@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from loader.bulk import resumable
 from loader.log import UNITS, Metrics
+from loader.objects import check_prefix
 from tests.helpers.lambda_template import TEMPLATE, TRANSFORM, branches, of_type
 
 # ---------------------------------------------------------------- statements in S3
@@ -54,6 +57,32 @@ def test_both_routes_bring_plain_and_gzip_objects(resources):
     assert {key["wildcard"]["Fn::Sub"] for key in pattern["detail"]["object"]["key"]} == {
         "${KeyPrefix}*" + suffix for suffix in suffixes
     }
+
+
+@pytest.mark.parametrize(
+    ("prefix", "is_accepted"),
+    [
+        *(("section/", True), ("lake/2025.v1/section_a-b/", True)),
+        *(("section", False), ("section/21", False), ("", False), ("/", False)),
+        *(("/section/", False), ("a//b/", False), ("year=2025/", False), ("a b/", False)),
+        *(("a*/", False), ("a+b/", False), ("\u00e9/", False), ("section/\n", False)),
+    ],
+)
+def test_the_prefix_is_a_folder_that_every_filter_takes_literally(template, prefix, is_accepted):
+    """S3's filter compares encoded keys: one with '=' matches nothing, and no message arrives."""
+    parameter = template["Parameters"]["KeyPrefix"]
+    assert bool(re.fullmatch(parameter["AllowedPattern"], prefix)) == is_accepted
+    assert not is_accepted or quote(prefix) == prefix
+    assert "/ at its end" in parameter["ConstraintDescription"]
+
+
+@pytest.mark.parametrize("more", ["", "2", "21/", "21/video/2025"])
+def test_a_bulk_load_lists_only_what_the_role_may_list(template, more):
+    """It lists the folder of its prefix, so a KeyPrefix without '/' at its end would be outside."""
+    prefix = template["Parameters"]["KeyPrefix"]["Default"]
+    check_prefix(prefix + more, prefix)
+    listed = resumable.listed_pattern("lake", prefix + more)
+    assert listed.startswith(f"lake/{prefix}")
 
 
 # ---------------------------------------------------------------- alarms and dashboard

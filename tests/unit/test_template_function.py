@@ -3,8 +3,11 @@
 import json
 import re
 
+import pytest
+import yaml
+
 from loader.settings import Settings
-from tests.helpers.lambda_template import branches, of_type
+from tests.helpers.lambda_template import TEMPLATE, TRANSFORM, TemplateLoader, branches, of_type
 
 # Design, section 9, and what only a deployed function has.
 KNOWN_ENVIRONMENT = {
@@ -225,9 +228,17 @@ def test_queues_demand_tls(resources):
     }
 
 
-def test_the_log_can_have_a_key_of_its_own(resources):
-    """It names objects and learners' sections."""
-    assert branches(resources["LogGroup"]["Properties"]["KmsKeyId"]) == [{"Ref": "LogKmsKeyArn"}]
+@pytest.mark.parametrize("path", [TEMPLATE, TRANSFORM], ids=lambda path: path.name)
+def test_every_log_can_have_a_key_of_its_own(path):
+    """The function's names objects and learners' sections, that of dbt may quote statements."""
+    template = yaml.load(path.read_text(), TemplateLoader)
+    assert [
+        branches(group["KmsKeyId"])
+        for group in of_type(template["Resources"], "AWS::Logs::LogGroup").values()
+    ] == [[{"Ref": "LogKmsKeyArn"}]]
+    assert template["Conditions"]["UseLogKmsKey"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "LogKmsKeyArn"}, ""]}]
+    }
 
 
 def test_the_log_is_kept_as_long_as_the_parameter_or_else_the_environment_says(resources):
