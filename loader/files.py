@@ -193,8 +193,8 @@ def check_lines(path: Path) -> None:
     if first in (b"{", b"[", b"[{") or (first.startswith(b"[") and first.endswith(b",")):
         raise SettingsError(
             f"{path}: its JSON is spread over several lines (pretty-printed, or an array), and "
-            "each line is read by itself; accepted: JSON Lines, a statement per line. To convert it: "
-            "jq -c 'if type == \"array\" then .[] else . end' FILE > FILE.jsonl"
+            "each line is read by itself; accepted: JSON Lines, a statement per line. To convert "
+            "it: jq -c 'if type == \"array\" then .[] else . end' FILE > FILE.jsonl"
         )
 
 

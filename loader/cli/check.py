@@ -28,7 +28,7 @@ def check(
     """Show what each line of files would become: its table, event id, or why it is rejected.
 
     The files are loaded and parsed in a temporary database; nothing else is read or changed.
-    Exits with 1 if a line is rejected or a file cannot be loaded, and with 2 if a file does not exist.
+    Exits with 1 if a line is rejected or a file cannot be loaded, with 2 if there is no such file.
     """
     if lines and as_json:
         raise SettingsError("--lines prints JSON Lines itself; use it without --json")
