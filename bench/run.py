@@ -16,7 +16,7 @@ from bench import report
 from bench.data import buckets
 from bench.engine import Site, prepare_environment
 from bench.lake import serve
-from bench.prices import PRICES
+from bench.prices import prices_with
 from bench.rows import Row
 from bench.sizes import SIZES, Size
 
@@ -55,7 +55,7 @@ def main(
     try:
         with serve(FOLDER / "lake", FOLDER / "nginx") as lake:
             prepare_environment(lake, buckets(volumes))
-            paid = PRICES | (json.load(prices) if prices else {})
+            paid = prices_with(prices)
             site = Site(volumes, FOLDER.resolve(), lake, paid)
             for name in only or MEASUREMENTS:
                 click.echo(f"{name} ...", err=True)

@@ -87,8 +87,11 @@ class FileSource:
 
     def check(self, item: S3Object) -> None:
         """See `Source.check`."""
-        if not Path(item.key).is_file():
-            raise PermanentError(f"{item.key}: no such file")
+        path = Path(item.key)
+        if not path.is_file():
+            raise PermanentError(
+                f"{item.key}: {'a folder, not a file' if path.is_dir() else 'no such file'}"
+            )
 
     def stat(self, batch: list[S3Object]) -> dict[str, S3Object]:
         """See `Source.stat`."""
@@ -139,7 +142,22 @@ class UploadSource(FileSource):
 
 
 def local_objects(target: Path) -> list[S3Object]:
-    """Find the JSONL files of a path.
+    """Find the JSONL files of a path, and refuse those that are no JSON Lines.
+
+    Args:
+        target: see `local_files`.
+
+    Raises:
+        SettingsError: there is none, or the JSON of one is spread over several lines.
+    """
+    found = local_files(target)
+    for path in found:
+        check_lines(path)
+    return [S3Object("", str(path)) for path in found]
+
+
+def local_files(target: Path) -> list[Path]:
+    """Find the JSONL files of a path by their names; links and folders may be among them.
 
     Args:
         target: a file, or a folder that is searched with all its subfolders.
@@ -149,19 +167,17 @@ def local_objects(target: Path) -> list[S3Object]:
     """
     target = target.expanduser().resolve()
     if target.is_file():
-        check_lines(target)
-        return [S3Object("", str(target))]
+        return [target]
     found = sorted(path for suffix in SUFFIXES for path in target.rglob(f"*{suffix}"))
     if not found:
         accepted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         raise SettingsError(f"{target}: no such file, or a folder without {accepted}")
-    for path in found:
-        check_lines(path)
-    return [S3Object("", str(path)) for path in found]
+    return found
 
 
 def check_lines(path: Path) -> None:
-    """Refuse a file with JSON over several lines, each of which would be rejected.
+    """Refuse a file with JSON over several lines: each line is read by itself, so all lines of a
+    pretty-printed file, and parts of an array's lines, would be rejected.
 
     Args:
         path: a file; its first line shows it.
@@ -176,9 +192,9 @@ def check_lines(path: Path) -> None:
         return  # a load names what is wrong
     if first in (b"{", b"[", b"[{") or (first.startswith(b"[") and first.endswith(b",")):
         raise SettingsError(
-            f"{path}: its JSON is spread over several lines (pretty-printed, or an array); "
-            "accepted: JSON Lines, a statement per line. To convert it: "
-            "jq -c 'if type == \"array\" then .[] else . end' FILE > FILE.jsonl"
+            f"{path}: its JSON is spread over several lines (pretty-printed, or an array), and "
+            "each line is read by itself; accepted: JSON Lines, a statement per line. To convert "
+            "it: jq -c 'if type == \"array\" then .[] else . end' FILE > FILE.jsonl"
         )
 
 

@@ -15,8 +15,10 @@ from typing import Any, BinaryIO
 from loader.clickhouse import schema
 from loader.clickhouse.connect import open_warehouse
 from loader.clickhouse.warehouse import Warehouse
-from loader.files import local_objects
+from loader.errors import SettingsError
+from loader.files import check_lines, local_files
 from loader.load import load
+from loader.objects import SUFFIXES, S3Object
 from loader.settings import Settings
 from loader.staging_sql import rendered, staging_sql
 
@@ -130,6 +132,7 @@ class FileReport:
         blank: lines without content.
         rejected: lines, or parts of lines, that would go to rejected_statements.
         error: why the file cannot be loaded; '' if it can.
+        warning: why an object with this name would not be loaded from S3; '' if it would be.
     """
 
     file: str
@@ -141,6 +144,7 @@ class FileReport:
     blank: int = 0
     rejected: int = 0
     error: str = ""
+    warning: str = ""
 
     def add(self, becomes: str, count: int) -> None:
         """Count statements or lines that become the same."""
@@ -172,7 +176,11 @@ class Preview:
     """Files that are loaded into a temporary database (see `preview`)."""
 
     def __init__(
-        self, warehouse: Warehouse, settings: Settings, names: dict[str, str], failed: list
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        names: dict[str, str],
+        failed: dict[str, str],
     ):
         self._warehouse = warehouse
         self._names = names
@@ -183,12 +191,14 @@ class Preview:
 
     def files(self) -> list[FileReport]:
         """What each file would become, in the order of their paths."""
-        found = {path: FileReport(name) for path, name in self._names.items()}
+        found = {
+            path: FileReport(name, warning="" if name == STDIN else _warning(path))
+            for path, name in self._names.items()
+        }
         for row in self._warehouse.query(COUNTS):
             found[row["file"]].add(row["becomes"], row["count"])
-        for outcome in self._failed:
-            report = found[outcome.item.key]
-            report.error = outcome.error.replace(outcome.item.key, report.file)
+        for path, error in self._failed.items():
+            found[path].error = error.replace(path, found[path].file)
         return list(found.values())
 
     def reasons(self) -> list[Reason]:
@@ -231,27 +241,51 @@ def preview(targets: Iterable[str], settings: Settings, stdin: BinaryIO) -> Iter
         What the lines would become.
 
     Raises:
-        SettingsError: there is no such file, or its JSON is spread over several lines.
+        SettingsError: there is no such file.
         LoaderError: the engine refuses.
     """
     with tempfile.TemporaryDirectory(prefix="xapi-check-") as folder:
         names: dict[str, str] = {}
         for target in targets:
-            found = [_saved(stdin, Path(folder))] if target == STDIN else [Path(target)]
-            for path in found:
-                for item in local_objects(path):
-                    names[item.key] = STDIN if target == STDIN else _shown(item.key)
-        items = [item for path in names for item in local_objects(Path(path))]
+            for path in [_saved(stdin, Path(folder))] if target == STDIN else _files(target):
+                names[str(path)] = STDIN if target == STDIN else _shown(str(path))
+        failed = _not_json_lines(names)
+        items = [S3Object("", path) for path in names if path not in failed]
         private = replace(settings, target="embedded", chdb_path=f"{folder}/clickhouse")
         with closing(open_warehouse(private)) as warehouse:
             schema.init(warehouse, private)
-            outcomes = [
-                outcome
-                for batch in load(warehouse, private, items, mode="file")
-                for outcome in batch
-            ]
-            failed = [outcome for outcome in outcomes if outcome.is_failed]
+            for batch in load(warehouse, private, items, mode="file"):
+                failed |= {one.item.key: one.error for one in batch if one.is_failed}
             yield Preview(warehouse, private, names, failed)
+
+
+def _files(target: str) -> list[Path]:
+    """The files of a target."""
+    try:
+        return local_files(Path(target))
+    except SettingsError:
+        # A pattern of the shell also names links that lead nowhere, and folders.
+        if target.endswith(SUFFIXES) and os.path.lexists(target):
+            return [Path(target).absolute()]
+        raise
+
+
+def _not_json_lines(paths: Iterable[str]) -> dict[str, str]:
+    """Why files are no JSON Lines, by path."""
+    found = {}
+    for path in paths:
+        try:
+            check_lines(Path(path))
+        except SettingsError as error:
+            found[path] = str(error)
+    return found
+
+
+def _warning(path: str) -> str:
+    """Why S3 objects with the ending of this file are not loaded; '' if they are."""
+    if path.endswith(SUFFIXES):
+        return ""
+    return f"from S3, only keys that end in {' or '.join(SUFFIXES)} are loaded"
 
 
 def _saved(stdin: BinaryIO, folder: Path) -> Path:

@@ -28,7 +28,7 @@ def check(
     """Show what each line of files would become: its table, event id, or why it is rejected.
 
     The files are loaded and parsed in a temporary database; nothing else is read or changed.
-    Exits with 1 if a line is rejected or a file cannot be loaded.
+    Exits with 1 if a line is rejected or a file cannot be loaded, with 2 if there is no such file.
     """
     if lines and as_json:
         raise SettingsError("--lines prints JSON Lines itself; use it without --json")
@@ -63,6 +63,8 @@ def _print_summary(files: list[FileReport], reasons: list[Reason]) -> None:
 
 def _print_failures(files: list[FileReport]) -> None:
     for one in files:
+        if one.warning:
+            errors.print(f"{one.file}: {one.warning}")
         if one.error:
             errors.print(f"cannot be loaded: {one.error}")
 

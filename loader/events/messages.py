@@ -395,9 +395,18 @@ def _bundle_key(event: dict[str, Any]) -> str:
         return ""
     parts = [event.get("partition", "section"), event.get("partition_id", 0)]
     parts += [event.get("category", "video"), event["bundle_id"]]
-    if not all(isinstance(part, str | int) and "/" not in str(part) for part in parts):
-        raise UnknownEventError("partition, partition_id, category and bundle_id must be names")
-    return _object("bundle", f"{'/'.join(map(str, parts))}.jsonl").key
+    return _object("bundle", f"{'/'.join(map(_key_part, parts))}.jsonl").key
+
+
+def _key_part(value: Any) -> str:
+    """One part of a bundle's key. 7.0 is the same number as 7 in JSON."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int) or isinstance(value, bool) or "/" in str(value):
+        raise UnknownEventError(
+            "partition, partition_id, category and bundle_id must be names or whole numbers"
+        )
+    return str(value)
 
 
 def _bulk(event: dict[str, Any]) -> BulkRequest:

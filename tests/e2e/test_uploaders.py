@@ -38,7 +38,7 @@ def test_a_bundle_arrives_once_in_both_modes(stack, until, program, tmp_path):
             text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        keys.append(done.stdout.split()[-1])
+        keys.append(done.stdout.split()[0])
     until(lambda: len(stack.clickhouse.visible()) == 2)
     assert stack.clickhouse.visible() == dict.fromkeys(keys, len(LINES))
     assert {row["key"]: row["lines"] for row in stack.clickhouse.query(STORED)} == dict.fromkeys(

@@ -176,10 +176,47 @@ def test_a_damaged_file_is_named_and_the_others_are_checked(tmp_path):
     assert b"b.jsonl.gz" in done.stderr and b"gunzip" in done.stderr
 
 
+def test_files_that_are_no_json_lines_are_named_and_the_others_are_checked(tmp_path):
+    (tmp_path / "a.jsonl").write_text("[" + ",\n".join(ONE_OF_EACH[:2]) + "]")
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "nothing")
+    (tmp_path / "c.jsonl").mkdir()
+    (tmp_path / "d.jsonl").write_text(json.dumps(json.loads(ONE_OF_EACH[0]), indent=2))
+    (tmp_path / "e.jsonl").write_text(ONE_OF_EACH[0])
+    named = sorted(path.name for path in tmp_path.iterdir())
+    for targets in ([tmp_path], named):
+        report = json.loads(check(*targets, "--json", code=1, folder=tmp_path).stdout)
+        files = {Path(one["file"]).name: one for one in report["files"]}
+        assert files["e.jsonl"]["tables"] == {"video_events": 1} and not files["e.jsonl"]["error"]
+        for name, reason in (
+            ("a.jsonl", "jq -c"),
+            ("b.jsonl", "no such file"),
+            ("c.jsonl", "a folder"),
+            ("d.jsonl", "jq -c"),
+        ):
+            assert reason in files[name]["error"] and not files[name]["lines"], name
+
+
+def test_from_s3_an_array_over_several_lines_is_read_line_by_line(tmp_path):
+    array = ["", "[" + ONE_OF_EACH[0] + ",", ONE_OF_EACH[1] + "]"]
+    (tmp_path / "lines.jsonl").write_text("\n".join(array))
+    assert [fate["becomes"] for fate in lines_of(tmp_path)] == [
+        "blank",
+        "video_events",
+        "activity_attempt_events",
+        "rejected_statements",
+    ]
+
+
+def test_an_ending_that_s3_does_not_load_is_warned_of(tmp_path):
+    (tmp_path / "a.json").write_text(ONE_OF_EACH[0])
+    done = check("a.json", folder=tmp_path)
+    assert done.stdout == b"a.json: 1 video_events\n"
+    assert done.stderr.endswith(
+        b"a.json: from S3, only keys that end in .jsonl or .jsonl.gz are loaded\n"
+    )
+
+
 def test_a_wrong_call_is_refused(tmp_path):
-    pretty = tmp_path / "pretty.jsonl"
-    pretty.write_text(json.dumps(json.loads(ONE_OF_EACH[0]), indent=2))
-    assert b"jq -c" in check(pretty, code=2).stderr
     assert b"no such file" in check(tmp_path / "none.jsonl", code=2).stderr
     assert b"without --json" in check(pretty, "--lines", "--json", code=2).stderr
 
@@ -202,3 +239,10 @@ def test_a_line_of_many_values_takes_little_memory(tmp_path):
     count, megabytes = map(int, done.stdout.split())
     assert count == 20_000 * 3 + 1_000 + 2_000
     assert megabytes < MOST_GROWTH_MB
+
+    assert b"without --json" in check(tmp_path, "--lines", "--json", code=2).stderr
+
+
+def test_the_examples_have_one_statement_for_each_table():
+    fates = lines_of(ROOT / "docs/examples/statements.jsonl")
+    assert [fate["becomes"] for fate in fates] == [*FAMILY_TABLES.values(), "other"]

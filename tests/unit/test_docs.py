@@ -204,3 +204,17 @@ def test_a_decision_has_its_sections_and_a_line_in_the_index(record):
 def test_no_two_decisions_have_the_same_number():
     numbers = [record.name[:4] for record in RECORDS]
     assert sorted(set(numbers)) == numbers
+
+
+def test_the_iris_of_the_contract_are_those_that_the_models_know():
+    page = (ROOT / "docs" / "integrate.md").read_text()
+    shown = re.search(r"^## Statements\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)[1]
+    known = (ROOT / "macros" / "xapi_iris.sql").read_text()
+    iris = set(re.findall(r"`((?:https?://|resultExt:)[^`…]*)…?`", shown))
+    assert len(iris) > 12
+    assert {iri for iri in iris if f"'{iri}'" not in known} == set()
+    verbs_and_types = re.findall(
+        r"'(http[^']*/(?:verbs?|activity-type|activities|extensions)/[a-z_/]+)'", known
+    )
+    videos = {"played", "paused", "seeked"}
+    assert {one for one in verbs_and_types if one.rpartition("/")[2] not in videos} <= iris

@@ -14,8 +14,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from loader.bulk.selection import KEY_TIME
-from loader.errors import PermanentError
-from loader.events.messages import Bundle, UnknownEventError, read
+from loader.bulk.selection import ROOT as ROOT_OF_KEYS
+from loader.errors import PermanentError, SettingsError
+from loader.events.messages import Bundle, read
 from loader.files import bundle_key
 from loader.objects import S3Object, check_readable
 from tests.chaos.fuzz_lines import corpus
@@ -83,9 +84,19 @@ def test_a_statement_validates_exactly_if_it_is_accepted():
     assert accepted > 500 and rejected > 50 and beyond > 5
 
 
-@pytest.mark.parametrize("text", ["2025-10-01", "24:00", "1759312800", "2025-10-01T24:00:00Z", "x"])
+@pytest.mark.parametrize(
+    "text",
+    ["2025-10-01", "24:00", "1759312800", "2025-10-01T24:00:00Z", "x", "2025-10-01T10:00:00Z\n"],
+)
 def test_a_text_that_is_no_time_does_not_validate(text):
     assert not schema("statement").is_valid(json.loads(statement(timestamp=text)))
+
+
+@pytest.mark.parametrize("name", [float("inf"), float("-inf")])
+def test_a_name_out_of_the_range_of_numbers_does_not_validate(name):
+    value = json.loads(statement(actor={"account": {"name": name}}))
+    assert not schema("statement").is_valid(value)
+    assert read_line(json.dumps(value).replace("Infinity", "1e999").encode())[0].reason
 
 
 BODY = {"body": "{}\n{}"}
@@ -94,6 +105,9 @@ BUNDLES = [
     BODY,
     BODY | {"key": "section/1/video/a.jsonl"},
     BODY | {"bundle_id": 7, "partition_id": "x"},
+    BODY | {"bundle_id": 7.0},
+    BODY | {"bundle_id": ".."},
+    BODY | {"key": "a/..b/.c.jsonl"},
 ]
 NO_BUNDLES = [
     {"body": [{"verb": {}}]},
@@ -103,19 +117,35 @@ NO_BUNDLES = [
     BODY | {"key": "x" * 1025},
     BODY | {"bundle_id": "a/b"},
     BODY | {"bundle_id": "a", "category": None},
+    BODY | {"bundle_id": True},
+    BODY | {"bundle_id": 7.5},
+    *(BODY | {"key": key} for key in ("a//b.jsonl", "/a", "a/../b.jsonl", "./b", "..", "a/..")),
+    *(BODY | {"key": key} for key in ("x\ny.jsonl", "x\0y.jsonl", "x\r", "a.jsonl\n", "dir/")),
+    *(BODY | {"bundle_id": "a", "partition": part} for part in ("", ".", "..", "a\n")),
+    BODY | {"bundle_id": "a", "partition_id": ".."},
+    BODY | {"bundle_id": "a\n"},
 ]
 
 
 @pytest.mark.parametrize("event", BUNDLES)
 def test_a_bundle_event_validates(event):
-    assert isinstance(read(event), Bundle)
+    request = read(event)
+    assert isinstance(request, Bundle)
+    check_readable(S3Object("", request.key or "a"), {""})
     assert schema("bundle_event").is_valid(event)
 
 
 @pytest.mark.parametrize("event", NO_BUNDLES)
 def test_an_event_that_is_refused_does_not_validate(event):
-    with pytest.raises(UnknownEventError):
-        read(event)
+    with pytest.raises(PermanentError):
+        check_readable(S3Object("", read(event).key), {""})
+    assert not schema("bundle_event").is_valid(event)
+
+
+@pytest.mark.parametrize("part", ["partition", "partition_id", "category"])
+def test_a_part_of_a_key_that_is_ignored_does_not_validate(part):
+    event = BODY | {part: "x"}
+    assert read(event).key == ""
     assert not schema("bundle_event").is_valid(event)
 
 
@@ -123,8 +153,24 @@ def test_keys_of_the_layout_validate_and_are_understood():
     for section, suffix in ((0, ".jsonl"), (2161, ".jsonl.gz")):
         key = bundle_key(section, "video", datetime.now(UTC), "a" * 32, suffix)
         assert schema("object_key").is_valid(key)
-        assert schema("object_key").is_valid(f"exports/{key}")
-        check_readable(S3Object("lake", key), {"lake"})
+        check_readable(S3Object("lake", key), {"lake"}, ROOT_OF_KEYS)
+        # By the default prefix of a stack, it is not allowed.
+        assert not schema("object_key").is_valid(f"exports/{key}")
+        with pytest.raises(SettingsError):
+            check_readable(S3Object("lake", f"exports/{key}"), {"lake"}, ROOT_OF_KEYS)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "section/12345678901234567890/video/2025-10-01T00-00-15Z_" + "0" * 32 + ".jsonl",
+        "section/1/video/2025-10-01T29-00-15Z_" + "0" * 32 + ".jsonl",
+        "section/1/video/2025-10-01T00-00-15Z_" + "0" * 32 + ".jsonl\n",
+        "section/1/video/2025-10-01T00-00-15Z_" + "0" * 32 + ".json",
+    ],
+)
+def test_keys_of_another_layout_do_not_validate(key):
+    assert not schema("object_key").is_valid(key)
 
 
 @pytest.mark.parametrize(
