@@ -1,0 +1,42 @@
+"""What dbt knows of a table decides what it does: days or all, bookkeeping that is lost, versions
+that come back, models that fail."""
+
+import json
+
+import pytest
+
+from tests.helpers.bulk_lake import run_cli
+from tests.helpers.small_database import Attempt, SmallDatabase, statement
+from tests.helpers.view_faults import faults
+
+DAYS = ("--vars", "{start_date: 2025-10-01, end_date: 2025-12-31}")
+EVENTS = """
+select * from (
+    select 'video' as family, event_id, load_id from xapi.video_events
+    union all
+    select 'page', event_id, load_id from xapi.page_viewed_events
+)
+order by all
+"""
+APPLIED = """
+select model, load_id from xapi.elt_applied_loads where step != 'rebuild' order by all
+"""
+
+
+@pytest.fixture
+def expired(database: SmallDatabase, capsys, monkeypatch) -> SmallDatabase:
+    """The small database, all of whose raw lines have expired."""
+    monkeypatch.setenv("XAPI_CHDB_PATH", str(database.folder / "clickhouse"))
+    said = run_cli(capsys, "expire", "--older-than", "1d", "--json", "--yes")
+    assert json.loads(said)["removed"]
+    return database
+
+
+def test_a_table_that_is_filled_keeps_events_of_expired_loads_although_days_are_named(expired):
+    events = expired.query(EVENTS)
+    said = expired.dbt("run", "--full-refresh", "--select", "marts.events", *DAYS, fails=True)
+    assert "var start_date and --full-refresh exclude each other" in said
+    assert expired.query(EVENTS) == events
+    expired.change("drop table xapi.page_viewed_events")
+    expired.dbt("run", "--select", "page_viewed_events", *DAYS)
+    assert expired.query(EVENTS) == events
