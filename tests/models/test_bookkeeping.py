@@ -40,3 +40,13 @@ def test_a_table_that_is_filled_keeps_events_of_expired_loads_although_days_are_
     expired.change("drop table xapi.page_viewed_events")
     expired.dbt("run", "--select", "page_viewed_events", *DAYS)
     assert expired.query(EVENTS) == events
+
+
+def test_bookkeeping_that_is_lost_is_written_again_and_no_event_goes(expired):
+    """Expired lines cannot be read again: what a rebuild of days keeps depends on the bookkeeping."""
+    events, applied = expired.query(EVENTS), expired.query(APPLIED)
+    expired.change("delete from xapi.elt_applied_loads where model = 'int_xapi__statements'")
+    expired.dbt("run", "--select", "int_xapi__statements")
+    assert expired.query(APPLIED) == applied
+    expired.dbt("run", "--select", "video_events", "page_viewed_events", *DAYS)
+    assert (expired.query(EVENTS), expired.query(APPLIED)) == (events, applied)
