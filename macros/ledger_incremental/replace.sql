@@ -55,10 +55,18 @@
 {#- Record the new table and exchange it with the old one. -#}
 {% macro put_in_place(table, new) %}
     {% do record_table(table, new.relation, new.id) %}
+    {% do exchange(table, new) %}
+    {% do table.update({'id': new.id}) %}
+{% endmacro %}
+
+{#- Exchange a new table with the old one, and drop the old one. -#}
+{% macro exchange(table, new) %}
     {% do sync_replicas(new.relation) %}
     {% do beat_claim(table) %}
     {% do run_statement('exchange tables ' ~ new.relation ~ ' and ' ~ table.relation ~ cluster_clause()) %}
-    {#- A client that gets no answer may send a statement again, which would exchange them back. -#}
+    {#- A client that gets no answer may send a statement again, which would exchange them back. Once one
+        of the two is dropped, an exchange fails: what is in place now stays there. -#}
+    {% do run_statement('drop table if exists ' ~ new.relation ~ cluster_clause()) %}
     {%- set in_place = run_statement('select id from (' ~ id_of(table.relation) ~ ')').rows -%}
     {%- if not in_place or in_place[0][0] != new.id -%}
         {{ exceptions.raise_compiler_error(
@@ -66,8 +74,6 @@
             ~ 'statement twice. The table is unchanged; run the same command again'
         ) }}
     {%- endif -%}
-    {% do table.update({'id': new.id}) %}
-    {% do run_statement('drop table if exists ' ~ new.relation ~ cluster_clause()) %}
 {% endmacro %}
 
 {#- Remove the bookkeeping of tables that a full refresh replaced. They are named, under the claim: if
