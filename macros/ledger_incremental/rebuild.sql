@@ -126,8 +126,8 @@
         )
 {%- endmacro %}
 
-{#- Rebuild what the days yield: the days themselves, or with config rebuild_by 'load' all lines
-    of the loads that hold events of them. Returns what was done, in words. -#}
+{#- Rebuild what the days yield: the days themselves, or in a table that keeps lines all lines of the
+    loads that hold events of them. Returns what was done, in words. -#}
 {% macro rebuild(table, days) %}
     {% do note_expired_loads(table) %}
     {% do say_what_stays(table, days) %}
@@ -151,7 +151,9 @@
     {% do insert_wanted(table, new, table.rows, wanted, scope) %}
     {% do keep_other_rows(table, new, scope, partitions) %}
     {% do check_expired_loads(table) %}
-    {% do put_in_place(table, new) %}
+    {#- A run that died while it removed rows (replace.sql) recorded no number of rows: its DELETE may still
+        arrive. The loads of that run are still to be applied, and whoever does that counts. -#}
+    {% do put_in_place(table, new, count=table.made_by.table_rows > 0) %}
     {%- if table.keeps_lines -%}
         {% do record_rebuilt(table, table.relation, loads) %}
     {%- endif -%}

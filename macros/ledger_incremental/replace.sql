@@ -52,9 +52,10 @@
     {%- endfor -%}
 {% endmacro %}
 
-{#- Record the new table and exchange it with the old one. -#}
-{% macro put_in_place(table, new) %}
-    {% do record_table(table, new.relation, new.id) %}
+{#- Record the new table and exchange it with the old one.
+    count  as in record_table -#}
+{% macro put_in_place(table, new, count=true) %}
+    {% do record_table(table, new.relation, new.id, count) %}
     {% do exchange(table, new) %}
     {% do table.update({'id': new.id}) %}
 {% endmacro %}
@@ -212,7 +213,8 @@
     {%- if table.keeps_lines -%}
         {%- for slice in slices -%}{% do insert_slices(table, table.relation, [slice]) %}{%- endfor -%}
         {% do record_table(table, table.relation, table.id, count=false) %}
-        {#- What it deletes is superseded whenever the statement arrives. -#}
+        {#- If it arrives after a takeover, it deletes nothing that counts: these rows are superseded. Until
+            the loads are applied, no number of rows is recorded. -#}
         {% do delete_superseded(table, slices) %}
     {%- else -%}
         {%- set new = create_new_table(table) -%}
