@@ -151,6 +151,19 @@
     where {{ of_keys(table, slices) }} and status != 'visible'
 {% endmacro %}
 
+{#- Ids of loads that the table holds, but without the rows of an object that readers see: it was a
+    repeat when the load was applied, and a commit that became visible late has superseded the version
+    that it repeated. Only for a table that keeps lines: in others the events of a repeat are there. -#}
+{% macro reappeared_loads(table, slices) %}
+    {{ return(run_statement(
+        'select distinct toString(load_id) from ' ~ source('xapi_raw', 'committed_objects')
+        ~ ' where ' ~ of_keys(table, slices) ~ " and status = 'visible' and rows > 0"
+        ~ ' and load_id in (' ~ applied_loads(table.name, table.applied_under) ~ ')'
+        ~ ' and (load_id, ' ~ source_path() ~ ') not in (select load_id, source_path from ' ~ table.relation
+        ~ ' where load_id in (select load_id from ' ~ source('xapi_raw', 'loads') ~ ' where ' ~ of_keys(table, slices) ~ '))'
+    ).rows | map(attribute=0) | list) }}
+{% endmacro %}
+
 {#- How many keys that the slices bring have several commits: without one, nothing is superseded. -#}
 {% macro keys_with_several_commits(table, slices) %}
     select count() from (
@@ -212,6 +225,14 @@
 {% macro apply_and_remove(table, slices, leaving) %}
     {%- if table.keeps_lines -%}
         {%- for slice in slices -%}{% do insert_slices(table, table.relation, [slice]) %}{%- endfor -%}
+        {%- set reappeared = reappeared_loads(table, slices) -%}
+        {%- if reappeared -%}
+            {% do insert_loads(
+                table, table.relation,
+                "select toUUID(arrayJoin(['" ~ reappeared | join("', '") ~ "'])) as load_id from (select count() from "
+                ~ claim_of(table) ~ ')'
+            ) %}
+        {%- endif -%}
         {% do record_table(table, table.relation, table.id, count=false) %}
         {#- If it arrives after a takeover, it deletes nothing that counts: these rows are superseded. Until
             the loads are applied, no number of rows is recorded. -#}

@@ -43,10 +43,34 @@ def test_a_table_that_is_filled_keeps_events_of_expired_loads_although_days_are_
 
 
 def test_bookkeeping_that_is_lost_is_written_again_and_no_event_goes(expired):
-    """Expired lines cannot be read again: what a rebuild of days keeps depends on the bookkeeping."""
+    """Expired lines cannot be read again: what a rebuild of days keeps depends on it."""
     events, applied = expired.query(EVENTS), expired.query(APPLIED)
     expired.change("delete from xapi.elt_applied_loads where model = 'int_xapi__statements'")
     expired.dbt("run", "--select", "int_xapi__statements")
     assert expired.query(APPLIED) == applied
     expired.dbt("run", "--select", "video_events", "page_viewed_events", *DAYS)
     assert (expired.query(EVENTS), expired.query(APPLIED)) == (events, applied)
+
+
+def test_a_repeat_that_becomes_visible_late_is_read(database: SmallDatabase):
+    """Of three commits at the same moment, the second becomes visible last: the third, which
+    repeated the first, counts from then on."""
+    key = "section/2161/video/tie.jsonl"
+    lines = [statement(minute=50), "not json"]
+    database.load(Attempt(50, key, lines), Attempt(52, key, lines))
+    database.dbt("run", "--select", "int_xapi__statements", "video_events", "rejected_statements")
+    database.load(Attempt(51, key, [statement(minute=51)], etag="2", policy="replace"))
+    database.dbt("run", "--select", "int_xapi__statements", "video_events", "rejected_statements")
+    assert faults(database.query) == []
+    [row] = database.query(
+        "select count() as n from xapi.rejected_statements where line = 'not json'"
+    )
+    assert row["n"] == 1
+
+
+def test_models_that_follow_a_table_that_lost_rows_all_say_so_at_once(database: SmallDatabase):
+    database.change("truncate table xapi.int_xapi__statements")
+    two = ("video_events", "page_viewed_events", "--threads", "2")
+    said = database.dbt("run", "--select", *two, fails=True)
+    assert said.count("`int_xapi__statements` has 0 rows, but") >= 2
+    assert "is being changed by run" not in said
