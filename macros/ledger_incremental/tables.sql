@@ -124,6 +124,8 @@
         {%- if rebuild -%}
             {% do exceptions.warn(text ~ '. Only the days of this run are filled again now') %}
         {%- else -%}
+            {#- Other models of this run need not wait until they find the same. -#}
+            {% do release_claim(table) %}
             {{ exceptions.raise_compiler_error(text ~ '. Nothing was done') }}
         {%- endif -%}
     {%- endif -%}
