@@ -1,31 +1,21 @@
 {#- Fill a new table, then put it in the place of the old one. Returns what was done, in words. -#}
 {% macro fill_mart(mart, existing, events) %}
     {% do acquire_claim(mart) %}
-    {%- set new, id = new_table_of(mart), new_id() -%}
-    {% do clickhouse__create_empty_table(False, new, mart.rows, config.get('contract').enforced, 'create_new') %}
+    {%- set new = {'relation': new_table_of(mart), 'id': new_id()} -%}
+    {% do clickhouse__create_empty_table(False, new.relation, mart.rows, config.get('contract').enforced, 'create_new') %}
     {%- set sections = [] if flags.EMPTY else run_statement(
         'select section_id, ' ~ course_hash() ~ ' as course_hash, count() as events from ' ~ mart.source
         ~ ' group by section_id, course_id order by section_id, course_hash'
     ).rows -%}
     {%- for slice in slices_of(sections) -%}
-        {% do insert_groups(mart, new, slice, 1) %}
+        {% do insert_groups(mart, new.relation, slice, 1) %}
     {%- endfor -%}
-    {% do record_mart(mart, new, id, events) %}
-    {% do beat_claim(mart) %}
+    {% do record_mart(mart, new.relation, new.id, events) %}
     {%- if existing is none -%}
-        {% do run_statement('rename table ' ~ new ~ ' to ' ~ mart.relation ~ cluster_clause()) %}
+        {% do beat_claim(mart) %}
+        {% do run_statement('rename table ' ~ new.relation ~ ' to ' ~ mart.relation ~ cluster_clause()) %}
     {%- else -%}
-        {% do sync_replicas(new) %}
-        {% do run_statement('exchange tables ' ~ new ~ ' and ' ~ mart.relation ~ cluster_clause()) %}
-        {#- A client that gets no answer may send a statement again, which would exchange them back. -#}
-        {%- set in_place = run_statement(id_of(mart.relation)).rows -%}
-        {%- if not in_place or in_place[0][0] != id -%}
-            {{ exceptions.raise_compiler_error(
-                mart.relation ~ ' was not exchanged with ' ~ new ~ ': the server may have received the statement '
-                ~ 'twice. The table is unchanged; run the same command again'
-            ) }}
-        {%- endif -%}
-        {% do run_statement('drop table if exists ' ~ new ~ cluster_clause()) %}
+        {% do exchange(mart, new) %}
     {%- endif -%}
     {% do release_claim(mart) %}
     {{ return('filled from ' ~ sections | length ~ ' sections') }}

@@ -23,7 +23,8 @@
 {% endmacro %}
 
 {#- Loads that a table does not hold. Only those committed after its horizon are compared, unless the
-    source of its loads has more rows before it than it had: then a load became visible late. -#}
+    source of its loads has more rows before it than it had: then a load became visible late; or
+    unless the bookkeeping of the table has none from before it: then that was lost. -#}
 {% macro new_loads(table, all) %}
     {%- set after_horizon = "committed_at >= toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
     select
@@ -41,8 +42,19 @@
     group by available.load_id
 {% endmacro %}
 
+{#- Whether the bookkeeping of a table lost the loads from before its horizon. The next run finds their
+    rows in the table and records them. -#}
+{% macro lost_applied_loads(table) -%}
+    (
+        select {{ table.loads_before_horizon }} > 0 and count() = 0
+        from {{ elt_applied_loads() }}
+        where model = '{{ table.name }}' and table_id = '{{ table.applied_under }}'
+            and toDate(committed_at) < toDate('{{ table.horizon }}')
+    )
+{%- endmacro %}
+
 {#- What waits for a table, in one query: loads (after its horizon), and whether all have to be
-    compared because some became visible late; and how many rows it has. -#}
+    compared; and how many rows it has. -#}
 {% macro waiting_loads(table) %}
     {%- set sql -%}
         select
@@ -51,17 +63,19 @@
                 select count() from ({{ source_of_loads(table) }})
                 where toDate(committed_at) < toDate('{{ table.horizon }}')
             ),
-            {{ '(select count() from ' ~ table.relation ~ ')' if table.id else '0' }}
+            {{ '(select count() from ' ~ table.relation ~ ')' if table.id else '0' }},
+            {{ lost_applied_loads(table) }}
     {%- endset -%}
     {%- set row = run_statement(sql).rows[0] -%}
     {{ return({
-        'loads': row[0] | int, 'all': row[1] | int != table.loads_before_horizon, 'table_rows': row[2] | int,
+        'loads': row[0] | int, 'all': row[1] | int != table.loads_before_horizon or row[3] | int > 0,
+        'table_rows': row[2] | int,
     }) }}
 {% endmacro %}
 
 {#- The next horizon: two days ago, with the rows of the source from before it; and whether all loads
-    have to be compared, because some became visible late before the present one. Counted before the new
-    loads are read: what is counted is held or claimed. By day, for which the tables have projections. -#}
+    have to be compared. Counted before the new loads are read: what is counted is held or claimed. By
+    day, for which the tables have projections. -#}
 {% macro next_horizon(table) %}
     {%- set row = run_statement("
         select
@@ -76,11 +90,12 @@
                     group by day
                 )
             ) as loads_before,
-            loads_before.1, loads_before.2
+            loads_before.1, loads_before.2,
+            " ~ lost_applied_loads(table) ~ "
     ").rows[0] -%}
     {{ return({
         'horizon': {'horizon': row[0], 'loads_before_horizon': row[2] | int},
-        'all': row[3] | int != table.loads_before_horizon,
+        'all': row[3] | int != table.loads_before_horizon or row[4] | int > 0,
     }) }}
 {% endmacro %}
 

@@ -9,7 +9,8 @@
     Creating a table is atomic: of two runs that create the same number, the second one finds the
     comment of the first. A claim is stale when its holder has been silent for
     var lock_expires_seconds and runs no query; on the embedded engine, which one process owns at
-    a time, when its holder is another run.
+    a time, also when its holder is another run. A model that fails leaves its claim behind, and other
+    models of the same run take it over.
 
     The fence: whoever takes over a stale claim drops it first, then waits until none of the former
     holder's statements is running, then drops the former holder's new tables. Each statement that
@@ -23,8 +24,8 @@
 {%- endmacro %}
 
 {#- The holder that a claim names: the run, and the model it is working on (threads of one run
-    contend, too). -#}
-{% macro claim_holder() %}{{ return(invocation_id ~ ' ' ~ model.name) }}{% endmacro %}
+    contend, too). Outside of models, e.g. in hooks of another project, the run alone. -#}
+{% macro claim_holder() %}{{ return(invocation_id ~ (' ' ~ model.name if model is defined else '')) }}{% endmacro %}
 
 {#- Claim a table: sets table.claim. Waits up to var lock_wait_seconds.
     Raises an error that names the holder if the wait was in vain. -#}
@@ -94,13 +95,13 @@
     {%- endif -%}
     {%- set number, holder, silent = rows[0][0] | int, rows[0][1], rows[0][2] | int -%}
     {%- set is_free = holder == 'free' -%}
-    {%- if is_free or holder.startswith(invocation_id) -%}
+    {%- if is_free -%}
         {%- set is_stale = false -%}
-    {%- elif target.type == 'chdb' -%}
+    {%- elif target.type == 'chdb' and not holder.startswith(invocation_id) -%}
         {%- set is_stale = true -%}
     {%- else -%}
         {%- set is_stale = silent > var('lock_expires_seconds') | int
-            and not runs_a_query(holder.split(' ')[0]) -%}
+            and not runs_a_query(holder) -%}
     {%- endif -%}
     {{ return({'number': number, 'holder': holder, 'is_free': is_free, 'is_stale': is_stale}) }}
 {% endmacro %}
@@ -127,7 +128,7 @@
         {% do run_statement('drop table if exists ' ~ table.relation.schema ~ '.`' ~ name ~ '`' ~ cluster_clause()) %}
     {%- endfor -%}
     {%- if latest.is_stale -%}
-        {% do wait_for_queries(latest.holder.split(' ')[0]) %}
+        {% do wait_for_queries(latest.holder) %}
         {%- set left = elt_names(table) -%}
     {%- endif -%}
     {%- for name in left if name.startswith(new_table_prefix(table)) -%}
@@ -144,35 +145,38 @@
     ").rows | map(attribute=0) | list) }}
 {% endmacro %}
 
-{#- Wait until no statement of a run is running. -#}
-{% macro wait_for_queries(run_id) %}
+{#- Wait until no statement of a former holder is running. -#}
+{% macro wait_for_queries(holder) %}
     {%- set state = namespace(waiting=true) -%}
     {%- for attempt in range(var('lock_wait_seconds') | int + 1) if state.waiting -%}
-        {%- set state.waiting = runs_a_query(run_id) -%}
+        {%- set state.waiting = runs_a_query(holder) -%}
         {%- if state.waiting -%}{% do run_statement('select sleep(1)') %}{%- endif -%}
     {%- endfor -%}
     {%- if state.waiting -%}
         {{ exceptions.raise_compiler_error(
-            'statements of run ' ~ run_id ~ ' are still running; nothing was done here. Run the same command again'
+            'statements of run ' ~ holder ~ ' are still running; nothing was done here. Run the same command again'
         ) }}
     {%- endif -%}
 {% endmacro %}
 
-{#- A comment that names this run, at the start of every statement that it sends: the server cuts off
+{#- A comment that names this run and its model, at the start of every statement that it sends: the server cuts off
     the end of long ones. (`query-comment` does not serve: dbt reads it from the root project only.) -#}
-{% macro run_comment() %}/* xapi_elt run {{ invocation_id }} */{% endmacro %}
+{% macro run_comment() %}/* xapi_elt run {{ claim_holder() }} */{% endmacro %}
 
 {#- Run a statement that carries the comment. -#}
 {% macro run_statement(sql) %}{{ return(run_query(run_comment() ~ ' ' ~ sql)) }}{% endmacro %}
 
-{#- Whether a run has a query running, by the comment in its text. The id is a word of its own in this
-    query, so that it does not find itself or another run's search. -#}
-{% macro runs_a_query(run_id) %}
+{#- Whether a holder has a query running, by the comment in its text. The holder is a word of its own in
+    this query, so that it does not find itself or another run's search. Of another run any query counts:
+    an erasure does not name its model. -#}
+{% macro runs_a_query(holder) %}
+    {%- set run_id = holder.split(' ')[0] -%}
+    {%- set searched = holder ~ ' ' if run_id == invocation_id else run_id -%}
     {%- set cluster = adapter.get_clickhouse_cluster_name() -%}
     {%- set processes = 'clusterAllReplicas(' ~ cluster ~ ', system.processes)' if cluster else 'system.processes' -%}
     {{ return(run_statement(
         'select count() from ' ~ processes
-        ~ " where position(query, concat('xapi_elt run ', '" ~ run_id ~ "')) > 0"
+        ~ " where position(query, concat('xapi_elt run ', '" ~ searched ~ "')) > 0"
     ).rows[0][0] | int > 0) }}
 {% endmacro %}
 

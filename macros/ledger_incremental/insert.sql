@@ -26,11 +26,15 @@
 {#- Columns of the staging view that the store leaves out: source_path has them. -#}
 {% macro places_of_objects() %}{{ return(['bucket', 'key']) }}{% endmacro %}
 
-{#- Insert the rows of claimed slices into a table, leaving out those whose key it has. The statement
-    reads the claim, so a former holder inserts nothing. -#}
+{#- Insert the rows of claimed slices into a table. -#}
 {% macro insert_slices(table, relation, slices) %}
+    {% do insert_loads(table, relation, claimed_loads(table, slices)) %}
+{% endmacro %}
+
+{#- Insert the rows of loads into a table, leaving out those whose key it has.
+    loads  a subquery that reads the claim, so that a former holder inserts nothing -#}
+{% macro insert_loads(table, relation, loads) %}
     {% do beat_claim(table) %}
-    {%- set loads = claimed_loads(table, slices) -%}
     {%- set rows = rows_of_loads(table, loads) -%}
     {%- set columns = columns_of(table, relation) -%}
     {% call statement('insert_slices') %}

@@ -20,6 +20,7 @@
         replace.sql   new tables, exchange, superseded rows
         voided.sql    rows that a statement voids
         rebuild.sql   ranges of days
+        rules.sql     by which rules the rows of a table were made
         expired.sql   rows whose raw lines were removed on purpose
 
     Config: `order_by`, `partition_by`, `engine` as in dbt-clickhouse, and
@@ -34,7 +35,7 @@
 
     {%- set existing = load_cached_relation(this) -%}
     {%- set table = describe_table(model, sql) -%}
-    {%- set full = existing is none or existing.is_view or should_full_refresh() -%}
+    {%- set full = is_filled_again(existing) -%}
     {%- set grants = config.get('grants') -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}

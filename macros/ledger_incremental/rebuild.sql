@@ -62,6 +62,12 @@
 {#- Stop a run whose variables are wrong before it touches anything. -#}
 {% macro check_rebuild_vars() %}
     {%- set days = rebuild_range() -%}
+    {%- if execute and days and flags.FULL_REFRESH -%}
+        {{ exceptions.raise_compiler_error(
+            'var ' ~ rebuild_var('start_date') ~ ' and --full-refresh exclude each other: a full refresh fills tables '
+            ~ 'from all loads, a rebuild only some days. Leave one of them out. Nothing was done'
+        ) }}
+    {%- endif -%}
     {%- if execute and days and days.section_id is not none -%}
         {%- set store = load_relation(model_relation(statement_store())) -%}
         {%- if store and not run_statement(
@@ -74,11 +80,18 @@
     {%- endif -%}
 {% endmacro %}
 
-{#- What the event models read: the stored lines; in a rebuild the raw lines, parsed by the current
-    logic. A unit test gives rows of the stored lines. -#}
+{#- Whether a run fills a table from all loads, and not from some days or new loads. -#}
+{% macro is_filled_again(existing) %}
+    {{ return(existing is none or existing.is_view or should_full_refresh()) }}
+{% endmacro %}
+
+{#- What the event models read: the stored lines; in a rebuild of an existing table the raw lines,
+    parsed by the current logic. A table that is filled from all loads needs the stored lines, because
+    those of expired loads are nowhere else. A unit test gives rows of the stored lines. -#}
 {% macro statements() %}
     {%- set stored = ref('int_xapi__statements') -%}
-    {%- if execute and model.resource_type != 'unit_test' and rebuild_range() -%}
+    {%- if execute and model.resource_type != 'unit_test' and rebuild_range()
+        and not is_filled_again(load_cached_relation(this)) -%}
         {{ return(model_relation('stg_xapi__statements')) }}
     {%- endif -%}
     {{ return(stored) }}
@@ -113,8 +126,8 @@
         )
 {%- endmacro %}
 
-{#- Rebuild what the days yield: the days themselves, or with config rebuild_by 'load' all lines
-    of the loads that hold events of them. Returns what was done, in words. -#}
+{#- Rebuild what the days yield: the days themselves, or in a table that keeps lines all lines of the
+    loads that hold events of them. Returns what was done, in words. -#}
 {% macro rebuild(table, days) %}
     {% do note_expired_loads(table) %}
     {% do say_what_stays(table, days) %}
@@ -138,7 +151,9 @@
     {% do insert_wanted(table, new, table.rows, wanted, scope) %}
     {% do keep_other_rows(table, new, scope, partitions) %}
     {% do check_expired_loads(table) %}
-    {% do put_in_place(table, new) %}
+    {#- A run that died while it removed rows (replace.sql) recorded no number of rows: its DELETE may still
+        arrive. The loads of that run are still to be applied, and whoever does that counts. -#}
+    {% do put_in_place(table, new, count=table.made_by.table_rows > 0) %}
     {%- if table.keeps_lines -%}
         {% do record_rebuilt(table, table.relation, loads) %}
     {%- endif -%}

@@ -52,13 +52,22 @@
     {%- endfor -%}
 {% endmacro %}
 
-{#- Record the new table and exchange it with the old one. -#}
-{% macro put_in_place(table, new) %}
-    {% do record_table(table, new.relation, new.id) %}
+{#- Record the new table and exchange it with the old one.
+    count  as in record_table -#}
+{% macro put_in_place(table, new, count=true) %}
+    {% do record_table(table, new.relation, new.id, count) %}
+    {% do exchange(table, new) %}
+    {% do table.update({'id': new.id}) %}
+{% endmacro %}
+
+{#- Exchange a new table with the old one, and drop the old one. -#}
+{% macro exchange(table, new) %}
     {% do sync_replicas(new.relation) %}
     {% do beat_claim(table) %}
     {% do run_statement('exchange tables ' ~ new.relation ~ ' and ' ~ table.relation ~ cluster_clause()) %}
-    {#- A client that gets no answer may send a statement again, which would exchange them back. -#}
+    {#- A client that gets no answer may send a statement again, which would exchange them back. Once one
+        of the two is dropped, an exchange fails: what is in place now stays there. -#}
+    {% do run_statement('drop table if exists ' ~ new.relation ~ cluster_clause()) %}
     {%- set in_place = run_statement('select id from (' ~ id_of(table.relation) ~ ')').rows -%}
     {%- if not in_place or in_place[0][0] != new.id -%}
         {{ exceptions.raise_compiler_error(
@@ -66,16 +75,21 @@
             ~ 'statement twice. The table is unchanged; run the same command again'
         ) }}
     {%- endif -%}
-    {% do table.update({'id': new.id}) %}
-    {% do run_statement('drop table if exists ' ~ new.relation ~ cluster_clause()) %}
 {% endmacro %}
 
-{#- Remove the bookkeeping of tables that a full refresh replaced. -#}
+{#- Remove the bookkeeping of tables that a full refresh replaced. They are named, under the claim: if
+    the DELETE arrives after a takeover, the present table is not one of them. -#}
 {% macro forget_other_tables(table) %}
-    {% do run_statement(
-        'delete from ' ~ elt_applied_loads() ~ " where model = '" ~ table.name ~ "'"
-        ~ " and table_id != '" ~ table.applied_under ~ "'"
-    ) %}
+    {%- set replaced = run_statement(
+        'select distinct toString(table_id) from ' ~ elt_applied_loads() ~ " where model = '" ~ table.name
+        ~ "' and table_id != '" ~ table.applied_under ~ "' and (select count() >= 0 from " ~ claim_of(table) ~ ')'
+    ).rows | map(attribute=0) | list -%}
+    {%- if replaced -%}
+        {% do run_statement(
+            'delete from ' ~ elt_applied_loads() ~ " where model = '" ~ table.name ~ "'"
+            ~ " and table_id in ('" ~ replaced | join("', '") ~ "')"
+        ) %}
+    {%- endif -%}
 {% endmacro %}
 
 {#- Insert rows that are not those of claimed slices.
@@ -135,6 +149,19 @@
     select load_id, {{ source_path() }} as source_path
     from {{ source('xapi_raw', 'committed_objects') }}
     where {{ of_keys(table, slices) }} and status != 'visible'
+{% endmacro %}
+
+{#- Ids of loads that the table holds, but without the rows of an object that readers see: it was a
+    repeat when the load was applied, and a commit that became visible late has superseded the version
+    that it repeated. Only for a table that keeps lines: in others the events of a repeat are there. -#}
+{% macro reappeared_loads(table, slices) %}
+    {{ return(run_statement(
+        'select distinct toString(load_id) from ' ~ source('xapi_raw', 'committed_objects')
+        ~ ' where ' ~ of_keys(table, slices) ~ " and status = 'visible' and rows > 0"
+        ~ ' and load_id in (' ~ applied_loads(table.name, table.applied_under) ~ ')'
+        ~ ' and (load_id, ' ~ source_path() ~ ') not in (select load_id, source_path from ' ~ table.relation
+        ~ ' where load_id in (select load_id from ' ~ source('xapi_raw', 'loads') ~ ' where ' ~ of_keys(table, slices) ~ '))'
+    ).rows | map(attribute=0) | list) }}
 {% endmacro %}
 
 {#- How many keys that the slices bring have several commits: without one, nothing is superseded. -#}
@@ -198,8 +225,17 @@
 {% macro apply_and_remove(table, slices, leaving) %}
     {%- if table.keeps_lines -%}
         {%- for slice in slices -%}{% do insert_slices(table, table.relation, [slice]) %}{%- endfor -%}
+        {%- set reappeared = reappeared_loads(table, slices) -%}
+        {%- if reappeared -%}
+            {% do insert_loads(
+                table, table.relation,
+                "select toUUID(arrayJoin(['" ~ reappeared | join("', '") ~ "'])) as load_id from (select count() from "
+                ~ claim_of(table) ~ ')'
+            ) %}
+        {%- endif -%}
         {% do record_table(table, table.relation, table.id, count=false) %}
-        {#- What it deletes is superseded whenever the statement arrives. -#}
+        {#- If it arrives after a takeover, it deletes nothing that counts: these rows are superseded. Until
+            the loads are applied, no number of rows is recorded. -#}
         {% do delete_superseded(table, slices) %}
     {%- else -%}
         {%- set new = create_new_table(table) -%}

@@ -124,6 +124,8 @@
         {%- if rebuild -%}
             {% do exceptions.warn(text ~ '. Only the days of this run are filled again now') %}
         {%- else -%}
+            {#- Other models of this run need not wait until they find the same. -#}
+            {% do release_claim(table) %}
             {{ exceptions.raise_compiler_error(text ~ '. Nothing was done') }}
         {%- endif -%}
     {%- endif -%}
@@ -167,7 +169,9 @@
 {%- endmacro %}
 
 {#- Record the present state of a table: which parse made it and how many rows it has. The statement
-    reads the claim, so a former holder records nothing.
+    reads the claim, so a former holder records nothing, and it fails if the table whose applied loads
+    were read has been filled again since: some statements may have found none of them. Every change
+    of a table records it before an exchange, or as the last thing.
     count  whether to count the rows: no before some are removed -#}
 {% macro record_table(table, relation, id, count=true) %}
     {% do table.update({'step': table.step + 1}) %}
@@ -183,6 +187,16 @@
             '{{ table.horizon }}', {{ table.loads_before_horizon }},
             {{ table.claim }}, {{ table.claim * 1000000 + table.step }}, '{{ invocation_id }}'
         from (select count() from {{ claim_of(table) }})
+        {%- if table.upstream %}
+        where throwIf(
+            (
+                select toString(argMax(applied_under, version)) from {{ elt_tables() }}
+                where model = '{{ table.upstream.name }}'
+                    and toString(table_id) in ({{ id_of(table.upstream.relation) }})
+            ) != '{{ table.upstream.applied_under }}',
+            'another run filled {{ table.upstream.name }} again while this one read it; run the same command again'
+        ) = 0
+        {%- endif %}
     {%- endset -%}
     {% do run_statement(sql) %}
 {% endmacro %}
