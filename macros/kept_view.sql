@@ -80,10 +80,12 @@
     ) }}
 {% endmacro %}
 
-{#- A hash of SQL; comments, white space and the name of the database do not count. -#}
+{#- A hash of SQL; comments, white space and the name of the database do not count. Text literals
+    count as they are: one may contain what looks like a comment. -#}
 {% macro hash_of_code(code) %}
-    {%- set code = modules.re.sub('--[^\n]*|/\\*.*?\\*/', ' ', code) -%}
-    {%- set code = modules.re.sub('\\s+', ' ', code) -%}
+    {%- set literal = "'(?:[^'\\\\]|\\\\[\\s\\S]|'')*'" -%}
+    {%- set ignored = '(?:--[^\n]*|/\\*[\\s\\S]*?\\*/|\\s)' -%}
+    {%- set code = modules.re.sub('(' ~ literal ~ ')' ~ ignored ~ '*|' ~ ignored ~ '+', '\\1 ', code) -%}
     {%- set code = code | replace('`' ~ target.schema ~ '`.', '') | replace('`' ~ target.schema ~ '_raw`.', 'raw.') -%}
     {{ return(local_md5(code | trim)) }}
 {% endmacro %}
