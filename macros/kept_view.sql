@@ -21,7 +21,11 @@
         {% call noop_statement('main', 'unchanged') %}{% endcall %}
     {%- else -%}
         {% do create_parts(view, parts) %}
-        {% call statement('main') %}{{ get_create_view_as_sql(view, parts[-1].sql) }}{% endcall %}
+        {#- With its definition: a run that reads it at this moment must find that. -#}
+        {% call statement('main') -%}
+            {{ get_create_view_as_sql(view, parts[-1].sql) }}
+            comment '{{ comment_of_definition(sql) }}'
+        {%- endcall %}
         {%- if config.persist_column_docs() and model.columns -%}
             {% do clickhouse__persist_docs(view, model, false, true) %}
         {%- endif -%}
@@ -78,9 +82,12 @@
     {%- endfor -%}
     {%- set description = model.description ~ ' ' if config.persist_relation_docs() else '' -%}
     {{ return(
-        description ~ '[definition ' ~ hash_of_code(sql) ~ '] ' ~ made_in_this_database()
-        ~ ' [columns ' ~ local_md5(columns ~ documented) ~ ']'
+        description ~ comment_of_definition(sql) ~ ' [columns ' ~ local_md5(columns ~ documented) ~ ']'
     ) }}
+{% endmacro %}
+
+{% macro comment_of_definition(sql) %}
+    {{ return('[definition ' ~ hash_of_code(sql) ~ '] ' ~ made_in_this_database()) }}
 {% endmacro %}
 
 {#- A hash of SQL; comments, white space and the name of the database do not count. Text literals

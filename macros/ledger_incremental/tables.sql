@@ -183,6 +183,7 @@
             '{{ table.horizon }}', {{ table.loads_before_horizon }},
             {{ table.claim }}, {{ table.claim * 1000000 + table.step }}, '{{ invocation_id }}'
         from (select count() from {{ claim_of(table) }})
+        where {{ parse_is_the_same(table) }}
     {%- endset -%}
     {% do run_statement(sql) %}
 {% endmacro %}
