@@ -119,8 +119,7 @@
     {% do check_visible_rows(table.relation) %}
     {%- if found.visible < found.table_rows -%}
         {%- set text = table.relation ~ ' has ' ~ found.visible ~ ' rows, but ' ~ found.table_rows ~ ' when dbt last changed '
-            ~ 'it: rows were deleted, or it was restored without ' ~ elt_tables() ~ '. Restore both, or fill it again: '
-            ~ 'dbt run --full-refresh --select ' ~ table.name -%}
+            ~ 'it: rows were deleted, or it was restored without ' ~ elt_tables() ~ '. ' ~ remedy_of_lost_rows(table) -%}
         {%- if rebuild -%}
             {% do exceptions.warn(text ~ '. Only the days of this run are filled again now') %}
         {%- else -%}
