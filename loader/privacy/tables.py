@@ -163,11 +163,12 @@ class Tables:
         if not any(row["is_claimed"] for row in self._warehouse.query(IS_CLAIMED, table=table)):
             return self._delete_rows(table, condition)
         with self._claims.hold(table) as claim:
-            if self._count(table, condition):
+            # Recorded before anything leaves: if this run is killed, dbt and the next one know of it.
+            claim.compare_all = table in self._events and self._has_loads_of_others(table)
+            if claim.compare_all or self._count(table, condition):
                 self._claims.record(claim, count=False)
-            if table in self._events and self._has_loads_of_others(table):
+            if claim.compare_all:
                 self._command(APPLY_AGAIN, table=table)
-                claim.compare_all = True
             rows = self._delete_rows(table, condition)
             self._claims.record(claim, count=True)
         return rows
