@@ -39,7 +39,8 @@
     One query counts them all, so that a run in which nothing is hidden needs no more. -#}
 {% macro check_all_visible_rows(raw) %}
     {%- set names = [
-        (raw, 'loads'), (raw, 'statements'), (target.schema, 'elt_tables'), (target.schema, 'elt_applied_loads'),
+        (raw, 'loads'), (raw, 'statements'), (raw, 'expired_loads'), (raw, 'erased_learners'), (raw, 'erasure_key'),
+        (target.schema, 'elt_tables'), (target.schema, 'elt_applied_loads'),
     ] -%}
     {%- for node in graph.nodes.values() if node.config.materialized == 'ledger_incremental' -%}
         {% do names.append((node.schema, node.alias)) %}
