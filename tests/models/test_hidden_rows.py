@@ -52,7 +52,9 @@ def built(empty_models, tmp_path_factory):
     database.change(
         "insert into xapi_raw.expired_loads (load_id, lines) values (generateUUIDv4(), 1)"
     )
-    database.change("insert into xapi_raw.erased_learners (identity_hash) values (generateUUIDv4())")
+    database.change(
+        "insert into xapi_raw.erased_learners (identity_hash) values (generateUUIDv4())"
+    )
     return database
 
 
