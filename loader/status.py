@@ -154,9 +154,9 @@ class Status:
         errors: the latest errors.
         tables: one row per table that dbt maintains: name, rows, bytes, waiting_loads and
             waiting_lines (committed, but not yet in the table), has_late_loads (some became visible
-            late; these are not counted), missing_rows (by how many it has fewer than when dbt last
-            changed it: it was truncated or restored by itself), is_known (whether dbt's bookkeeping
-            has it).
+            late, or the bookkeeping lost some; these are not counted), missing_rows (by how many it
+            has fewer than when dbt last changed it: it was truncated or restored by itself),
+            is_known (whether dbt's bookkeeping has it).
         rejected: one row per reason: lines.
         operations: rows of the operations models, by title.
         not_allowed: what the user may not see, with the right that is missing.
@@ -220,7 +220,7 @@ def _problems(page: Status) -> Iterator[str]:
     if waiting := max((table["waiting_lines"] for table in page.tables), default=0):
         yield f"{waiting:,} lines wait for dbt: dbt run"
     elif any(table["has_late_loads"] for table in page.tables):
-        yield "loads that became visible late wait for dbt: dbt run"
+        yield "loads that became visible late, or were lost by the bookkeeping, wait: dbt run"
 
 
 def status(warehouse: Warehouse, settings: Settings) -> Status:

@@ -80,7 +80,7 @@ def test_an_old_python_is_refused_in_words():
         ({"tables": [TABLE | {"missing_rows": 3}]}, "To do: video_events lost 3 rows"),
         (
             {"tables": [TABLE | {"has_late_loads": True}]},
-            "To do: loads that became visible late wait",
+            "To do: loads that became visible late, or",
         ),
         ({"tables": [TABLE | {"is_known": False}]}, "To do: dbt's bookkeeping does not have"),
         (
