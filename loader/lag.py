@@ -9,7 +9,8 @@ from loader.settings import Settings
 # One row per table that follows the ledger, and per mart that follows such tables. There is no list
 # of them here: a table has its id in its comment, a mart also the state of the tables that it was
 # made from. Like dbt, it compares single loads only after a table's horizon, and before it
-# their number (macros/ledger_incremental/applied.sql).
+# their number; has_late_loads says that dbt will compare all, because some became visible late or
+# the bookkeeping lost those of before (macros/ledger_incremental/applied.sql).
 LAG = """
 with
     stored as (
@@ -51,19 +52,29 @@ with
         where (model, table_id) in (select model, applied_under from followers)
             and committed_at >= (select * from oldest)
     ),
+    applied_by_day as (
+        select model, toDate(committed_at) as day, count() as loads
+        from {database:Identifier}.elt_applied_loads
+        where (model, table_id) in (select model, applied_under from followers)
+            and step != 'rebuild'
+        group by model, day
+    ),
     by_day as (
         select 1 as of_ledger, toDate(committed_at) as day, count() as loads
         from {raw:Identifier}.loads
         where outcome = 'committed'
         group by day
         union all
-        select 0 as of_ledger, toDate(committed_at) as day, count() as loads
-        from {database:Identifier}.elt_applied_loads
-        where (model, table_id) in (
-                select model, applied_under from followers where model = 'int_xapi__statements'
-            )
-            and step != 'rebuild'
-        group by day
+        select 0 as of_ledger, day, loads
+        from applied_by_day
+        where model = 'int_xapi__statements'
+    ),
+    held_before as (
+        select followers.model as model, sum(applied_by_day.loads) as loads
+        from followers
+        inner join applied_by_day on applied_by_day.model = followers.model
+        where applied_by_day.day < followers.horizon
+        group by model
     ),
     behind as (
         select
@@ -93,11 +104,13 @@ select
     if(
         behind.loads = 0, 0, greatest(0, dateDiff('second', behind.since, now64(3, 'UTC')))
     ) as lag_seconds,
-    before.loads != followers.loads_before as has_late_loads,
+    before.loads != followers.loads_before
+        or (followers.loads_before > 0 and held_before.loads = 0) as has_late_loads,
     greatest(0, toInt64(followers.table_rows) - toInt64(followers.total_rows)) as missing_rows
 from followers
 left join behind on behind.model = followers.model
 left join before on before.model = followers.model
+left join held_before on held_before.model = followers.model
 union all
 select
     stored.name as name,

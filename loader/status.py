@@ -7,7 +7,7 @@ from typing import Any
 from loader.clickhouse.schema import is_there
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import MissingRightError, PermanentError
-from loader.lag import Numbers, numbers
+from loader.lag import LAG, Numbers, numbers
 from loader.settings import Settings
 
 LEDGER = """
@@ -51,44 +51,19 @@ from (
 )
 """
 
-# The tables that follow the ledger, each with the id in its comment. Other tables of the marts
-# follow these.
+# The statement store, from which the other tables are filled.
+STORE = "int_xapi__statements"
+
+# The tables that follow the ledger. Other tables of the marts follow these.
 TABLES = """
 select
     name,
-    extract(comment, '\\\\[table ([0-9a-f-]+)\\\\]') as table_id,
     coalesce(total_rows, 0) as rows,
     coalesce(total_bytes, 0) as bytes
 from system.tables
-where database = {models:String} and engine like '%MergeTree' and table_id != ''
+where database = {models:String} and engine like '%MergeTree'
     and name in (select model from {database:Identifier}.elt_tables)
 order by name
-"""
-
-# What dbt recorded of a table: the rows that it had, and the committed loads that it does not hold.
-WAITING = """
-with recorded as (
-    select
-        argMax(applied_under, version) as applied_under,
-        argMax(table_rows, version) as table_rows
-    from {database:Identifier}.elt_tables
-    where model = {model:String} and table_id = {table_id:UUID}
-)
-select
-    (select table_rows from recorded) as recorded_rows,
-    count() as loads,
-    sum(lines) as lines
-from (
-    select load_id, sum(rows) as lines
-    from {raw:Identifier}.loads
-    where outcome = 'committed'
-    group by load_id
-)
-where load_id not in (
-    select load_id
-    from {database:Identifier}.elt_applied_loads
-    where model = {model:String} and table_id = (select applied_under from recorded)
-)
 """
 
 REJECTED = """
@@ -178,8 +153,10 @@ class Status:
         ledger: one row per outcome: objects, loads, lines, last (time of the last one).
         errors: the latest errors.
         tables: one row per table that dbt maintains: name, rows, bytes, waiting_loads and
-            waiting_lines (committed, but not yet in the table), missing_rows (by how many it has
-            fewer than when dbt last changed it: it was truncated or restored by itself).
+            waiting_lines (committed, but not yet in the table), has_late_loads (some became visible
+            late, or the bookkeeping lost some; these are not counted), missing_rows (by how many it
+            has fewer than when dbt last changed it: it was truncated or restored by itself),
+            is_known (whether dbt's bookkeeping has it).
         rejected: one row per reason: lines.
         operations: rows of the operations models, by title.
         not_allowed: what the user may not see, with the right that is missing.
@@ -227,13 +204,23 @@ def _problems(page: Status) -> Iterator[str]:
             "repair the cause, then: xapi-elt reconcile s3://<bucket>/<prefix> --load-missing"
         )
     for table in page.tables:
+        refresh = f"dbt run --full-refresh --select {table['name']}"
+        if not table["is_known"]:
+            yield f"dbt's bookkeeping does not have {table['name']} as it is now: {refresh}"
         if table["missing_rows"]:
+            if page.expired and table["name"] == STORE:
+                refresh = (
+                    f"restore both databases from a backup, or try {refresh}, which stops if raw "
+                    "lines of these rows have expired"
+                )
             yield (
                 f"{table['name']} lost {table['missing_rows']:,} rows since dbt last changed it: "
-                f"dbt run --full-refresh --select {table['name']}"
+                f"{refresh}"
             )
     if waiting := max((table["waiting_lines"] for table in page.tables), default=0):
         yield f"{waiting:,} lines wait for dbt: dbt run"
+    elif any(table["has_late_loads"] for table in page.tables):
+        yield "loads that became visible late, or were lost by the bookkeeping, wait: dbt run"
 
 
 def status(warehouse: Warehouse, settings: Settings) -> Status:
@@ -286,22 +273,26 @@ class _Reader:
 
     def tables(self) -> list[dict[str, Any]]:
         """The rows of `Status.tables`."""
-        tables = []
         # dbt creates its bookkeeping tables before the tables of events.
-        for table in self.rows("elt_tables", TABLES, models=self._models) or []:
-            about = {"model": table["name"], "table_id": table["table_id"]}
-            for known in self.rows("elt_applied_loads", WAITING, **about) or []:
-                tables.append(
-                    {
-                        "name": table["name"],
-                        "rows": table["rows"],
-                        "bytes": table["bytes"],
-                        "waiting_loads": known["loads"],
-                        "waiting_lines": known["lines"],
-                        "missing_rows": max(0, known["recorded_rows"] - table["rows"]),
-                    }
-                )
-        return tables
+        behind = {
+            row["name"]: row
+            for row in self.rows("elt_applied_loads", LAG, models=self._models) or []
+            if row["kind"] == "table"
+        }
+        return [
+            table | _state(behind.get(table["name"]))
+            for table in self.rows("elt_tables", TABLES, models=self._models) or []
+        ]
+
+
+def _state(behind: dict[str, Any] | None) -> dict[str, Any]:
+    """What dbt knows of a table."""
+    known = behind or {}
+    counts = ("waiting_loads", "waiting_lines", "missing_rows")
+    return {name: known.get(name, 0) for name in counts} | {
+        "has_late_loads": bool(known.get("has_late_loads")),
+        "is_known": behind is not None,
+    }
 
 
 def _expired(warehouse: Warehouse, settings: Settings) -> dict[str, Any]:

@@ -7,11 +7,16 @@
         {%- set needed = [
             'statements.line', 'loads.forced', 'loads.commit_number', 'committed_objects.status',
             'learner_key.first_half', 'erasure_key.first_half', 'erased_learners.identity_hash',
-            'erasure_requests.user_id',
+            'erasure_requests.user_id', 'expired_loads.load_id', 'committed_objects of ' ~ raw,
         ] -%}
-        {%- set found = run_query(
-            "select concat(table, '.', name) from system.columns where database = '" ~ raw ~ "'"
-        ).rows | map(attribute=0) | list -%}
+        {#- A view keeps the name that its database had when the view was made. -#}
+        {%- set found = run_query("
+            select concat(table, '.', name) from system.columns where database = '" ~ raw ~ "'
+            union all
+            select 'committed_objects of " ~ raw ~ "' from system.tables
+            where database = '" ~ raw ~ "' and name = 'committed_objects'
+                and position(replaceAll(as_select, '`', ''), ' " ~ raw ~ ".loads ') > 0
+        ").rows | map(attribute=0) | list -%}
         {%- set missing = needed | reject('in', found) | list -%}
         {%- if found | length == 0 -%}
             {#- Fails, as a user without rights sees no columns either; ClickHouse's error says which of
@@ -22,7 +27,7 @@
         {%- endif -%}
         {%- if missing -%}
             {{ exceptions.raise_compiler_error(
-                'the database ' ~ raw ~ ' is missing or was made by an earlier release ('
+                'the database ' ~ raw ~ ' is missing, was made by an earlier release, or was renamed ('
                 ~ 'no ' ~ missing | join(', ') ~ '). Run xapi-elt init, then the same command again. Nothing was done'
             ) }}
         {%- endif -%}
@@ -34,7 +39,8 @@
     One query counts them all, so that a run in which nothing is hidden needs no more. -#}
 {% macro check_all_visible_rows(raw) %}
     {%- set names = [
-        (raw, 'loads'), (raw, 'statements'), (target.schema, 'elt_tables'), (target.schema, 'elt_applied_loads'),
+        (raw, 'loads'), (raw, 'statements'), (raw, 'expired_loads'), (raw, 'erased_learners'), (raw, 'erasure_key'),
+        (target.schema, 'elt_tables'), (target.schema, 'elt_applied_loads'),
     ] -%}
     {%- for node in graph.nodes.values() if node.config.materialized == 'ledger_incremental' -%}
         {% do names.append((node.schema, node.alias)) %}

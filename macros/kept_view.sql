@@ -1,5 +1,7 @@
-{#- A view that is replaced only when it changes. Its comment has a hash of its SQL and of the columns
-    of what it reads, because ClickHouse keeps the columns of a view as they were when it was made.
+{#- A view that is replaced only when it changes. Its comment has a hash of its SQL, the name of the
+    database, because RENAME DATABASE leaves the old name in the text of a view, and a hash of the
+    columns of what it reads, because ClickHouse keeps the columns of a view as they were when it was
+    made.
     ClickHouse plans a view whenever it makes one, so most of a run without new loads would be spent
     on views that stay the same. -#}
 {% materialization kept_view, adapter='clickhouse' %}
@@ -19,7 +21,11 @@
         {% call noop_statement('main', 'unchanged') %}{% endcall %}
     {%- else -%}
         {% do create_parts(view, parts) %}
-        {% call statement('main') %}{{ get_create_view_as_sql(view, parts[-1].sql) }}{% endcall %}
+        {#- With its definition: a run that reads it at this moment must find that. -#}
+        {% call statement('main') -%}
+            {{ get_create_view_as_sql(view, parts[-1].sql) }}
+            comment '{{ comment_of_definition(sql) }}'
+        {%- endcall %}
         {%- if config.persist_column_docs() and model.columns -%}
             {% do clickhouse__persist_docs(view, model, false, true) %}
         {%- endif -%}
@@ -76,28 +82,49 @@
     {%- endfor -%}
     {%- set description = model.description ~ ' ' if config.persist_relation_docs() else '' -%}
     {{ return(
-        description ~ '[definition ' ~ hash_of_code(sql) ~ '] [columns ' ~ local_md5(columns ~ documented) ~ ']'
+        description ~ comment_of_definition(sql) ~ ' [columns ' ~ local_md5(columns ~ documented) ~ ']'
     ) }}
 {% endmacro %}
 
-{#- A hash of SQL; comments, white space and the name of the database do not count. -#}
+{% macro comment_of_definition(sql) %}
+    {{ return('[definition ' ~ hash_of_code(sql) ~ '] ' ~ made_in_this_database()) }}
+{% endmacro %}
+
+{#- A hash of SQL; comments, white space and the name of the database do not count. Text literals
+    count as they are: one may contain what looks like a comment. -#}
 {% macro hash_of_code(code) %}
-    {%- set code = modules.re.sub('--[^\n]*|/\\*.*?\\*/', ' ', code) -%}
-    {%- set code = modules.re.sub('\\s+', ' ', code) -%}
+    {%- set literal = "'(?:[^'\\\\]|\\\\[\\s\\S]|'')*'" -%}
+    {%- set ignored = '(?:--[^\n]*|/\\*[\\s\\S]*?\\*/|\\s)' -%}
+    {%- set code = modules.re.sub('(' ~ literal ~ ')' ~ ignored ~ '*|' ~ ignored ~ '+', '\\1 ', code) -%}
     {%- set code = code | replace('`' ~ target.schema ~ '`.', '') | replace('`' ~ target.schema ~ '_raw`.', 'raw.') -%}
     {{ return(local_md5(code | trim)) }}
 {% endmacro %}
 
-{#- The hash of the SQL of a view as it is in the database; stops if there is none. -#}
+{#- What the comment of a view says of the database for which it was made. -#}
+{% macro made_in_this_database() -%}[database {{ target.schema }}]{%- endmacro %}
+
+{#- Scalar subquery: the hash of the SQL of a view as it is in the database. '' if there is no such view,
+    or if it was made before the database got its name, so that it reads another one. -#}
+{% macro hash_of_view(view) -%}
+    (
+        select any(if(
+            position(comment, '{{ made_in_this_database() }}') > 0,
+            extract(comment, '\\[definition ([0-9a-f]+)\\]'),
+            ''
+        ))
+        from system.tables
+        where database = '{{ view.schema }}' and name = '{{ view.identifier }}'
+    )
+{%- endmacro %}
+
+{#- The same as text; stops if it is ''. -#}
 {% macro definition_of_view(view) %}
-    {%- set rows = run_statement("
-        select extract(comment, '\\\\[definition ([0-9a-f]+)\\\\]') from system.tables
-        where database = '" ~ view.schema ~ "' and name = '" ~ view.identifier ~ "'
-    ").rows -%}
-    {%- if not rows or not rows[0][0] -%}
+    {%- set definition = run_statement('select ' ~ hash_of_view(view)).rows[0][0] -%}
+    {%- if not definition -%}
         {{ exceptions.raise_compiler_error(
-            view ~ ' is missing or of an earlier version of the project; build it: dbt run --select +' ~ view.identifier
+            view ~ ' is missing, of an earlier version of the project, or of a database of another name; build it: '
+            ~ 'dbt run --select +' ~ view.identifier
         ) }}
     {%- endif -%}
-    {{ return(rows[0][0]) }}
+    {{ return(definition) }}
 {% endmacro %}

@@ -25,13 +25,13 @@ tables as (
 
 ),
 
--- A rebuild records its loads again.
+-- A rebuild records its loads again, and a record that the server received twice is one of one claim.
 applied_twice as (
 
     select
         model,
         load_id,
-        count() as times,
+        uniqExact(claim) as times,
         groupArray(run_id) as run_ids
 
     from applications

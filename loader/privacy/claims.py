@@ -15,6 +15,9 @@ from loader.settings import Settings
 EXPIRES = 60
 LONGEST_WAIT = 600
 
+# Seconds after which a statement shows again that the run is alive.
+BEAT = 2
+
 LATEST = """
 select number, comment, silent
 from (
@@ -83,12 +86,16 @@ class Claim:
         number: number of the claim.
         step: bookkeeping rows written under it.
         compare_all: whether dbt has to compare all loads with the table, not only the latest.
+        beat_at: when the run last showed that it is alive.
+        is_lost: whether another run took the table over.
     """
 
     model: str
     number: int
     step: int = 0
     compare_all: bool = False
+    beat_at: float = 0
+    is_lost: bool = False
 
     @property
     def name(self) -> str:
@@ -110,6 +117,7 @@ class Claims:
         self._settings = settings
         self.run = f"erase-{run}"
         self.comment = f"{run_comment(run)} "
+        self._held: list[Claim] = []
 
     @contextmanager
     def hold(self, model: str) -> Iterator[Claim]:
@@ -118,11 +126,44 @@ class Claims:
         Raises:
             RetryableError: another run is still changing it after ten minutes.
         """
+        started = time.monotonic()
         claim = self._acquire(model)
+        claim.beat_at = started
+        self._held.append(claim)
         try:
             yield claim
         finally:
-            self._sql(COMMENT, holder="free", name=claim.name)
+            self._held.remove(claim)
+            if not claim.is_lost:
+                self._sql(COMMENT, holder="free", name=claim.name)
+
+    def command(self, statement: str, **values: Any) -> None:
+        """Run a statement that changes what is claimed, if it still is.
+
+        Args:
+            statement: with `$on_cluster`, if it is DDL.
+            values: its parameters, by name.
+
+        Raises:
+            RetryableError: another run took a table over.
+        """
+        for claim in self._held:
+            self._beat(claim)
+        self._sql(statement, **values)
+
+    def _beat(self, claim: Claim) -> None:
+        """Show that this run is alive, unless it has just done so."""
+        if time.monotonic() - claim.beat_at < BEAT:
+            return
+        if self._latest(claim.model)[0] != claim.number:
+            claim.is_lost = True
+            raise RetryableError(
+                f"{self._settings.database}.{claim.model} was taken over by another run, because "
+                "this one was away too long; what was erased so far stays erased. Run the same "
+                "command again"
+            )
+        claim.beat_at = time.monotonic()
+        self._sql(COMMENT, holder=f"{self.run} {claim.model}", name=claim.name)
 
     def record(self, claim: Claim, count: bool) -> None:
         """Record how many rows a claimed table has, so that dbt does not miss those that leave.
@@ -132,7 +173,7 @@ class Claims:
             count: count them; before some are removed, it is 0.
         """
         claim.step += 1
-        self._sql(
+        self.command(
             RECORD,
             model=claim.model,
             claim=claim.number,

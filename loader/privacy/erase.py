@@ -12,7 +12,7 @@ from typing import Any
 from loader.clickhouse.schema import is_there
 from loader.clickhouse.warehouse import Warehouse
 from loader.privacy import sql
-from loader.privacy.claims import Claims, on_cluster
+from loader.privacy.claims import Claims
 from loader.privacy.disk import purge, wait_for_mutations
 from loader.privacy.search import Found, Search
 from loader.privacy.tables import ERASED_ID, Tables
@@ -95,7 +95,7 @@ class Erasure:
         errors = self._overwrite_errors()
         # From here on another run has nothing to find but what it purges, too.
         for table in WORK:
-            self._alter(FORGET_WORK, table=table)
+            self._claims.command(FORGET_WORK, table=table)
         parts = purge(self._warehouse, self._settings, self._on_step)
         self._on_step("verifying")
         left = self._search.find()
@@ -142,15 +142,15 @@ class Erasure:
         stub = self._warehouse.query(sql.STUB)[0]["stub"]
         [work] = self._warehouse.query(sql.COUNT_WORK, stub=stub)
         if work["lines"] > work["long_lines"]:
-            self._alter(sql.OVERWRITE_LINES, stub=stub)
+            self._claims.command(sql.OVERWRITE_LINES, stub=stub)
         if work["long_lines"]:
-            self._alter(sql.OVERWRITE_LONG_LINES, stub=stub)
+            self._claims.command(sql.OVERWRITE_LONG_LINES, stub=stub)
         return work["lines"]
 
     def _overwrite_errors(self) -> int:
         [work] = self._warehouse.query(sql.COUNT_WORK, stub="")
         if work["errors"]:
-            self._alter(sql.OVERWRITE_ERRORS)
+            self._claims.command(sql.OVERWRITE_ERRORS)
         return work["errors"]
 
     def _erased_id(self) -> str:
@@ -163,10 +163,6 @@ class Erasure:
         for at in range(0, len(rows), MOST_ROWS):
             data = "\n".join(map(json.dumps, rows[at : at + MOST_ROWS])).encode()
             self._warehouse.command(statement, data=data)
-
-    def _alter(self, statement: str, **values: Any) -> None:
-        text = self._claims.comment + on_cluster(statement, self._settings)
-        self._warehouse.command(text, **values)
 
 
 def overwrite_what_came_again(warehouse: Warehouse, settings: Settings) -> int:

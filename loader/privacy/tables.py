@@ -1,11 +1,9 @@
 """Remove the rows of erased learners from the tables of the models."""
 
-from typing import Any
-
 from loader.clickhouse.schema import is_there
 from loader.clickhouse.warehouse import Warehouse
 from loader.privacy import sql
-from loader.privacy.claims import Claims, on_cluster
+from loader.privacy.claims import Claims
 from loader.settings import Settings
 
 STORE = "int_xapi__statements"
@@ -70,6 +68,7 @@ where {OF_STORE}
         from {{database:Identifier}}.{STORE}
         where family = 'erased'
     )
+    and (select count() >= 0 from {{database:Identifier}}.{{claim_name:Identifier}})
 settings throw_on_max_partitions_per_insert_block = 0
 """
 # Loads that a table has to apply again: other lines report an event that leaves, or a statement of
@@ -130,7 +129,7 @@ class Tables:
         """
         found: dict[str, int] = {}
         if is_there(self._warehouse, self._settings.database, STORE):
-            self._command(KEEP_STORED_PLACES)
+            self._claims.command(KEEP_STORED_PLACES)
             found[STORE] = self._erase_store(erased_id)
         if is_there(self._warehouse, self._settings.database, REJECTED):
             found[REJECTED] = self._delete(REJECTED, OF_PLACES)
@@ -153,9 +152,9 @@ class Tables:
             rows = self._count(STORE, OF_STORE)
             if rows:
                 add = ADD_ERASED.replace("$columns", names).replace("$values", values)
-                self._command(add, erased_id=erased_id)
+                self._claims.command(add, erased_id=erased_id, claim_name=claim.name)
                 self._claims.record(claim, count=False)
-                self._command(DELETE.replace("$condition", OF_STORE), table=STORE)
+                self._claims.command(DELETE.replace("$condition", OF_STORE), table=STORE)
             self._claims.record(claim, count=True)
         return rows
 
@@ -163,11 +162,12 @@ class Tables:
         if not any(row["is_claimed"] for row in self._warehouse.query(IS_CLAIMED, table=table)):
             return self._delete_rows(table, condition)
         with self._claims.hold(table) as claim:
-            if self._count(table, condition):
+            # Recorded before anything leaves: the next run must know of it if this one is killed.
+            claim.compare_all = table in self._events and self._has_loads_of_others(table)
+            if claim.compare_all or self._count(table, condition):
                 self._claims.record(claim, count=False)
-            if table in self._events and self._has_loads_of_others(table):
-                self._command(APPLY_AGAIN, table=table)
-                claim.compare_all = True
+            if claim.compare_all:
+                self._claims.command(APPLY_AGAIN, table=table)
             rows = self._delete_rows(table, condition)
             self._claims.record(claim, count=True)
         return rows
@@ -178,15 +178,11 @@ class Tables:
     def _delete_rows(self, table: str, condition: str) -> int:
         rows = self._count(table, condition)
         if rows:
-            self._command(DELETE.replace("$condition", condition), table=table)
+            self._claims.command(DELETE.replace("$condition", condition), table=table)
         return rows
 
     def _count(self, table: str, condition: str) -> int:
         return self._warehouse.query(COUNT.replace("$condition", condition), table=table)[0]["rows"]
-
-    def _command(self, statement: str, **values: Any) -> None:
-        text = self._claims.comment + on_cluster(statement, self._settings)
-        self._warehouse.command(text, **values)
 
 
 def _erased(name: str, kind: str) -> str:

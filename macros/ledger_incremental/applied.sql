@@ -211,6 +211,7 @@
             group by load_id
         ) as spans on applied.load_id = spans.load_id
         {%- endif %}
+        where {{ parse_is_the_same(table) }}
         settings join_use_nulls = 1
     {%- endset -%}
     {% do run_statement(sql) %}

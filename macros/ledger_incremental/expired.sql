@@ -30,16 +30,52 @@
 {#- Fill a new statement store with the rows of expired loads: from the old one, if there is one. Sets
     table.carries_over, after which insert_slices does not read these loads. -#}
 {% macro carry_over_expired_rows(table, new, existing) %}
+    {%- set is_table = existing is not none and not existing.is_view -%}
     {% do note_expired_loads(table) %}
-    {%- if existing is not none and not existing.is_view -%}
+    {%- if table.expired -%}{% do check_expired_lines(table, is_table) %}{%- endif -%}
+    {%- if is_table -%}
         {% do table.update({'carries_over': true}) %}
         {% do copy_expired_rows(table, new) %}
-    {%- elif table.expired -%}
-        {% do exceptions.warn(
-            'the raw lines of ' ~ table.expired ~ ' loads have expired, and there is no table that has what they held. '
-            ~ 'Restore both databases from a backup to keep those events'
-        ) %}
     {%- endif -%}
+{% endmacro %}
+
+{#- Stop if the store that is filled again lacks lines of expired loads: nothing else has them, and the
+    event tables that still have their events would lose them with the next full refresh. -#}
+{% macro check_expired_lines(table, is_table) %}
+    {%- set objects -%}
+        select load_id, {{ source_path() }} as source_path, rows from {{ source('xapi_raw', 'committed_objects') }}
+        where status = 'visible' and {{ is_expired() }}
+    {%- endset -%}
+    {%- set held -%}
+        select count() from {{ table.relation }}
+        where source_item <= 1 and (load_id, source_path) in (select load_id, source_path from ({{ objects }}))
+    {%- endset -%}
+    {%- set lost = run_statement(
+        'select (select sum(rows) from (' ~ objects ~ ')) - ' ~ ('(' ~ held ~ ')' if is_table else '0')
+    ).rows[0][0] | int -%}
+    {%- if lost > 0 -%}
+        {%- set text = table.relation ~ ' lacks ' ~ lost ~ ' lines whose raw lines have expired; no full refresh brings '
+            ~ 'them back, and tables that are filled from it lose their events' -%}
+        {%- if var('without_expired_lines') -%}
+            {% do exceptions.warn(text) %}
+        {%- else -%}
+            {{ exceptions.raise_compiler_error(
+                text ~ '. Restore both databases from a backup. To go on without these lines: '
+                ~ "--vars '{without_expired_lines: true}'. No table was changed"
+            ) }}
+        {%- endif -%}
+    {%- endif -%}
+{% endmacro %}
+
+{#- What brings back the rows that a table has lost. -#}
+{% macro remedy_of_lost_rows(table) %}
+    {%- if table.loads_from == 'ledger' and count_expired_loads() -%}
+        {{ return(
+            'Restore both databases from a backup, or try dbt run --full-refresh --select ' ~ table.name
+            ~ ', which stops if raw lines of these rows have expired'
+        ) }}
+    {%- endif -%}
+    {{ return('Restore both, or fill it again: dbt run --full-refresh --select ' ~ table.name) }}
 {% endmacro %}
 
 {#- Warn of new loads that have expired: the store was restored from a backup of before it held them.

@@ -43,6 +43,7 @@
         select {{ columns }}
         from ({{ rows }}) as candidates
         where candidates.load_id in ({{ loads }})
+            and {{ parse_is_the_same(table) }}
             {{ 'and not candidates.' ~ is_expired() if table.carries_over }}
             and ({{ table.row_key }}) not in (
                 select {{ table.row_key }}

@@ -109,7 +109,7 @@
                 {{ 'and not ' ~ is_voided() if table.can_be_voided }}
             {{ first_of_each(table) }}
         ) as firsts
-        where {{ kept }}
+        where ({{ kept }}) and {{ parse_is_the_same(table) }}
         settings {{ insert_settings() }}
     {% endcall %}
 {% endmacro %}

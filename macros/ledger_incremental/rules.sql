@@ -1,11 +1,25 @@
 {#- By which rules the rows of a table were made: the version of the identity rule, and the parse (a
     hash of the SQL of the staging view, and one of the key that makes learner_id). Rows made by
-    different rules must not meet in one table: the same event could have two ids. -#}
+    different rules must not meet in one table: the same event could have two ids.
+
+    A run compares the parse before it claims a table. Another release, or `rotate-key`, may change it
+    after that, also between two slices. So each statement that inserts or records rows compares it
+    again, and fails. -#}
 
 {#- The parse: the hash of the staging view as it is in the database, and of the key. -#}
 {% macro parse_of_view() %}
     {{ return(definition_of_view(model_relation('stg_xapi__statements')) ~ ' ' ~ present_key()) }}
 {% endmacro %}
+
+{#- Condition of a statement that inserts or records rows of a table: the parse is still that of the
+    run. ClickHouse evaluates it after it has resolved the staging view that the statement reads. -#}
+{% macro parse_is_the_same(table) -%}
+    throwIf(
+        concat({{ hash_of_view(model_relation('stg_xapi__statements')) }}, ' ', {{ key_fingerprint() }})
+            != '{{ table.parse }}',
+        'the staging view or the key of the pseudonyms was replaced while this run changed {{ table.relation }}: by another release, other variables or rotate-key. Rows of two parses are not mixed. Let one release run at a time, then run the same command again'
+    ) = 0
+{%- endmacro %}
 
 {% macro present_key() %}{{ return(run_statement('select ' ~ key_fingerprint()).rows[0][0]) }}{% endmacro %}
 
@@ -86,6 +100,6 @@
 {% macro stop_for_rules(relation) %}
     {{ exceptions.raise_compiler_error(
         'the rows of ' ~ relation ~ ' were made by other rules (parse or event ids) than the project has now. '
-        ~ 'Bring all tables up to date: dbt run --full-refresh. Nothing was done'
+        ~ 'Bring all tables up to date: dbt run --full-refresh. No table was changed'
     ) }}
 {% endmacro %}

@@ -119,8 +119,7 @@
     {% do check_visible_rows(table.relation) %}
     {%- if found.visible < found.table_rows -%}
         {%- set text = table.relation ~ ' has ' ~ found.visible ~ ' rows, but ' ~ found.table_rows ~ ' when dbt last changed '
-            ~ 'it: rows were deleted, or it was restored without ' ~ elt_tables() ~ '. Restore both, or fill it again: '
-            ~ 'dbt run --full-refresh --select ' ~ table.name -%}
+            ~ 'it: rows were deleted, or it was restored without ' ~ elt_tables() ~ '. ' ~ remedy_of_lost_rows(table) -%}
         {%- if rebuild -%}
             {% do exceptions.warn(text ~ '. Only the days of this run are filled again now') %}
         {%- else -%}
@@ -187,8 +186,9 @@
             '{{ table.horizon }}', {{ table.loads_before_horizon }},
             {{ table.claim }}, {{ table.claim * 1000000 + table.step }}, '{{ invocation_id }}'
         from (select count() from {{ claim_of(table) }})
+        where {{ parse_is_the_same(table) }}
         {%- if table.upstream %}
-        where throwIf(
+            and throwIf(
             (
                 select toString(argMax(applied_under, version)) from {{ elt_tables() }}
                 where model = '{{ table.upstream.name }}'

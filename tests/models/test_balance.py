@@ -151,13 +151,14 @@ def move(database: SmallDatabase, table: str, changed: str, where: str) -> None:
 
 
 def test_a_load_that_two_runs_applied_is_seen(database):
-    database.change(
-        """
-        insert into xapi.elt_applied_loads
-        select * replace('another run' as run_id)
-        from xapi.elt_applied_loads where model = 'video_events'
-        """
+    again = (
+        "insert into xapi.elt_applied_loads select * replace({}) "
+        "from xapi.elt_applied_loads where model = 'video_events'"
     )
+    # Only the statement arrived twice.
+    database.change(again.format("now64(3) as recorded_at"))
+    assert not database.data_test(ONCE)
+    database.change(again.format("'another run' as run_id, claim + 1 as claim"))
     assert failing(database) == {ONCE}
 
 

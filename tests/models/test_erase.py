@@ -14,6 +14,7 @@ from loader.privacy.erase import Erasure, overwrite_what_came_again
 from loader.privacy.identity import identities
 from loader.privacy.search import Search, forms_of_pseudonym
 from loader.settings import Settings
+from tests.helpers.dying import Killed
 from tests.helpers.erasure import (
     ACCOUNT,
     HOME,
@@ -109,6 +110,43 @@ def test_only_the_learners_statements_of_a_line_are_overwritten(database: SmallD
         run((warehouse, settings), also_unparsed=True, user=USER, home_page=HOME)
         now = [row["line"] for row in warehouse.query(TEXT.format("several"))]
         assert now[len(lines) :] == [STUB] * len(unreadable()) + [naming_others()]
+
+
+class DiesAfterEventsLeft:
+    """A connection whose process is killed when the rows of the learner have left a table."""
+
+    def __init__(self, warehouse, table: str):
+        self.query = warehouse.query
+        self._command, self._table, self._dead = warehouse.command, table, False
+
+    def command(self, sql: str, data: bytes | None = None, **values) -> None:
+        """Like `Warehouse.command`, or the end."""
+        if self._dead:
+            raise Killed
+        self._command(sql, data=data, **values)
+        self._dead = "delete where" in sql and values.get("table") == self._table
+
+
+def test_an_erasure_that_is_killed_keeps_the_events_of_others(database: SmallDatabase):
+    """A statement of the same id came later."""
+    shared = "11111111-1111-4111-8111-111111111111"
+    database.load(
+        Attempt(40, "first", [statement(minute=400, id=shared, actor=ACCOUNT)]),
+        Attempt(41, "second", [statement(minute=401, id=shared)]),
+    )
+    database.dbt("run", "--select", "+video_events")
+    events = f"select user_id from xapi.video_events where statement_id = '{shared}'"
+    assert database.query(events) == [{"user_id": USER}]
+    database.close()
+    settings = Settings(chdb_path=str(database.folder / "clickhouse"))
+    with closing(open_warehouse(settings)) as warehouse:
+        with pytest.raises(Killed):
+            dying = DiesAfterEventsLeft(warehouse, "video_events")
+            run((dying, settings), user=USER, home_page=HOME)
+        assert warehouse.query(events) == []
+        assert run((warehouse, settings), user=USER, home_page=HOME)["is_complete"]
+    database.dbt("run", "--select", "+video_events")
+    assert database.query(events) == [{"user_id": "7"}]
 
 
 @pytest.mark.long

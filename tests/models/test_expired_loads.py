@@ -134,6 +134,41 @@ def test_a_kill_at_any_point_is_completed_by_the_next_run(database: SmallDatabas
     assert (database.query(EXPIRED), database.query(RAW)[0]["n"]) == (expired, 0)
 
 
+FILL_STORE = ("run", "--full-refresh", "--select", "int_xapi__statements")
+LOST = "`xapi`.`int_xapi__statements` lacks 15 lines whose raw lines have expired"
+LOSE = ("--vars", "{without_expired_lines: true}")
+
+
+def test_a_full_refresh_stops_if_the_store_has_lost_expired_lines(database, expire, capsys):
+    expire("--yes")
+    database.change("truncate table xapi.int_xapi__statements")
+    assert LOST in database.dbt(*FILL_STORE, fails=True)
+    database.close()
+    said = run_cli(capsys, "status")
+    assert "int_xapi__statements lost 15 rows" in said
+    assert "restore both databases from a backup, or try dbt run --full-refresh" in said
+
+
+@pytest.mark.long
+def test_events_of_expired_lines_leave_only_with_a_variable(database, expire):
+    events = database.query(EVENTS)
+    expire("--yes")
+    database.change("truncate table xapi.int_xapi__statements")
+    said = database.dbt("run", "--select", "+video_events", fails=True)
+    assert "has 0 rows, but 15" in said and "Restore both databases from a backup, or try" in said
+    database.change("drop table xapi.int_xapi__statements")
+    for how in (FILL_STORE[1:], ("--select", "+video_events"), ("--full-refresh",)):
+        assert LOST in database.dbt("run", *how, fails=True)
+        assert database.query(EVENTS) == events
+    assert LOST in database.dbt(*FILL_STORE, *LOSE)
+    assert database.query(EVENTS) == events
+    full = ("run", "--full-refresh", "--select", "+video_events")
+    assert LOST in database.dbt(*full, fails=True)
+    assert database.query(EVENTS) == events
+    assert LOST in database.dbt(*full, *LOSE)
+    assert database.query(EVENTS) == []
+
+
 @pytest.mark.long
 def test_replays_and_a_full_refresh_of_everything_after_lines_expired(database, expire):
     events, balance = database.query(EVENTS), database.query(BALANCE)

@@ -1,6 +1,12 @@
 """A view is replaced when it changed, and only then."""
 
 import re
+from contextlib import closing
+
+from loader.clickhouse import schema
+from loader.clickhouse.connect import open_warehouse
+from loader.settings import Settings
+from tests.helpers.small_database import Attempt, SmallDatabase, statement
 
 VIEWS = ("--select", "config.materialized:kept_view")
 ONE = ("--select", "ops_id_conflicts")
@@ -32,14 +38,11 @@ def test_a_view_is_replaced_if_what_makes_it_changed(database):
         assert kept(database.dbt("run", *ONE)) == ["unchanged"], change
         assert database.query("select count() from xapi.ops_id_conflicts")
     assert kept(database.dbt("run", *ONE, "--full-refresh")) == ["OK"]
-    # A variable that is written into the SQL of the staging view.
-    staging = (
-        "--select",
-        "stg_xapi__statements",
-        "--vars",
-        "{video_types: ['https://x.org/reel']}",
-    )
-    assert kept(database.dbt("run", *staging)) == ["OK"]
+    # A variable that is written into the SQL of the staging view, after what looks like a comment.
+    for types in ("'https://x.org/my--video'", "'https://x.org/my--video', 'https://x.org/reel'"):
+        variables = ("--vars", f"{{video_types: [{types}]}}")
+        staging = ("--select", "stg_xapi__statements", *variables)
+        assert kept(database.dbt("run", *staging)) == ["OK"], types
     made_by = (
         "select arrayStringConcat(groupArray(create_table_query)) as parts "
         "from system.tables where name like '%stg_xapi__statements%'"
@@ -75,3 +78,32 @@ def test_a_view_of_many_steps_is_made_of_several(database):
     database.dbt("run", *staging)
     assert database.query(parts) == before
     assert database.query("select count() as n from xapi.stg_xapi__statements") == [{"n": 15}]
+
+
+def test_a_renamed_database_reads_no_view_of_its_old_name(database, monkeypatch):
+    """There is a database of the old name again: without that, only the error would be unclear."""
+    database.load(Attempt(8, "waits.jsonl", [statement(minute=8)]))
+    for name in ("xapi", "xapi_raw"):
+        database.change(f"rename database {name} to {name.replace('xapi', 'renamed')}")
+    database.load()
+    one = ("run", "--select", "video_events")
+    with monkeypatch.context() as patch:
+        patch.setenv("CLICKHOUSE_DATABASE", "renamed")
+        said = database.dbt(*one, fails=True)
+        assert "was renamed (no committed_objects of renamed_raw). Run xapi-elt init" in said
+        init_as("renamed", database)
+        said = database.dbt(*one, fails=True)
+        assert "of a database of another name; build it: dbt run --select +stg_xapi" in said
+        database.dbt("run", "--select", "+video_events")
+    stored = (
+        "select count() as n from renamed.int_xapi__statements where source_path like '%waits%'"
+    )
+    assert database.query(stored) == [{"n": 1}]
+
+
+def init_as(name: str, database: SmallDatabase) -> None:
+    """`xapi-elt init` with another name of the database."""
+    database.close()
+    settings = Settings(chdb_path=str(database.folder / "clickhouse"), database=name)
+    with closing(open_warehouse(settings)) as warehouse:
+        schema.init(warehouse, settings)

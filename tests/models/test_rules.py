@@ -1,10 +1,16 @@
 """Rows that were made by other rules (the parse, the event ids) do not meet in one table."""
 
 import shutil
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from loader.clickhouse.connect import open_warehouse
+from loader.settings import Settings
+from tests.helpers.clickhouse_http import ClickHouseHttp
+from tests.helpers.dbt_runs import run_dbt, start_dbt
 from tests.helpers.paths import ROOT
 from tests.helpers.small_database import Attempt, SmallDatabase, statement
 
@@ -101,3 +107,86 @@ def test_a_comment_in_the_parse_changes_no_rule(waiting, tmp_path):
     model = "dbt_project/models/staging/stg_xapi__statements.sql"
     options = changed_project(tmp_path / "project", model, "    -- ids\n", "    --  The ids\n\n")
     database.dbt("run", "--select", "+video_events", *options)
+
+
+REPLACED = "the staging view or the key of the pseudonyms was replaced while this run changed"
+# What another release does to the view, for those who compare it.
+REPLACE = "alter table xapi.stg_xapi__statements modify comment '[definition 0] [database xapi]'"
+
+
+@pytest.fixture
+def server(waiting, monkeypatch):
+    """The database with a waiting load, behind HTTP."""
+    waiting.close()
+    with ClickHouseHttp(waiting.folder / "clickhouse") as http:
+        monkeypatch.setenv("XAPI_TARGET", "server")
+        monkeypatch.setenv("CLICKHOUSE_HOST", "127.0.0.1")
+        monkeypatch.setenv("CLICKHOUSE_PORT", str(http.port))
+        yield http
+
+
+def query(sql: str) -> list[dict]:
+    """Rows of a query on the server."""
+    with closing(open_warehouse(Settings.from_env())) as warehouse:
+        return warehouse.query(sql)
+
+
+@pytest.mark.parametrize(
+    "statement_of_run",
+    [
+        "insert into `xapi`.`int_xapi__statements`",
+        pytest.param("insert into xapi.elt_applied_loads", marks=pytest.mark.long),
+        pytest.param("insert into xapi.elt_tables", marks=pytest.mark.long),
+    ],
+)
+def test_a_run_stops_if_the_parse_is_replaced_while_it_works(server, tmp_path, statement_of_run):
+    before = query(STATE)
+    replaced = []
+
+    def replace(sql: str) -> None:
+        if statement_of_run in sql and not replaced:
+            replaced.append(sql)
+            with closing(open_warehouse(Settings.from_env())) as warehouse:
+                warehouse.command(REPLACE)
+
+    server.fault = replace
+    said = run_dbt("run", "--select", "int_xapi__statements", folder=tmp_path / "dbt", fails=True)
+    assert replaced and REPLACED in said
+    after = query(STATE)
+    assert after[0]["applied"] <= before[0]["applied"] + ("elt_tables" in statement_of_run)
+    if "int_xapi__statements" in statement_of_run:
+        assert after == before
+
+
+class SecondInsert:
+    """Holds back the second insert into the new statement store until `open` is set."""
+
+    def __init__(self) -> None:
+        self._inserts = 0
+        self.reached, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, sql: str) -> None:
+        """Wait, if this is the statement."""
+        if "insert into `xapi`.`elt_new__int_xapi__statements" in sql:
+            self._inserts += 1
+            if self._inserts == 2:
+                self.reached.set()
+                assert self.open.wait(120)
+
+
+@pytest.mark.long
+def test_two_releases_at_once_do_not_mix_their_parses(server, tmp_path):
+    run_dbt("run", "--select", "+video_events", folder=tmp_path / "old")
+    before = query(STATE)
+    gate = server.fault = SecondInsert()
+    of_new = "{slice_lines: 5, video_types: ['https://x.org/clip']}"
+    full = ("run", "--full-refresh", "--select", "+video_events", "--vars", of_new)
+    new = start_dbt(*full, folder=tmp_path / "new")
+    assert gate.reached.wait(120), new.output
+    old = start_dbt(
+        "run", "--select", "stg_xapi__statements", "video_events", folder=tmp_path / "old"
+    )
+    assert old.wait(240) == 0, old.output
+    gate.open.set()
+    assert new.wait(240) != 0 and REPLACED in new.output
+    assert query(STATE) == before

@@ -16,6 +16,7 @@ import pytest
 
 from loader.dbt_run import Transform, WarmDbt, read_numbers
 from loader.log import Log
+from loader.pipeline import Pipeline
 from loader.settings import Settings
 from loader.supervisor import Limits, Link, LocalLink, Supervisor, memory_mb
 from tests.helpers.mart_server import MartServer, serve_marts
@@ -97,6 +98,15 @@ def test_a_table_that_a_run_did_not_reach_is_seen(server):
         " where model = 'video_events'"
     )
     assert behind() == {"video_events", "int_learner_videos"}
+
+
+def test_bookkeeping_that_was_lost_is_seen(server):
+    server.change("delete from xapi.elt_applied_loads where model = 'page_viewed_events'")
+    assert behind() == {"page_viewed_events"}
+    with Pipeline.from_env() as pipeline:
+        assert pipeline.status().problems == [
+            "loads that became visible late, or were lost by the bookkeeping, wait: dbt run"
+        ]
 
 
 def test_a_mart_that_a_run_did_not_reach_is_seen(server):

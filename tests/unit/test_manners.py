@@ -13,7 +13,15 @@ from loader.objects import S3Object
 from loader.status import Status
 from tests.helpers.paths import ROOT
 
-TABLE = {"name": "video_events", "missing_rows": 0, "waiting_lines": 0}
+TABLE = {
+    "name": "video_events",
+    "missing_rows": 0,
+    "waiting_lines": 0,
+    "has_late_loads": False,
+    "is_known": True,
+}
+STORE = TABLE | {"name": "int_xapi__statements", "missing_rows": 3}
+REFRESH = "dbt run --full-refresh --select int_xapi__statements"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +78,19 @@ def test_an_old_python_is_refused_in_words():
         ({"unloaded": 2}, "To do: 2 objects failed in the last week and are not loaded"),
         ({"tables": [TABLE | {"waiting_lines": 5}]}, "To do: 5 lines wait for dbt: dbt run"),
         ({"tables": [TABLE | {"missing_rows": 3}]}, "To do: video_events lost 3 rows"),
+        (
+            {"tables": [TABLE | {"has_late_loads": True}]},
+            "To do: loads that became visible late, or",
+        ),
+        ({"tables": [TABLE | {"is_known": False}]}, "To do: dbt's bookkeeping does not have"),
+        (
+            {"tables": [STORE]},
+            f"To do: int_xapi__statements lost 3 rows since dbt last changed it: {REFRESH}",
+        ),
+        (
+            {"tables": [STORE], "expired": {"loads": 1}},
+            "To do: int_xapi__statements lost 3 rows since dbt last changed it: restore both",
+        ),
         ({"not_allowed": ["x"], "tables": []}, "To do: this user may not see everything"),
     ],
 )
