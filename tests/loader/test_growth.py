@@ -1,7 +1,6 @@
 """The histories that the benchmark of growth compares."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
