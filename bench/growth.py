@@ -7,7 +7,7 @@ into 60 GB.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import count
 
@@ -39,7 +39,9 @@ LEFTOVERS = """
 insert into xapi_raw.statements
 select * replace ((select generateUUIDv4()) as load_id)
 from xapi_raw.statements
-where load_id = (select load_id from xapi_raw.loads where bucket = {bucket:String} limit 1)
+where statements.load_id = (
+    select any(load_id) from xapi_raw.loads where bucket = {bucket:String}
+)
 """
 KEYS = "select key from xapi_raw.loads where bucket = '{bucket}' order by key"
 
@@ -135,21 +137,13 @@ def _increments(site: Site, short: History, long: History) -> list[Row]:
     few, many = found[: len(works) // 2], found[len(works) // 2 :]
     (load, events, idle, mart, mart_idle), (load_, events_, idle_, mart_, mart_idle_) = many, few
     new = f"{NEW:,} statements"
+    whole, whole_ = _both(load, events), _both(load_, events_)
     return [
-        _against(f"{new}: load and dbt run", load.wall + events.wall, load_.wall + events_.wall),
-        _without_start(
-            f"{new}: load and dbt run, without dbt's start-up",
-            (load.wall + events.wall, idle.wall),
-            (load_.wall + events_.wall, idle_.wall),
-        ),
-        _against("a run with nothing to do", idle.wall, idle_.wall),
-        _against(f"{new}: dbt run of the mart", mart.wall, mart_.wall),
-        _without_start(
-            f"{new}: dbt run of the mart, without its start-up",
-            (mart.wall, mart_idle.wall),
-            (mart_.wall, mart_idle_.wall),
-        ),
-        _against(f"{new}: dbt run of the mart, CPU", mart.cpu, mart_.cpu),
+        *_times(f"{new}: load and dbt run", whole, whole_),
+        *_without_start(f"{new}: load and dbt run", (whole, idle), (whole_, idle_)),
+        *_times("a run with nothing to do", idle, idle_),
+        *_times(f"{new}: dbt run of the mart", mart, mart_),
+        *_without_start(f"{new}: dbt run of the mart", (mart, mart_idle), (mart_, mart_idle_)),
         _peak(f"load of {new}", load, load_),
         _peak(f"transform of {new}", events, events_),
         _peak(f"mart of {new}", mart, mart_),
@@ -326,17 +320,37 @@ def _refreshes(site: Site, short: History, long: History) -> list[Row]:
 
 def _against(what: str, ours: float, reference: float, unit: str = "s", **more: object) -> Row:
     """A row that compares the long history with the short one."""
-    ratio = ours / reference if reference else None
-    most = MOST if reference else 0
-    return Row(what, ours, unit, reference, ratio=ratio, at_most=most, **more)
+    if not reference:  # a history of few lines
+        return Row(what, ours, unit, reference, **more)
+    return Row(what, ours, unit, reference, ours / reference, at_most=MOST, **more)
 
 
-def _without_start(what: str, ours: tuple[float, float], reference: tuple[float, float]) -> Row:
-    """The same for two times, of a run and of one with nothing to do."""
-    alone, other = ours[0] - ours[1], reference[0] - reference[1]
-    if min(alone, other) < 0.2:
-        return Row(what, alone, "s", other, note="lost in the noise of this run: not judged")
-    return _against(what, alone, other)
+def _both(first: Time, second: Time) -> Time:
+    return Time(first.wall + second.wall, first.cpu + second.cpu)
+
+
+def _times(what: str, ours: Time, reference: Time) -> list[Row]:
+    """The same for elapsed and CPU time."""
+    return [
+        _against(what, ours.wall, reference.wall),
+        _against(f"{what}: CPU", ours.cpu, reference.cpu),
+    ]
+
+
+def _without_start(what: str, ours: tuple[Time, Time], reference: tuple[Time, Time]) -> list[Row]:
+    """The same for the times of a run, less those of one with nothing to do."""
+    alone, other = (
+        Time(run.wall - idle.wall, run.cpu - idle.cpu) for run, idle in (ours, reference)
+    )
+    rows = _times(f"{what}, without dbt's start-up", alone, other)
+    # Small differences between seconds: on a busy machine they are only noise.
+    note = "lost in the noise of this run: not judged"
+    return [
+        row
+        if min(row.ours, row.reference) > 0.2
+        else replace(row, ratio=None, at_most=None, note=note)
+        for row in rows
+    ]
 
 
 def _peak(what: str, ours: Time, reference: Time, **more: object) -> Row:

@@ -113,7 +113,7 @@ def test_a_load_that_has_all_its_lines_with_some_under_another_key_is_found(lake
         pipeline.warehouse.command(
             "insert into {raw:Identifier}.statements "
             "select * replace ({other:String} as key) from {raw:Identifier}.statements "
-            "where key = {one:String}",
+            "where statements.key = {one:String}",
             one=one,
             other=other,
         )
