@@ -31,23 +31,12 @@ def fill(warehouse: Warehouse, rows: int, bucket: str = "history", shape: Shape 
         bucket: bucket of the objects in the ledger.
         shape: what the lines and objects look like.
     """
-    number = f"intDiv(number, {shape.per_object})"
-    key = (
-        "concat('section/', toString(section_number), '/video/', "
-        f"formatDateTime(toDateTime(at, 'UTC'), '%Y-%m-%dT%H-%i-%S'), '.000000Z_', "
-        f"hex(sipHash128({number})), '.jsonl')"
-    )
     loaded_at = "now64(3, 'UTC')"
     if shape.is_live:
         start, end = (int(at.timestamp() * 1_000_000) for at in (shape.start, shape.end))
         of_load = (end - start) * 10_000 // rows
         until = f"toInt64({start} + (intDiv(number, 10000) + 1) * {of_load})"
         loaded_at = f"fromUnixTimestamp64Micro({until}, 'UTC')"
-    more = (
-        f"{_LOAD} as load_id, {number} as object, {loaded_at} as loaded_at, "
-        f"first_value({key}) over (partition by {number} order by number) as key, "
-        f"number % {shape.per_object} + 1 as source_line"
-    )
     whole = Lines(
         0,
         rows,
@@ -67,7 +56,7 @@ def fill(warehouse: Warehouse, rows: int, bucket: str = "history", shape: Shape 
             "loaded_at) "
             f"select load_id, '{bucket}', key, 'v1', {size}, "
             f"toDateTime64('{shape.start:%Y-%m-%d}', 3), "
-            f"source_line, line, loaded_at from ({lines.sql(more)}) "
+            f"source_line, line, {loaded_at} from ({lines.sql(_place(lines))}) "
             "settings max_insert_threads = 1"
         )
         warehouse.command(
@@ -78,6 +67,23 @@ def fill(warehouse: Warehouse, rows: int, bucket: str = "history", shape: Shape 
             f"where load_id in (select {_LOAD} from numbers({first}, {count})) "
             "group by load_id, bucket, key, etag"
         )
+
+
+def _place(lines: Lines) -> str:
+    """Columns that say where a line is. The time in a key is that of the object's first line."""
+    start, span = (
+        int(seconds * 1_000_000) for seconds in (lines.start.timestamp(), lines.days * 86400)
+    )
+    line = f"number - number % {lines.per_object} - {lines.first}"
+    first_at = (
+        f"fromUnixTimestamp64Micro(toInt64({start} + intDiv(({line}) * {span}, {lines.count})))"
+    )
+    return (
+        f"number, {_LOAD} as load_id, number % {lines.per_object} + 1 as source_line, "
+        "concat('section/', toString(section_number), '/video/', "
+        f"formatDateTime(toDateTime({first_at}, 'UTC'), '%Y-%m-%dT%H-%i-%S'), '.000000Z_', "
+        f"hex(sipHash128(intDiv(number, {lines.per_object}))), '.jsonl') as key"
+    )
 
 
 def history(site: Site, rows: int) -> Database:
