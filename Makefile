@@ -62,6 +62,7 @@ superset: $(READY) $(SUPERSET)
 	$(BIN)/python -m pytest tests/superset $(PYTEST_ARGS)
 
 # Compares the pipeline with common alternatives: writes bench/README.md and bench/results.json.
+# BENCH_ARGS="--size huge" measures growth to a hundred million events: bench/growth.md.
 bench: $(READY) $(STAND_IN)
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { test "$$(id -u)" = 0 && \
 		apt-get update --quiet --quiet && \

@@ -1,5 +1,6 @@
 """The measured engine: its database, the loader and dbt on it, and timing."""
 
+import multiprocessing
 import os
 import re
 import shutil
@@ -8,10 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.lake import Lake
 from bench.sizes import Size
@@ -22,6 +24,7 @@ from loader.objects import S3Object
 from loader.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ class Site:
     def say(self, text: str) -> None:
         """Print progress."""
         print(f"    {text}", file=sys.stderr, flush=True)
+
+    def step(self, text: str, work: Callable[[], Done]) -> Done:
+        """Do a long piece of work, then print its name and its seconds; return its result."""
+        started = time.perf_counter()
+        result = work()
+        self.say(f"{text}: {time.perf_counter() - started:.0f} s")
+        return result
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,16 @@ class Database:
             schema.init(warehouse, settings)
             yield warehouse, settings
 
+    def cli(self, *arguments: str, **more: str) -> Time:
+        """Run xapi-elt on it, as a separate process.
+
+        Args:
+            arguments: the command and its arguments.
+            more: additional environment variables.
+        """
+        program = str(Path(sys.executable).with_name("xapi-elt"))
+        return self.process(program, *arguments, XAPI_CHDB_PATH=str(self.path), **more)
+
     def dbt(self, *arguments: str) -> Time:
         """Run dbt on it, as a separate process."""
         return self.process(
@@ -204,6 +224,19 @@ def load_objects(warehouse: Warehouse, settings: Settings, objects: list[S3Objec
     if failed or len(outcomes) != len(objects):
         raise RuntimeError(f"{len(failed)} of {len(objects)} objects failed: {failed[:1]}")
     return sum(outcome.rows for outcome in outcomes)
+
+
+def load_apart(database: Database, objects: list[S3Object]) -> Time:
+    """Load objects in a new process: the time of the load, and the peak memory of the process."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
+        return pool.submit(_load, database, objects).result()
+
+
+def _load(database: Database, objects: list[S3Object]) -> Time:
+    with database.open() as (warehouse, settings):
+        load = timed(lambda: load_objects(warehouse, settings, objects))
+    return replace(load, peak=high_water(os.getpid()))
 
 
 def number(warehouse: Warehouse, sql: str) -> Any:

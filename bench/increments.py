@@ -2,13 +2,16 @@
 
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 
 from bench import lake
 from bench.engine import Database, Site, Time, interleaved, load_objects, timed
 from bench.history import history
 from bench.rows import Row
+from bench.sizes import USUAL
 from bench.statements import Lines
+from loader.objects import S3Object
 from tests.helpers.clickhouse_http import ClickHouseHttp
 
 NEW = 10_000
@@ -17,24 +20,14 @@ VIDEO = ("--select", "video_events")
 
 def measure(site: Site) -> list[Row]:
     """Measure the same increments on both histories, then the rows that an empty run reads."""
-    short_rows, shape = site.size.short_history, site.size.shape
-    histories = [history(site, rows, shape) for rows in (short_rows, site.size.history)]
+    short_rows = site.size.short_history
+    histories = [history(site, rows) for rows in (short_rows, site.size.history)]
     batches = iter(range(100))
     numbers = [[next(batches) for _ in range(site.size.repeats)]] * 2
     runs = [iter(each) for each in numbers]
 
     def apply(place: int) -> Time:
-        lines = Lines(
-            900_000_000 + NEW * next(runs[place]),
-            NEW,
-            sections=100,
-            start=shape.end,
-            days=0.9,
-            per_object=20,
-        )
-        bucket = f"increment-{lines.first}"
-        objects = lake.write_tiny(site.lake.root, bucket, lines)
-        os.environ["XAPI_ALLOWED_BUCKETS"] += f",{bucket}"
+        objects = new_objects(site, next(runs[place]), USUAL.end)
         with histories[place].open() as (warehouse, settings):
             loaded = timed(lambda: load_objects(warehouse, settings, objects))
         built = histories[place].dbt("run", *VIDEO)
@@ -86,6 +79,24 @@ def measure(site: Site) -> list[Row]:
             counts={"rows read by all statements": reads["all"], "statements": reads["statements"]},
         ),
     ]
+
+
+def new_objects(site: Site, batch: int, start: datetime) -> list[S3Object]:
+    """Write 10,000 new statements, in objects of 20 lines of a hundred sections.
+
+    Args:
+        site: has the bucket.
+        batch: its number; a number always gives the same statements.
+        start: the beginning of their day.
+    """
+    lines = Lines(
+        900_000_000 + NEW * batch, NEW, sections=100, start=start, days=0.9, per_object=20
+    )
+    bucket = f"increment-{lines.first}-{start:%Y-%m-%d}"
+    objects = lake.write_tiny(site.lake.root, bucket, lines)
+    if bucket not in os.environ["XAPI_ALLOWED_BUCKETS"].split(","):
+        os.environ["XAPI_ALLOWED_BUCKETS"] += f",{bucket}"
+    return objects
 
 
 def rows_read(database: Database, *selection: str) -> dict[str, int]:

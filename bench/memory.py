@@ -1,11 +1,7 @@
 """Memory: the most that a load and a transform keep resident, for few and for many statements."""
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
-
 from bench import data, lake
-from bench.engine import Database, Site, empty_database, high_water, load_objects
+from bench.engine import Site, empty_database, load_apart
 from bench.rows import Row
 from bench.statements import Lines
 
@@ -48,17 +44,8 @@ def _peaks(site: Site, place: int) -> dict[str, int]:
     bucket = data.buckets(site.size)[2 + place]
     written = lake.write_large(site.lake.root, bucket, Lines(0, count), objects)
     database = empty_database(site, f"memory-{count}")
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
-        load = pool.submit(_load, database, written).result()
+    load = load_apart(database, written).peak
     transform = database.dbt("run", "--select", "marts.events").peak
     database.remove()
     site.say(f"{count:,}: load {load / 1024**2:.0f} MiB, transform {transform / 1024**2:.0f} MiB")
     return {"load": load, "transform": transform}
-
-
-def _load(database: Database, objects: list) -> int:
-    """Load in this new process; return its peak memory in bytes."""
-    with database.open() as (warehouse, settings):
-        load_objects(warehouse, settings, objects)
-    return high_water(os.getpid())

@@ -32,7 +32,10 @@ MEASUREMENTS = (
     "memory",
     "storage",
     "lambda_cost",
+    "growth",
 )
+# Takes up to two hours, so it has a size and a report alone.
+ALONE = {"huge": ("growth",)}
 
 
 @click.command()
@@ -46,8 +49,9 @@ def main(
 ) -> None:
     """Compare the pipeline with common alternatives.
 
-    A run of all measurements writes bench/results.json and bench/README.md; a run of some only
-    prints them. A measurement that fails is reported and does not stop the others.
+    A run of all measurements writes bench/results.json and bench/README.md, a run of size huge
+    bench/growth.json and bench/growth.md; a run of some only prints them. A measurement that fails
+    is reported and does not stop the others.
     """
     volumes = _changed(SIZES[size], changes)
     started, found, failed = time.perf_counter(), {}, []
@@ -57,7 +61,7 @@ def main(
             prepare_environment(lake, buckets(volumes))
             paid = prices_with(prices)
             site = Site(volumes, FOLDER.resolve(), lake, paid)
-            for name in only or MEASUREMENTS:
+            for name in only or measurements(size):
                 click.echo(f"{name} ...", err=True)
                 at = time.perf_counter()
                 try:
@@ -76,10 +80,16 @@ def main(
     else:
         click.echo(report.tables(found))
     if not only:
-        report.write(found, size, volumes, about)
-        click.echo("wrote bench/README.md and bench/results.json", err=True)
+        files = report.write(found, size, volumes, about)
+        click.echo(f"wrote {' and '.join(f'bench/{file.name}' for file in files)}", err=True)
     if failed:
         raise click.ClickException(f"not measured: {', '.join(failed)}")
+
+
+def measurements(size: str) -> tuple[str, ...]:
+    """The measurements of a run of this size."""
+    alone = [name for names in ALONE.values() for name in names]
+    return ALONE.get(size, tuple(name for name in MEASUREMENTS if name not in alone))
 
 
 def measure(name: str, site: Site) -> list[Row]:
@@ -94,7 +104,7 @@ def _measure(name: str, site: Site) -> list[Row]:
 
 
 def _changed(size: Size, changes: tuple[str, ...]) -> Size:
-    names = {field.name for field in fields(size)} - {"memory", "shape"}
+    names = {field.name for field in fields(size)} - {"memory"}
     for change in changes:
         name, _, value = change.partition("=")
         if name not in names or not value.isdigit():

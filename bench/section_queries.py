@@ -149,13 +149,27 @@ def conditions(kind: str, sections: int, count: int) -> Iterator[str]:
     for place in range(count):
         section = 2161 + place * 37 % sections
         first = FIRST_DAY + timedelta(days=place * 7 % 330)
-        yield QUERIES[kind].format(
-            section=section,
-            first=first,
-            end=first + timedelta(days=30),
-            video=section * 100 + place % 40,
-            learner=section * 1000 + place % 60,
-        )
+        video, learner = section * 100 + place % 40, section * 1000 + place % 60
+        yield condition(kind, section, first, video, learner)
+
+
+def condition(kind: str, section: int, first: date, video: int, learner: int) -> str:
+    """A condition of one kind.
+
+    Args:
+        kind: see `QUERIES`.
+        section: the course section.
+        first: the first of thirty days.
+        video: the page that the video is on.
+        learner: the user id.
+    """
+    return QUERIES[kind].format(
+        section=section,
+        first=first,
+        end=first + timedelta(days=30),
+        video=video,
+        learner=learner,
+    )
 
 
 def _compare(site: Site, database: Database, sections: int, tables: list[str]) -> list[Row]:

@@ -1,6 +1,6 @@
 """The volumes of a benchmark run."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 
@@ -13,12 +13,15 @@ class Shape:
         start: when the first line happened.
         days: over how many days they are spread.
         per_object: lines of an object, all of one section.
+        is_live: whether each load was committed when its last line had happened; otherwise all
+            were committed now, as after a backfill.
     """
 
     sections: int = 300
     start: datetime = datetime(2025, 1, 1, tzinfo=UTC)
     days: int = 364
     per_object: int = 20
+    is_live: bool = False
 
     @property
     def end(self) -> datetime:
@@ -28,7 +31,13 @@ class Shape:
 
 USUAL = Shape()
 # Two years of a large platform: a hundred million lines are ten million objects.
-LONG = Shape(sections=3_000, start=datetime(2024, 11, 1, tzinfo=UTC), days=728, per_object=10)
+LONG = Shape(
+    sections=3_000,
+    start=datetime(2024, 11, 1, tzinfo=UTC),
+    days=728,
+    per_object=10,
+    is_live=True,
+)
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,14 @@ class Size:
         tiny_objects: number of objects of 20 lines, in 300 folders.
         tiny_sample: number of objects that the slow references read; their times are scaled.
         short_history: rows of the history that the long one is compared with.
-        history: rows of the long history of the increments.
+        history: rows of the long history of the increments and of growth.
+        refresh: rows of the history that growth refreshes as a whole.
         section_rows: rows of the section queries.
         queries: number of runs of each section query.
         memory: statements of the two memory measurements.
         memory_runs: number of runs of both.
         fresh_rows: rows of the history that fresh objects arrive onto.
         fresh_seconds: seconds for which they arrive.
-        shape: what the histories of the increments look like.
     """
 
     repeats: int
@@ -61,13 +70,13 @@ class Size:
     tiny_sample: int
     short_history: int
     history: int
+    refresh: int
     section_rows: int
     queries: int
     memory: tuple[int, int]
     memory_runs: int
     fresh_rows: int
     fresh_seconds: int
-    shape: Shape = field(default=USUAL)
 
 
 _SMALL = Size(
@@ -79,6 +88,7 @@ _SMALL = Size(
     tiny_sample=100,
     short_history=100_000,
     history=500_000,
+    refresh=250_000,
     section_rows=500_000,
     queries=11,
     memory=(75_000, 150_000),
@@ -115,8 +125,6 @@ SIZES = {
     "small": _SMALL,
     "default": _DEFAULT,
     "large": _LARGE,
-    # Only --only increments and fresh use more than `large` does.
-    "huge": replace(
-        _LARGE, short_history=10_000_000, history=100_000_000, shape=LONG, fresh_rows=100_000_000
-    ),
+    # For growth alone.
+    "huge": replace(_LARGE, short_history=10_000_000, history=100_000_000, refresh=30_000_000),
 }

@@ -21,6 +21,31 @@ PAGE = 5000
 # All are counted.
 MOST_NAMED = 10_000
 
+# Loads whose objects one query compares; a load has up to a thousand.
+LOADS = 200
+
+# Loads that may have other lines in raw than in the ledger. Each line counts as the hash of its
+# key, so the sum of a load is 0 if all its objects have their lines. Only the objects of the other
+# loads are compared one by one: memory depends on the number of loads, not on that of objects.
+DIFFERING_LOADS = """
+select toString(load_id) as load_id
+from (
+    select load_id, reinterpretAsInt64(toUInt64(cityHash64(key)) * rows) as lines
+    from {raw:Identifier}.loads
+    where outcome = 'committed'
+        and bucket = {bucket:String}
+        and startsWith(key, {prefix:String})
+        and load_id not in (select load_id from {raw:Identifier}.expired_loads)
+    union all
+    select load_id, -reinterpretAsInt64(toUInt64(cityHash64(key))) as lines
+    from {raw:Identifier}.statements
+    where bucket = {bucket:String} and startsWith(key, {prefix:String})
+)
+group by load_id
+having sum(lines) != 0
+order by load_id
+"""
+
 WRONG_LINES = """
 select
     loads.key as key,
@@ -34,12 +59,20 @@ from (
     where status = 'visible'
         and bucket = {bucket:String}
         and startsWith(key, {prefix:String})
+        and load_id in {loads:Array(UUID)}
         and load_id not in (select load_id from {raw:Identifier}.expired_loads)
+        and key in (
+            select key
+            from {raw:Identifier}.loads
+            where bucket = {bucket:String} and load_id in {loads:Array(UUID)}
+        )
 ) as loads
 left join (
     select load_id, key, count() as lines
     from {raw:Identifier}.statements
-    where bucket = {bucket:String} and startsWith(key, {prefix:String})
+    where load_id in {loads:Array(UUID)}
+        and bucket = {bucket:String}
+        and startsWith(key, {prefix:String})
     group by load_id, key
 ) as found on loads.load_id = found.load_id and loads.key = found.key
 where loads.rows != found.lines
@@ -50,12 +83,15 @@ order by key, load_id
 LEFTOVERS = """
 select key, count() as lines, toUnixTimestamp(max(last_modified)) as modified
 from {raw:Identifier}.statements
-where bucket = {bucket:String}
+where load_id in {loads:Array(UUID)}
+    and bucket = {bucket:String}
     and startsWith(key, {prefix:String})
     and (load_id, key) not in (
         select load_id, key
         from {raw:Identifier}.loads
-        where outcome = 'committed' and bucket = {bucket:String}
+        where outcome = 'committed'
+            and bucket = {bucket:String}
+            and load_id in {loads:Array(UUID)}
     )
 group by key
 order by key
@@ -70,6 +106,12 @@ where status = 'visible'
     and bucket = {bucket:String}
     and startsWith(key, {prefix:String})
     and load_id in (select load_id from {raw:Identifier}.expired_loads)
+    and key in (
+        select key
+        from {raw:Identifier}.loads
+        where bucket = {bucket:String}
+            and load_id in (select load_id from {raw:Identifier}.expired_loads)
+    )
 group by key
 """
 
@@ -243,13 +285,14 @@ def _leftovers(warehouse: Warehouse, found: Reconciliation) -> dict[str, int]:
     """Count lines that were never committed, by key, for at most MOST_NAMED keys."""
     kept: dict[str, int] = {}
     selection = found.selection
-    for prefix in selection.prefixes():
-        for row in warehouse.query(LEFTOVERS, bucket=selection.bucket, prefix=prefix):
+    for values in _differing_loads(warehouse, selection):
+        for row in warehouse.query(LEFTOVERS, **values):
             if _is_of(selection, row):
-                found.leftover_objects += 1
+                before = kept.get(row["key"], 0)
+                found.leftover_objects += not before
                 found.leftover_lines += row["lines"]
-                if len(kept) < MOST_NAMED:
-                    kept[row["key"]] = row["lines"]
+                if before or len(kept) < MOST_NAMED:
+                    kept[row["key"]] = before + row["lines"]
     return kept
 
 
@@ -259,7 +302,8 @@ def _compare_lines(warehouse: Warehouse, found: Reconciliation) -> None:
     for prefix in selection.prefixes():
         for row in warehouse.query(EXPIRED, bucket=selection.bucket, prefix=prefix):
             found.expired_lines += row["lines"] if _is_of(selection, row) else 0
-        for row in warehouse.query(WRONG_LINES, bucket=selection.bucket, prefix=prefix):
+    for values in _differing_loads(warehouse, selection):
+        for row in warehouse.query(WRONG_LINES, **values):
             if _is_of(selection, row):
                 found.add(
                     "lines",
@@ -267,6 +311,16 @@ def _compare_lines(warehouse: Warehouse, found: Reconciliation) -> None:
                     f"load {row['load_id']}: {row['rows']} lines in the ledger, "
                     f"{row['lines']} in raw",
                 )
+
+
+def _differing_loads(warehouse: Warehouse, selection: Selection) -> Iterator[dict[str, Any]]:
+    """The values of the queries that compare objects: bucket, prefix, and some of the loads that
+    may have other lines in raw than in the ledger."""
+    for prefix in selection.prefixes():
+        place = {"bucket": selection.bucket, "prefix": prefix}
+        loads = [row["load_id"] for row in warehouse.query(DIFFERING_LOADS, **place)]
+        for at in range(0, len(loads), LOADS):
+            yield place | {"loads": loads[at : at + LOADS]}
 
 
 def _ledger(warehouse: Warehouse, selection: Selection) -> Iterator[dict[str, Any]]:

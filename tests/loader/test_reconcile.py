@@ -109,6 +109,33 @@ def test_lines_that_are_gone_or_too_many_are_found_and_loaded_again(lake, capsys
     assert (report["loaded"], report["agrees"]) == ({"committed": 2}, True)
 
 
+def test_a_load_that_has_all_its_lines_with_some_under_another_key_is_found(lake, capsys, bucket):
+    one, other = (key_of(1, "2025-09-01", number) for number in (5, 6))
+    with Pipeline.from_env() as pipeline:
+        pipeline.warehouse.command(
+            "insert into {raw:Identifier}.statements "
+            "select * replace ({other:String} as key) from {raw:Identifier}.statements "
+            "where statements.key = {one:String}",
+            one=one,
+            other=other,
+        )
+        pipeline.warehouse.command(
+            "delete from {raw:Identifier}.statements where key = {one:String}", one=one
+        )
+    assert kinds(compare(capsys, lake, code=1)) == {"lines": [one, other]}
+
+
+def test_a_key_with_leftovers_of_many_loads_counts_once(lake, capsys, bucket, monkeypatch):
+    monkeypatch.setattr("loader.bulk.reconcile.LOADS", 1)
+    key = key_of(1, "2025-09-01", 15)
+    fill(bucket, {key: TWO})
+    for _ in range(3):
+        leave_lines(key, bucket)
+    report = compare(capsys, lake, code=1)
+    assert kinds(report) == {"uncommitted": [key]}
+    assert (report["leftover_objects"], report["leftover_lines"]) == (1, 9)
+
+
 def test_a_version_that_was_replaced_in_s3_and_loaded_is_no_difference(lake, capsys, bucket):
     fill(bucket, {key_of(2, "2025-09-05"): LINE})
     with Pipeline.from_env() as pipeline:
