@@ -189,13 +189,13 @@
         where {{ parse_is_the_same(table) }}
         {%- if table.upstream %}
             and throwIf(
-            (
-                select toString(argMax(applied_under, version)) from {{ elt_tables() }}
-                where model = '{{ table.upstream.name }}'
-                    and toString(table_id) in ({{ id_of(table.upstream.relation) }})
-            ) != '{{ table.upstream.applied_under }}',
-            'another run filled {{ table.upstream.name }} again while this one read it; run the same command again'
-        ) = 0
+                (
+                    select toString(argMax(applied_under, version)) from {{ elt_tables() }}
+                    where model = '{{ table.upstream.name }}'
+                        and toString(table_id) in ({{ id_of(table.upstream.relation) }})
+                ) != '{{ table.upstream.applied_under }}',
+                'another run filled {{ table.upstream.name }} again while this one read it; run the same command again'
+            ) = 0
         {%- endif %}
     {%- endset -%}
     {% do run_statement(sql) %}
