@@ -400,9 +400,10 @@ LOADER = (
         "status shows rows that a table lost",
         (
             (
-                "loader/status.py",
-                '"missing_rows": max(0, known["recorded_rows"] - table["rows"]),',
-                '"missing_rows": 0,',
+                "loader/lag.py",
+                "    greatest(0, toInt64(followers.table_rows) - toInt64(followers.total_rows)) "
+                "as missing_rows\n",
+                "    toInt64(0) as missing_rows\n",
             ),
         ),
         tests=(f"{HIDDEN}::test_a_truncated_table_is_noticed[True]",),

@@ -216,7 +216,7 @@ CLAIMS = (
             (
                 f"{MACROS}/claim.sql",
                 "silent > var('lock_expires_seconds') | int\n"
-                "            and not runs_a_query(holder.split(' ')[0]) -%}\n",
+                "            and not runs_a_query(holder) -%}\n",
                 "silent > var('lock_expires_seconds') | int -%}\n",
             ),
         ),
@@ -242,7 +242,7 @@ CLAIMS = (
         (
             (
                 f"{MACROS}/claim.sql",
-                "        {% do wait_for_queries(latest.holder.split(' ')[0]) %}\n",
+                "        {% do wait_for_queries(latest.holder) %}\n",
                 "",
             ),
         ),

@@ -117,6 +117,8 @@ def environment(template, resources, reads_with: str) -> dict[str, str]:
             value = value["Fn::If"][1 if reads_with == "role" else 2]
         if value == {"Fn::GetAtt": "ClickHouseRole.Arn"}:
             found[name] = "arn:aws:iam::123456789012:role/x"
+        elif value == {"Ref": "Queue"}:
+            found[name] = "https://sqs.us-east-1.amazonaws.com/123456789012/x"
         elif value != {"Ref": "AWS::NoValue"} and name != "XAPI_TARGET":
             found[name] = str(defaults.get(value.get("Ref"), "x"))
     return found
