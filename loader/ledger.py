@@ -14,23 +14,27 @@ from loader.outcomes import Outcome
 # Bytes of an error that are stored. An error may quote a key several times.
 MOST_ERROR_BYTES = 1500
 
-# With what `safety.check_visible` compares, so that a load needs no request for it.
+# The keys whose latest attempt got no answer in time, with the number of such attempts.
+UNANSWERED = """(
+    select groupArray((key, attempts))
+    from (
+        select key, countIf(outcome = 'unknown') as attempts
+        from {raw:Identifier}.loads
+        where bucket = {bucket:String} and key in {keys:Array(String)}
+        group by key
+        having argMax(outcome, committed_at) = 'unknown'
+    )
+)"""
+
+# With those, and with what `safety.check_visible` compares: a load needs no further request.
 VISIBLE_VERSIONS = f"""
 select
     groupArray((bucket, key, etag)) as versions,
+    {UNANSWERED} as unanswered,
     {safety.STORED_ROWS} as stored,
     {safety.VISIBLE_ROWS} as visible
 from {{raw:Identifier}}.committed_objects
 where bucket = {{bucket:String}} and key in {{keys:Array(String)}} and status = 'visible'
-"""
-
-# The keys whose latest attempt got no answer in time, with the number of such attempts.
-UNANSWERED = """
-select key, countIf(outcome = 'unknown') as attempts
-from {raw:Identifier}.loads
-where bucket = {bucket:String} and key in {keys:Array(String)}
-group by key
-having argMax(outcome, committed_at) = 'unknown'
 """
 
 # What the ledger knows of each key, a page at a time.
@@ -106,17 +110,29 @@ settings async_insert = 0, join_use_nulls = 0
 
 
 def visible_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[str, set[str]]:
-    """The versions (etags) of each object that readers see, by path.
+    """The versions (etags) of objects that readers see, by path (see `visible_and_unanswered`)."""
+    return visible_and_unanswered(warehouse, batch)[0]
+
+
+def visible_and_unanswered(
+    warehouse: Warehouse, batch: Iterable[S3Object]
+) -> tuple[dict[str, set[str]], dict[str, int]]:
+    """What the ledger says of objects, by path.
 
     Args:
         warehouse: has the ledger.
         batch: objects of one bucket.
+
+    Returns:
+        The versions (etags) that readers see. And for objects whose latest attempt got no answer in
+        time (outcome `unknown`), the number of such attempts.
 
     Raises:
         UnsafeEngineError: rows of the ledger are hidden from the user.
     """
     batch = list(batch)
     versions: dict[str, set[str]] = {item.path: set() for item in batch}
+    unanswered: dict[str, int] = {}
     if batch:
         [row] = warehouse.query(
             VISIBLE_VERSIONS, bucket=batch[0].bucket, keys=[item.key for item in batch]
@@ -124,20 +140,9 @@ def visible_versions(warehouse: Warehouse, batch: Iterable[S3Object]) -> dict[st
         safety.check_visible(warehouse, row["stored"], row["visible"])
         for bucket, key, etag in row["versions"]:
             versions[S3Object(bucket, key).path].add(etag)
-    return versions
-
-
-def unanswered(warehouse: Warehouse, batch: list[S3Object]) -> dict[str, int]:
-    """The objects whose latest attempt got no answer in time (outcome `unknown`), by path, with
-    the number of such attempts.
-
-    Args:
-        warehouse: has the ledger.
-        batch: objects of one bucket.
-    """
-    bucket, keys = batch[0].bucket, [item.key for item in batch]
-    rows = warehouse.query(UNANSWERED, bucket=bucket, keys=keys)
-    return {S3Object(bucket, row["key"]).path: row["attempts"] for row in rows}
+        for key, attempts in row["unanswered"]:
+            unanswered[S3Object(batch[0].bucket, key).path] = attempts
+    return versions, unanswered
 
 
 def ledger_keys(

@@ -5,7 +5,7 @@ does not have as committed, so an attempt that fails halfway leaves nothing visi
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -184,7 +184,6 @@ class _Loader:
         fresh, overwritten, settled = self._not_settled(known, named)
         if settled:
             yield settled
-        fresh, overwritten = self._without_slow(fresh, overwritten)
         # Sizes are complete only now: some objects came without one.
         for piece in pieces(fresh, most_bytes=self._most_bytes):
             yield from self._load_or_split(piece)
@@ -239,13 +238,13 @@ class _Loader:
         self, batch: list[S3Object], named: set[str]
     ) -> tuple[list[S3Object], list[S3Object], list[Outcome]]:
         """Split a batch into objects to load, versions that were overwritten by one that counts,
-        and outcomes of objects that the ledger settles.
+        and outcomes of objects that the ledger settles. Leaves slow ones for `load_slow`.
 
         Args:
             batch: objects with their versions.
             named: paths of those whose version was named by an event or a listing.
         """
-        visible = ledger.visible_versions(self._warehouse, batch)
+        visible, unanswered = ledger.visible_and_unanswered(self._warehouse, batch)
         fresh, settled = [], []
         for item in batch:
             outcome = ledger.settled_by(self._policy, item.etag, visible[item.path], self._force)
@@ -261,24 +260,11 @@ class _Loader:
             for item in suspects
             if current.get(item.path, item).etag in visible[item.path] - {item.etag}
         ]
-        return [item for item in fresh if item not in overwritten], overwritten, settled
-
-    def _without_slow(
-        self, fresh: list[S3Object], overwritten: list[S3Object]
-    ) -> tuple[list[S3Object], list[S3Object]]:
-        """Leave objects whose latest attempt got no answer in time for the end."""
-        batch = [*fresh, *overwritten]
-        attempts = ledger.unanswered(self._warehouse, batch) if batch else {}
+        fresh = [item for item in fresh if item not in overwritten]
         for items, is_overwritten in ((fresh, False), (overwritten, True)):
-            self._slow += [
-                (attempts[item.path], item, is_overwritten)
-                for item in items
-                if item.path in attempts
-            ]
-        return (
-            [item for item in fresh if item.path not in attempts],
-            [item for item in overwritten if item.path not in attempts],
-        )
+            slow = [item for item in items if item.path in unanswered]
+            self._slow += [(unanswered[item.path], item, is_overwritten) for item in slow]
+        return _without(fresh, unanswered), _without(overwritten, unanswered), settled
 
     def _current(self, items: list[S3Object]) -> dict[str, S3Object]:
         """The current versions of objects, by path; none if S3 does not say."""
@@ -400,6 +386,10 @@ class _Loader:
                 raise RetryableError(f"{item.uri} has lines, but none of them was inserted")
             outcomes.append(Outcome(item, "committed"))
         return outcomes
+
+
+def _without(items: list[S3Object], paths: Container[str]) -> list[S3Object]:
+    return [item for item in items if item.path not in paths]
 
 
 def _parts(batch: list[S3Object], error: LoaderError) -> list[list[S3Object]]:

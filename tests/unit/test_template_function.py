@@ -111,6 +111,7 @@ def environment(template, resources, reads_with: str) -> dict[str, str]:
     """The function's variables with the defaults of the parameters."""
     variables = resources["Function"]["Properties"]["Environment"]["Variables"]
     defaults = {name: p.get("Default", "x") for name, p in template["Parameters"].items()}
+    defaults["Queue"] = "https://sqs.eu-central-1.amazonaws.com/123456789012/xapi-elt"
     found = {"XAPI_TARGET": "server"}
     for name, value in variables.items():
         if "Fn::If" in value and value["Fn::If"][0] == "ReadWithRole":
