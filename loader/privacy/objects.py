@@ -3,7 +3,7 @@
 What was overwritten in raw says which lines of which version go, so a run that was killed, or one
 without --s3, is completed by the next one.
 
-Objects are streamed: in memory are a piece of a line (1 MiB) and the new texts of a page of lines
+Objects are streamed: in memory are a piece of one (1 MiB) and the new texts of a page of lines
 (32 MiB, and one line); on the disk is the new object, as it is stored. ClickHouse reads a page
 within the memory of a load.
 """
@@ -16,8 +16,6 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, BinaryIO
 
 from loader.aws.client import aws_errors
@@ -29,8 +27,11 @@ from loader.privacy import sql
 from loader.settings import Settings
 from loader.sources import within_memory
 
-# Bytes of a line that are read at a time.
+# Bytes of an object that are read at a time.
 _PIECE = 1024 * 1024
+
+# What comes after the last line to replace: no line has this number.
+_NO_LINE = (0, b"")
 
 # A page of overwritten lines: lines of the object that it covers, and bytes of new texts.
 _PAGE_LINES, _PAGE_BYTES = 100_000, 32 * 1024 * 1024
@@ -270,27 +271,32 @@ def _copy(old: Any, new: Any, changed: Iterator[tuple[int, bytes]]) -> tuple[int
         after.update(text)
         new.write(text)
 
-    number, replaced = 0, next(changed, None)
-    for number, pieces in groupby(_pieces(old), key=itemgetter(0)):
-        is_replaced, end = replaced is not None and replaced[0] == number, b""
-        for _, piece in pieces:
-            before.update(piece)
-            if is_replaced:
-                end = (end + piece)[-2:]
+    def replace() -> None:
+        write(text.removesuffix(b"\r") + re.search(rb"\r?\n?\Z", end)[0])
+
+    # The number of the line at hand, the end of one that is replaced, and what was read last.
+    number, end, last = 1, b"", b"\n"
+    place, text = next(changed, _NO_LINE)
+    while block := old.read(_PIECE):
+        before.update(block)
+        at, last = 0, block[-1:]
+        while at < len(block):
+            begin = at
+            if number == place:
+                at = block.find(b"\n", at) + 1 or len(block)
+                end = (end + block[begin:at])[-2:]
+                if end.endswith(b"\n"):
+                    replace()
+                    number, end = number + 1, b""
+                    place, text = next(changed, _NO_LINE)
             else:
-                write(piece)
-        if is_replaced:
-            write(replaced[1].removesuffix(b"\r") + re.search(rb"\r?\n?\Z", end)[0])
-            replaced = next(changed, None)
-    return number, before.digest() != after.digest()
-
-
-def _pieces(file: Any) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file in pieces, each with the number of its line."""
-    number = 1
-    while piece := file.readline(_PIECE):
-        yield number, piece
-        number += piece.endswith(b"\n")
+                while number != place and (found := block.find(b"\n", at)) >= 0:
+                    number, at = number + 1, found + 1
+                at = at if number == place else len(block)
+                write(block[begin:at])
+    if end:
+        replace()
+    return number - (last == b"\n"), before.digest() != after.digest()
 
 
 def _load(warehouse: Warehouse, settings: Settings, item: S3Object) -> None:

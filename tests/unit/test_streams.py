@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import random
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,13 +43,15 @@ def bomb(before: bytes = b"") -> bytes:
 
 
 class Lake:
-    """A bucket, and raw lines of it of which the first of each object was overwritten."""
+    """A bucket, and raw lines of it of which the first of each object was overwritten, or `rows`;
+    an answer has `most` of them."""
 
     def __init__(self, **bodies: bytes):
         self.bodies = bodies
+        self.rows, self.most = [{"source_line": 1, "text": STUB}], 100
         self.lines = {name: len(unpacked(body).splitlines()) for name, body in bodies.items()}
 
-    def query(self, statement: str, key: str = "", **_) -> list[dict]:
+    def query(self, statement: str, key: str = "", first: int = 0, last: int = 0, **_):
         """Answer like the warehouse."""
         if statement == sql.STUB:
             return [{"stub": STUB}]
@@ -56,7 +59,8 @@ class Lake:
             return [{"bucket": "lake", "key": key, "versions": ["1"]} for key in self.bodies]
         if statement == objects.LINES_OF_VERSION:
             return [{"lines": self.lines[key]}]
-        return [{"source_line": 1, "text": STUB, "found": 1}] if _["first"] == 1 else []
+        found = [row for row in self.rows if first <= row["source_line"] <= last]
+        return [row | {"found": len(found)} for row in found[: self.most]]
 
     def get_object(self, Bucket: str, Key: str) -> dict:
         """Answer like S3."""
@@ -116,6 +120,29 @@ def test_endings_of_lines_stay_where_pieces_end_anywhere(rewritten, monkeypatch,
         assert rewritten(lake).left == []
         assert unpacked(lake.bodies["a"]) == STUB.encode() + ending
         assert rewritten(lake).objects == 0  # nothing is left to change
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_exactly_the_overwritten_lines_are_replaced(rewritten, monkeypatch, seed):
+    chance = random.Random(seed)
+    lines = [b"x" * chance.choice([0, 1, 2, 7]) for _ in range(chance.randrange(1, 40))]
+    ends = [chance.choice([b"\n", b"\r\n"]) for _ in lines]
+    ends[-1] = chance.choice([b"", b"\n", b"\r"]) if lines[-1] else b"\n"
+    changed = [number for number in range(len(lines)) if chance.random() < 0.4]
+    rows = [{"source_line": number + 1, "text": f"{number}"} for number in changed]
+    monkeypatch.setattr(objects, "_PIECE", chance.choice([1, 2, 3, 5, 8, 100]))
+    monkeypatch.setattr(objects, "_PAGE_LINES", chance.choice([1, 2, 7, 100]))
+    lake = Lake(
+        a=chance.choice([bytes, gzip.compress])(
+            b"".join(map(b"".join, zip(lines, ends, strict=True)))
+        )
+    )
+    lake.lines = {"a": len(lines)}
+    lake.rows, lake.most = rows, chance.choice([1, 2, 100])
+    assert rewritten(lake).left == []
+    for number in changed:
+        lines[number] = str(number).encode()
+    assert unpacked(lake.bodies["a"]) == b"".join(map(b"".join, zip(lines, ends, strict=True)))
 
 
 def test_one_object_that_cannot_be_read_does_not_stop_the_others(rewritten):
