@@ -20,7 +20,8 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
 
 ATTEMPTS = 5
 # `send` repeats requests, not boto3, which gives up at some errors that go away. A function may
@@ -40,10 +41,10 @@ def key_of(body: bytes, section: str, category: str) -> str:
     """A new key in the layout of the pipeline; make it once, and keep it for retries."""
     if not re.fullmatch("[0-9]{1,19}", section) or not re.fullmatch("[A-Za-z0-9_-]+", category):
         sys.exit("SECTION must be a number, and CATEGORY a name of letters, digits, - and _")
-    time = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
     digest = hashlib.md5(body, usedforsecurity=False).hexdigest().upper()
     suffix = ".jsonl.gz" if body.startswith(b"\x1f\x8b") else ".jsonl"
-    return f"section/{section}/{category}/{time}_{digest}{suffix}"
+    return f"section/{section}/{category}/{now}_{digest}{suffix}"
 
 
 def put(key: str, body: bytes) -> None:
@@ -70,7 +71,7 @@ def send(request: Any, key: str, body: bytes) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return request(key, body)
-        except (ClientError, ConnectionError, HTTPClientError, FunctionError) as error:
+        except (ClientError, NoConnection, HTTPClientError, FunctionError) as error:
             if attempt == ATTEMPTS or not goes_away(error):
                 sys.exit(f"not sent: {error}\nTo repeat it: uploader.py FILE {key}")
         time.sleep(0.2 * 2**attempt * random.random())
