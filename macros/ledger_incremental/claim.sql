@@ -15,7 +15,7 @@
     The fence: whoever takes over a stale claim drops it first, then waits until none of the former
     holder's statements is running, then drops the former holder's new tables. Each statement that
     changes a table reads the run's own claim or needs its own new table, so what a former holder
-    sends late fails. -#}
+    sends late fails. Only a DELETE reads no claim: it names what it removes, which no longer counts. -#}
 
 {% macro claim_prefix(table) %}{{ return('elt_claim__' ~ table.name ~ '__') }}{% endmacro %}
 

@@ -8,7 +8,6 @@
     row_key = 'load_id, source_path, source_line, source_item',
     key_scope = 'load_id',
     loads_from = 'ledger',
-    rebuild_by = 'load',
     settings = {
         'min_bytes_for_wide_part': 104857600,
         'merge_selector_base': young_parts_to_merge(),

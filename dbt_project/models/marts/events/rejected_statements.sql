@@ -5,7 +5,6 @@
     row_key = 'load_id, source_path, source_line, source_item',
     key_scope = 'load_id',
     loads_from = 'int_xapi__statements',
-    rebuild_by = 'load',
 ) }}
 
 with
