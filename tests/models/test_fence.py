@@ -344,8 +344,8 @@ def test_a_table_that_got_other_columns_before_it_was_claimed_is_left_alone(
     assert gate.reached.wait(120), older.output
     another = str(uuid4())
     with closing(open_warehouse(settings)) as warehouse:
-        for statement in ANOTHER_TABLE:
-            warehouse.command(statement.replace("{id}", another))
+        for sql in ANOTHER_TABLE:
+            warehouse.command(sql.replace("{id}", another))
     gate.open()
     assert older.wait(120) != 0
     server.fault = None
