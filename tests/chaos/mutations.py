@@ -126,7 +126,7 @@ def _run_tests(mutation: Mutation, project: Path, made: Path) -> Finding:
     """Run the mutation's tests in the mutated copy until one fails. A test whose fixture fails, or
     that fails because the copy is broken, notices nothing."""
     finding, report = Finding(mutation.name, undisturbed=None, runs=1), project / "tests.xml"
-    options = ("-q", "-x", "-p", "no:cacheprovider", f"--junitxml={report}")
+    options = ("-vv", "-x", "-p", "no:cacheprovider", f"--junitxml={report}")
     command = [sys.executable, "-m", "pytest", *options, *mutation.tests]
     about = {"cwd": project, "env": os.environ | {"XAPI_TEST_MADE": str(made)}}
     try:
@@ -149,7 +149,7 @@ def _run_tests(mutation: Mutation, project: Path, made: Path) -> Finding:
 def _reason(failure: ElementTree.Element) -> str:
     """The first line of an assertion's text, and the last ones."""
     said = [line[1:].strip() for line in (failure.text or "").splitlines() if line[:2] == "E "]
-    said = [line[:300] for line in said if line and not line.startswith("Use -v")]
+    said = [f"{line[:150]} … {line[-250:]}" if len(line) > 400 else line for line in said if line]
     return " … ".join(dict.fromkeys((*said[:1], *said[-3:])))
 
 
