@@ -24,7 +24,7 @@
 
 {#- Loads that a table does not hold. Only those committed after its horizon are compared, unless the
     source of its loads has more rows before it than it had: then a load became visible late; or
-    unless the bookkeeping of the table has none from before it: then that was lost. -#}
+    unless the bookkeeping of the table has no load from before it: then it was lost. -#}
 {% macro new_loads(table, all) %}
     {%- set after_horizon = "committed_at >= toDateTime64('" ~ table.horizon ~ "', 3, 'UTC')" -%}
     select

@@ -159,8 +159,9 @@
     {%- endif -%}
 {% endmacro %}
 
-{#- A comment that names this run and its model, at the start of every statement that it sends: the server cuts off
-    the end of long ones. (`query-comment` does not serve: dbt reads it from the root project only.) -#}
+{#- A comment that names this run and its model, at the start of every statement that it sends: the
+    server cuts off the end of long ones. (`query-comment` does not serve: dbt reads it from the root
+    project only.) -#}
 {% macro run_comment() %}/* xapi_elt run {{ claim_holder() }} */{% endmacro %}
 
 {#- Run a statement that carries the comment. -#}

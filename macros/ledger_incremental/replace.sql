@@ -77,8 +77,8 @@
     {%- endif -%}
 {% endmacro %}
 
-{#- Remove the bookkeeping of tables that a full refresh replaced. They are named, under the claim: if
-    the DELETE arrives after a takeover, the present table is not one of them. -#}
+{#- Remove the bookkeeping of tables that a full refresh replaced. The DELETE has their ids, which
+    were read under the claim: if it arrives after a takeover, the present table is not among them. -#}
 {% macro forget_other_tables(table) %}
     {%- set replaced = run_statement(
         'select distinct toString(table_id) from ' ~ elt_applied_loads() ~ " where model = '" ~ table.name
