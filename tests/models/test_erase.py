@@ -127,6 +127,28 @@ class DiesAfterEventsLeft:
         self._dead = "delete where" in sql and values.get("table") == self._table
 
 
+def test_a_killed_erasure_has_recorded_that_all_loads_are_to_be_compared(opened):
+    """A statement of another learner reports an event of the erased one."""
+    warehouse, settings = opened
+    warehouse.command(
+        "insert into xapi.int_xapi__statements select * replace("
+        "'another' as learner_id, 'another' as user_id, 99 as source_line)"
+        " from xapi.int_xapi__statements where family = 'video' limit 1"
+    )
+    horizon = (
+        "select toString(argMax(horizon, version)) as horizon from xapi.elt_tables"
+        " where model = 'video_events'"
+    )
+    assert warehouse.query(horizon) != [{"horizon": "1970-01-01"}]
+    with pytest.raises(Killed):
+        run((DiesAfterEventsLeft(warehouse, "video_events"), settings), **SEVEN)
+    for _ in range(2):
+        assert warehouse.query("select count() as n from xapi.video_events") == [{"n": 0}]
+        assert warehouse.query(horizon) == [{"horizon": "1970-01-01"}]
+        run(opened)
+
+
+@pytest.mark.long
 def test_an_erasure_that_is_killed_keeps_the_events_of_others(database: SmallDatabase):
     """A statement of the same id came later."""
     shared = "11111111-1111-4111-8111-111111111111"
