@@ -3,6 +3,8 @@
     row_key, key_scope  an increment searches for the event ids of its rows in their hours: a repeat may
                         name another section or millisecond, but no other hour (identity.sql)
     can_be_voided       a row leaves when a statement voids it
+    indexes             a run of a mart finds the rows of new loads by it, in a table that is ordered by
+                        section
     settings            an insert writes little into each month: a compact part keeps all columns
                         in one file, a wide one has two files for each column
 
@@ -14,6 +16,7 @@
         'key_scope': 'toStartOfHour(timestamp)',
         'can_be_voided': true,
         'loads_from': 'int_xapi__statements',
+        'indexes': [{'name': 'by_load', 'definition': 'load_id type bloom_filter granularity 1'}],
         'settings': {
             'min_bytes_for_wide_part': 67108864,
             'merge_selector_base': young_parts_to_merge(),
