@@ -34,6 +34,9 @@ LARGEST_EVENT = 6 * 1024 * 1024
 # Largest object that S3 accepts in one request, in bytes.
 LARGEST_OBJECT = 5 * 1024**3
 
+# Errors of the function that do not go away when the event is sent again.
+REFUSALS = ("PermanentError", "SettingsError", "UnknownEventError")
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -158,7 +161,7 @@ def invoke(lambda_: Any, function: str, event: Any) -> Any:
 
     Raises:
         RetryableError: the function failed; the text has its error message.
-        PermanentError: it cannot be invoked, or the event is too large.
+        PermanentError: it cannot be invoked, it refused the event, or the event is too large.
     """
     payload = json.dumps(event).encode()
     if len(payload) > LARGEST_EVENT:
@@ -170,8 +173,9 @@ def invoke(lambda_: Any, function: str, event: Any) -> Any:
         answer = lambda_.invoke(FunctionName=function, Payload=payload)
         content = json.loads(answer["Payload"].read() or b"null")
     if "FunctionError" in answer:
-        message = content.get("errorMessage", content) if isinstance(content, dict) else content
-        raise RetryableError(f"function {function}: {message}")
+        about = content if isinstance(content, dict) else {}
+        kind = PermanentError if about.get("errorType") in REFUSALS else RetryableError
+        raise kind(f"function {function}: {about.get('errorMessage', content)}")
     return content
 
 

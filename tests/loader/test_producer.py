@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from loader.demo import producer
-from loader.errors import PermanentError, SettingsError
+from loader.errors import PermanentError, RetryableError, SettingsError
 from loader.settings import Settings
 from tests.helpers.worker_queue import LINE, LOADS, ROWS, ask
 
@@ -47,14 +47,14 @@ def test_s3_puts_under_the_key_layout(bucket, files, monkeypatch):
 class FakeLambda:
     """A deployed function that runs the trigger here."""
 
-    def __init__(self, fails: bool = False):
+    def __init__(self, fails: str = ""):
         self.events: list[dict] = []
         self._fails = fails
 
     def invoke(self, FunctionName, Payload):
         self.events.append(json.loads(Payload))
         if self._fails:
-            answer = {"errorMessage": "ClickHouse does not answer", "errorType": "X"}
+            answer = {"errorMessage": "ClickHouse does not answer", "errorType": self._fails}
             return {
                 "FunctionError": "Unhandled",
                 "Payload": io.BytesIO(json.dumps(answer).encode()),
@@ -74,7 +74,7 @@ def test_lambda_sends_the_statements_in_the_event(files, monkeypatch, tmp_path):
     assert [item.rows for item in sent] == [2, 3, None, None]
     assert "too many for one bundle" in sent[2].error and "UTF-8" in sent[3].error
     assert [event["key"] for event in client.events] == [item.place for item in sent[:2]]
-    monkeypatch.setattr(producer, "_client", lambda service: FakeLambda(fails=True))
+    monkeypatch.setattr(producer, "_client", lambda service: FakeLambda(fails="UnavailableError"))
     [failed] = producer.send(files[:1], Settings.from_env(), 7)
     assert "ClickHouse does not answer" in failed.error
 
@@ -91,3 +91,11 @@ def test_a_wrong_call_sends_nothing(chdb_path, files, monkeypatch, tmp_path):
 def test_an_event_is_too_large_before_it_is_sent():
     with pytest.raises(PermanentError, match="XAPI_ETL_MODE=s3"):
         producer.invoke(None, "f", {"body": "x" * 7_000_000})
+
+
+@pytest.mark.parametrize(
+    ("fails", "kind"), [("PermanentError", PermanentError), ("UnavailableError", RetryableError)]
+)
+def test_what_the_function_refuses_need_not_be_sent_again(fails, kind):
+    with pytest.raises(kind, match="function f: ClickHouse does not answer"):
+        producer.invoke(FakeLambda(fails), "f", {})
