@@ -274,15 +274,12 @@ class _Reader:
     def tables(self) -> list[dict[str, Any]]:
         """The rows of `Status.tables`."""
         # dbt creates its bookkeeping tables before the tables of events.
-        behind = {
-            row["name"]: row
-            for row in self.rows("elt_applied_loads", LAG, models=self._models) or []
-            if row["kind"] == "table"
-        }
-        return [
-            table | _state(behind.get(table["name"]))
-            for table in self.rows("elt_tables", TABLES, models=self._models) or []
-        ]
+        tables = self.rows("elt_tables", TABLES, models=self._models) or []
+        lag = self.rows("elt_applied_loads", LAG, models=self._models) if tables else None
+        if lag is None:
+            return []
+        behind = {row["name"]: row for row in lag if row["kind"] == "table"}
+        return [table | _state(behind.get(table["name"])) for table in tables]
 
 
 def _state(behind: dict[str, Any] | None) -> dict[str, Any]:

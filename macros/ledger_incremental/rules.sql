@@ -15,7 +15,7 @@
     run. ClickHouse evaluates it after it has resolved the staging view that the statement reads. -#}
 {% macro parse_is_the_same(table) -%}
     throwIf(
-        concat({{ hash_of_view(model_relation('stg_xapi__statements')) }}, ' ', {{ key_fingerprint() }})
+        ifNull(concat({{ hash_of_view(model_relation('stg_xapi__statements')) }}, ' ', {{ key_fingerprint() }}), '')
             != '{{ table.parse }}',
         'the staging view or the key of the pseudonyms was replaced while this run changed {{ table.relation }}: by another release, other variables or rotate-key. Rows of two parses are not mixed. Let one release run at a time, then run the same command again'
     ) = 0
@@ -85,7 +85,7 @@
     {%- if not made_by.id and not full and load_relation(table.relation) is not none -%}
         {{ exceptions.raise_compiler_error(
             table.relation ~ ' was made by an earlier release, or not by this project. To fill it again: '
-            ~ 'dbt run --full-refresh. Nothing was done'
+            ~ 'dbt run --full-refresh. No table was changed'
         ) }}
     {%- endif -%}
     {%- if made_by.id and not full -%}
