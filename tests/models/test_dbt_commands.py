@@ -135,3 +135,14 @@ def test_a_run_keeps_its_lock_while_a_statement_of_it_runs(database, tmp_path, m
             thread.join()
             assert "taking over" in run_dbt(*select, folder=tmp_path)
     assert "/* xapi_elt run " in (tmp_path / "logs" / "dbt.log").read_text()
+
+
+def test_a_table_that_lacks_a_column_of_its_model_stops_the_run(database):
+    """Otherwise the values of that column would be dropped."""
+    count = "select count() as n from xapi.video_events"
+    before = database.query(count)
+    database.load(Attempt(8, "section/2161/video/new.jsonl", [statement(minute=8)]))
+    database.change("alter table xapi.video_events drop column video_quality")
+    said = database.dbt("run", "--select", "video_events", fails=True)
+    assert "only in the model: video_quality" in said
+    assert database.query(count) == before
