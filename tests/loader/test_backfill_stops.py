@@ -17,7 +17,8 @@ class DeadSource:
     """A place where every request fails as a dead endpoint does; counts them."""
 
     def __init__(self, error="Connection refused"):
-        self.error, self.calls = error, Counter()
+        self.error, self.calls = RetryableError(error), Counter()
+        self.error.answer = error
 
     def check(self, item):
         """All names are fine."""
@@ -25,12 +26,12 @@ class DeadSource:
     def stat(self, batch):
         """Fail."""
         self.calls["stat"] += 1
-        raise RetryableError(self.error)
+        raise self.error
 
     def insert(self, batch, load_id, compression):
         """Fail."""
         self.calls["insert"] += 1
-        raise RetryableError(self.error)
+        raise self.error
 
 
 @pytest.mark.parametrize("etag", ["", "x"])

@@ -125,6 +125,22 @@ def test_a_run_with_nothing_to_do_reads_no_raw_line_and_little_of_the_ledger(pas
     assert reads["all"] <= 8 * HISTORY // history.PER_OBJECT
 
 
+@pytest.mark.long
+def test_an_increment_of_a_mart_finds_its_events_by_their_loads(past, tmp_path):
+    # Before the tests that make the ledger large: a mart's run reads loads as well.
+    mart = ("--select", "int_learner_videos")
+    past.dbt("run", "--select", "+int_learner_videos")
+    a_day_of_a_section = Lines(
+        170_000_000, NEW, sections=1, start=datetime(2026, 2, 1, tzinfo=UTC), days=1,
+        family=history.VIDEO_ONLY,
+    )  # fmt: skip
+    load_lines(past, tmp_path / "day.jsonl", a_day_of_a_section)
+    past.dbt("run", *VIDEO)
+    # The version of its rows is one column of the mart; without the index, all events are read
+    # twice more.
+    assert NEW <= rows_read(past, *mart)["all"] <= 2 * HISTORY
+
+
 def test_an_increment_reads_its_own_loads_and_neither_the_history_nor_the_ledger(past, tmp_path):
     others = 200_000
     with past.open() as (warehouse, _):
@@ -183,21 +199,6 @@ def test_a_family_reads_its_own_lines_of_the_store(past, tmp_path):
     assert read.storage_rows_read() - ledger <= attempts + 4 * GRANULE < lines
 
 
-@pytest.mark.long
-def test_an_increment_of_a_mart_finds_its_events_by_their_loads(past, tmp_path):
-    mart = ("--select", "int_learner_videos")
-    past.dbt("run", "--select", "+int_learner_videos")
-    a_day_of_a_section = Lines(
-        170_000_000, NEW, sections=1, start=datetime(2026, 2, 1, tzinfo=UTC), days=1,
-        family=history.VIDEO_ONLY,
-    )  # fmt: skip
-    load_lines(past, tmp_path / "day.jsonl", a_day_of_a_section)
-    past.dbt("run", *VIDEO)
-    # The version of its rows is one column of the mart; without the index, all events are read
-    # twice more.
-    assert NEW <= rows_read(past, *mart)["all"] <= 2 * HISTORY
-
-
 def test_thirty_days_of_a_section_read_a_granule_of_each_month(past):
     rows = 300_000
     with past.open() as (warehouse, _):
@@ -218,7 +219,7 @@ def test_a_statement_takes_its_bytes(past):
 
 
 def test_the_zip_of_the_function_is_small(tmp_path):
-    assert make_zip.build(output=tmp_path / "function.zip").stat().st_size <= 240 * 1024
+    assert make_zip.build(output=tmp_path / "function.zip").stat().st_size <= 256 * 1024
 
 
 @pytest.mark.parametrize("name", sorted(set(MEASUREMENTS) - WITH_MORE_PACKAGES))
