@@ -168,6 +168,9 @@ def settled(queue: str, scraper: Scraper) -> bool:
     names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
     if sum(int(about["Attributes"][name]) for name in names):
         return False
+    # The next sample may have been requested before.
+    before = len(scraper.samples)
+    wait_until(lambda: len(scraper.samples) > before + 1, 60)
     applied = scraper.latest('last_success_timestamp_seconds{what="transform"}')
     # Until dbt has looked again, the number of waiting loads is that before the last load.
     is_newer = applied > scraper.latest('last_success_timestamp_seconds{what="load"}')
