@@ -25,7 +25,7 @@ tables as (
 
 ),
 
--- A rebuild records its loads again, and a record that the server received twice is one of one claim.
+-- A rebuild records its loads again. Two records of one claim are an insert that arrived twice.
 applied_twice as (
 
     select
