@@ -1,5 +1,5 @@
 """Do the tests see a missing protection? Each mutation removes one from a copy of the project
-(`protections_loader`, `protections_tables`). Then a scenario of the fault injection must fail, and
+(the files `protections_…`). Then a scenario of the fault injection must fail, and
 without any fault the copy must still be right; or one of the named tests must fail.
 
     python -m tests.chaos.mutations [--only NAME] [--runs 12]
@@ -22,6 +22,7 @@ from tests.chaos.harness import Record, Yard, run_scenario
 from tests.chaos.protections import Mutation, changed_texts
 from tests.chaos.protections_loader import LOADER
 from tests.chaos.protections_tables import TABLES
+from tests.chaos.protections_together import TOGETHER
 from tests.chaos.run import end_orderly, scenarios
 from tests.chaos.world import AWS
 from tests.helpers.paths import ROOT
@@ -31,7 +32,7 @@ COPIED = (
     *("loader", "macros", "dbt_project", "dbt_project.yml", "dbt", "lambda", "profiles.yml"),
     *("tests", "docs", "pyproject.toml"),
 )
-MUTATIONS = (*LOADER, *TABLES)
+MUTATIONS = (*LOADER, *TABLES, *TOGETHER)
 
 # What a test says that failed because the copy is broken, and not because a protection is missing.
 BROKEN = re.compile(

@@ -9,9 +9,10 @@ from dbt_common.clients.jinja import get_environment
 from tests.chaos.protections import Mutation, changed_texts
 from tests.chaos.protections_loader import LOADER
 from tests.chaos.protections_tables import TABLES
+from tests.chaos.protections_together import TOGETHER
 from tests.helpers.paths import ROOT
 
-MUTATIONS = (*LOADER, *TABLES)
+MUTATIONS = (*LOADER, *TABLES, *TOGETHER)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.name.replace(" ", "_"))
