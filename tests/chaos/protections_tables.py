@@ -388,29 +388,6 @@ CHECKS = (
     ),
     # The UUID of a table is another one after a restore.
     Mutation(
-        "a restored table goes on with its applied loads",
-        (
-            (
-                f"{MACROS}/tables.sql",
-                "    select extract(comment, '\\\\[table ([0-9a-f-]+)\\\\]') as id\n"
-                "    from system.tables\n",
-                "    select toString(uuid) as id\n    from system.tables\n",
-            ),
-            (
-                f"{MACROS}/tables.sql",
-                "            '{{ table.name }}', '{{ id }}', ",
-                "            '{{ table.name }}', (\n"
-                "                select uuid from system.tables\n"
-                "                where database = '{{ relation.schema }}'\n"
-                "                    and name = '{{ relation.identifier }}'\n"
-                "            ), ",
-            ),
-        ),
-        tests=(
-            "tests/models/test_restore.py::test_both_databases_go_on_where_the_backup_left_off",
-        ),
-    ),
-    Mutation(
         "a ledger that was restored without the tables is noticed",
         (
             (
