@@ -85,12 +85,12 @@ TOGETHER = (
         ),
     ),
     Mutation(
-        "a view of a database that was renamed is made again",
+        "a view that was made under another name of the database is not read",
         (
             (
                 "macros/kept_view.sql",
-                "{% macro made_in_this_database() -%}[database {{ target.schema }}]{%- endmacro %}",
-                "{% macro made_in_this_database() -%}[database]{%- endmacro %}",
+                "            position(comment, '{{ made_in_this_database() }}') > 0,\n",
+                "            true,\n",
             ),
         ),
         tests=(RENAMED,),
