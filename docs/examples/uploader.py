@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
 ATTEMPTS = 5
-# `send` repeats requests, not boto3, which gives up at some errors that go away. A function may
+# boto3 repeats nothing, because it leaves out some errors that go away: `send` does. A function may
 # take minutes to answer.
 CONFIG = Config(retries={"total_max_attempts": 1}, read_timeout=900)
 # Errors of S3 that go away although their status says otherwise, and errors of the function that do

@@ -1,7 +1,6 @@
 """Loads whose raw lines were removed on purpose: what came from them stays in the tables."""
 
 import json
-import threading
 from contextlib import closing
 
 import pytest
@@ -15,6 +14,7 @@ from tests.helpers.bulk_lake import run_cli
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.dbt_runs import start_dbt
 from tests.helpers.dying import Dying, Killed
+from tests.helpers.held import Held
 from tests.helpers.small_database import (
     ATTEMPTS,
     BAD_LINE,
@@ -207,20 +207,6 @@ def test_a_load_that_expired_before_a_restored_table_held_it_is_warned_of(databa
     assert missing["missing"] == 1
 
 
-class Meanwhile:
-    """Holds back the first statement that contains a text until `open` is set."""
-
-    def __init__(self, text: str):
-        self._text = text
-        self.reached, self.open = threading.Event(), threading.Event()
-
-    def __call__(self, sql: str) -> None:
-        """Wait, if this is the statement."""
-        if self._text in sql and not self.reached.is_set():
-            self.reached.set()
-            assert self.open.wait(120)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("table", "how"),
@@ -236,7 +222,7 @@ def test_a_run_stops_if_lines_expire_while_it_reads_them(
         monkeypatch.setenv("XAPI_TARGET", "server")
         monkeypatch.setenv("CLICKHOUSE_HOST", "127.0.0.1")
         monkeypatch.setenv("CLICKHOUSE_PORT", str(http.port))
-        gate = http.fault = Meanwhile(f"insert into `xapi`.`elt_new__{table}__")
+        gate = http.fault = Held(f"insert into `xapi`.`elt_new__{table}__")
         run = start_dbt("run", "--select", table, *how, folder=tmp_path / "dbt")
         assert gate.reached.wait(120), run.output
         with Pipeline.from_env() as pipeline:

@@ -1,6 +1,5 @@
 """Statements that the server gets late or twice, whoever holds the table by then."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ from loader.clickhouse.connect import Warehouse, open_warehouse
 from loader.settings import Settings
 from tests.helpers.clickhouse_http import ClickHouseHttp
 from tests.helpers.dbt_runs import run_dbt, start_dbt
+from tests.helpers.held import Held
 from tests.helpers.small_database import Attempt, SmallDatabase, statement
 from tests.helpers.view_faults import event_faults, store_faults
 
@@ -49,20 +49,6 @@ class Served:
         self.run(*arguments, fails=True)
         self.http.fault = None
         return held[0]
-
-
-class Gate:
-    """Holds back the first statement that has a text, until `open` is set."""
-
-    def __init__(self, text: str):
-        self._text = text
-        self.reached, self.open = threading.Event(), threading.Event()
-
-    def __call__(self, sql: str) -> None:
-        """Wait, if this is the statement."""
-        if self._text in sql and not self.reached.is_set():
-            self.reached.set()
-            assert self.open.wait(120)
 
 
 @pytest.fixture
@@ -123,7 +109,7 @@ def test_a_table_is_left_alone_if_the_store_is_filled_again_while_a_run_reads_it
     waiting, served, how
 ):
     events = served.query(EVENTS)
-    gate = Gate("create table if not exists xapi.`elt_claim__video_events")
+    gate = Held("create table if not exists xapi.`elt_claim__video_events")
     served.http.fault = gate
     reader = start_dbt("run", "--select", "video_events", *how, folder=served.folder / "reader")
     assert gate.reached.wait(120), reader.output
