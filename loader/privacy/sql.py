@@ -217,6 +217,7 @@ select
 from (
     select
         *,
+        -- Each item gets a copy of the line to search in.
         length(line) * length(items) < 200000000 as is_searched,
         if(is_searched, items, []) as searched,
         arrayFold(

@@ -86,13 +86,13 @@
     )[1]
 {%- endmacro %}
 
-{#- A date and time of ISO 8601 in UTC, cut to the millisecond (without an offset it is UTC); NULL if
-    the text is not one. Most texts have the form that the engine's parser takes; the others are
-    brought into it: basic form, hours without minutes, a comma before the fraction, more than nine
-    digits after it, lower case, and second 60, which is the last millisecond of its minute. The parser does not know all years: those
-    outside 1970 to 2199 are replaced by 1904, which is an implausible time as well. The patterns are
-    checked first because the parser also accepts '2025', '1633046400' and 24:00, and reads month 00
-    as January. -#}
+{#- A date and time of ISO 8601 in UTC, cut to the millisecond (without an offset it is UTC); NULL
+    if the text is not one. Most texts have the form that the engine's parser takes; the others
+    are brought into it: basic form, hours without minutes, a comma before the fraction, more
+    than nine digits after it, lower case, and second 60, which is the last millisecond of its
+    minute. The parser does not know all years: those outside 1970 to 2199 are replaced by 1904,
+    which is an implausible time as well. The patterns are checked first because the parser also
+    accepts '2025', '1633046400' and 24:00, and reads month 00 as January. -#}
 {% macro statement_time(text) -%}
     {%- set is_usual -%}
         match({{ text }}, '^(19[7-9]|20\\d|21\\d)\\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])[T ]([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)?$')
