@@ -9,7 +9,7 @@ from loader import parameters
 from loader.aws.sqs import Queue
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError
-from loader.events.messages import UnknownEventError, objects_in
+from loader.events.notifications import UnknownEventError, objects_in
 from loader.objects import S3Object
 
 # Seconds for which a message that is only looked at is hidden. It is shown again at once; this is

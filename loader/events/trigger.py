@@ -16,6 +16,8 @@ from loader.clickhouse.safety import UnsafeEngineError
 from loader.clickhouse.warehouse import Warehouse
 from loader.errors import LoaderError, PermanentError, RetryableError, describe
 from loader.events import health, messages
+from loader.events.notifications import UnknownEventError
+from loader.events.shapes import for_log
 from loader.events.tally import Tally
 from loader.events.verdicts import Verdict, verdict
 from loader.files import BundleSource, bundle
@@ -86,8 +88,8 @@ class Trigger:
     def _answer(self, event: Any) -> dict[str, Any]:
         try:
             request = messages.read(event)
-        except messages.UnknownEventError as error:
-            self.log("ERROR", "unknown_event", error=str(error), **messages.for_log(event))
+        except UnknownEventError as error:
+            self.log("ERROR", "unknown_event", error=str(error), **for_log(event))
             raise
         if isinstance(request, messages.Notifications):
             return self._load_notifications(request)

@@ -11,7 +11,7 @@ import handler
 import pytest
 
 from loader.errors import PermanentError, RetryableError
-from loader.events.messages import UnknownEventError
+from loader.events.notifications import UnknownEventError
 from tests.helpers.paths import EVENTS
 from tests.helpers.secrets import PASSWORD
 from tests.helpers.trigger_stage import LINE, Stage, batch, named

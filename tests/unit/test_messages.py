@@ -9,14 +9,9 @@ import pytest
 
 from loader.bulk.selection import BulkRequest
 from loader.errors import SettingsError
-from loader.events.messages import (
-    Bundle,
-    Health,
-    Notifications,
-    UnknownEventError,
-    for_log,
-    read,
-)
+from loader.events.messages import Bundle, Health, Notifications, read
+from loader.events.notifications import UnknownEventError
+from loader.events.shapes import for_log
 from tests.helpers.paths import EVENTS
 
 BUCKET = "xapi-elt-prod-123456789012-eu-central-1"
