@@ -1,12 +1,12 @@
 """The settings, read from the environment once."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from loader import variables
 from loader.errors import SettingsError
 
 TARGETS = ("embedded", "server", "cluster")
@@ -23,16 +23,6 @@ _NOT_OURS = {
     *("XAPI_EMBEDDED_S3_URL", "XAPI_EMBEDDED_ACCESS_KEY_ID", "XAPI_EMBEDDED_SECRET_ACCESS_KEY"),
     *("XAPI_EMBEDDED_SESSION_TOKEN", "XAPI_TEST_ENGINE", "XAPI_SHARED_DATA", "XAPI_CHAOS"),
 }
-
-_TRUE = ("1", "true", "yes", "on")
-_FALSE = ("0", "false", "no", "off", "")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CLUSTER = re.compile(r"[A-Za-z0-9_{}.-]{1,128}")
-_HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
-_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}")
-_EXTERNAL_ID = re.compile(r"[A-Za-z0-9+=,.@:/_-]{2,1224}")
-_URL = re.compile(r"https?://[A-Za-z0-9._:%\[\]-]+")
-_QUEUE_URL = re.compile(rf"{_URL.pattern}(/[A-Za-z0-9._/-]*)?")
 
 
 @dataclass(frozen=True)
@@ -157,52 +147,55 @@ class Settings:
         """
         env = os.environ if env is None else env
         bucket = env.get("S3_XAPI_BUCKET_NAME", "")
-        allowed = _names(env.get("XAPI_ALLOWED_BUCKETS", ""))
+        allowed = variables.names(env.get("XAPI_ALLOWED_BUCKETS", ""))
         home = home_folder(env)
-        user = _user(env, "CLICKHOUSE_USER", cls.user)
-        password = _secret(env, "CLICKHOUSE_PASSWORD")
+        user = variables.user(env, "CLICKHOUSE_USER", cls.user)
+        password = variables.secret(env, "CLICKHOUSE_PASSWORD")
         secret_arn = env.get("CLICKHOUSE_PASSWORD_SECRET_ARN", "")
-        role_arn, external_id = _role(env)
+        role_arn, external_id = variables.role(env)
         # Each is checked, because boto3 uses them all, and errors may quote them.
-        s3_endpoint, endpoint = _url(env, "AWS_ENDPOINT_URL_S3"), _url(env, "AWS_ENDPOINT_URL")
-        dbt_password = _secret(env, "CLICKHOUSE_DBT_PASSWORD")
+        s3_endpoint = variables.url(env, "AWS_ENDPOINT_URL_S3")
+        endpoint = variables.url(env, "AWS_ENDPOINT_URL")
+        dbt_password = variables.secret(env, "CLICKHOUSE_DBT_PASSWORD")
         dbt_secret_arn = env.get("CLICKHOUSE_DBT_PASSWORD_SECRET_ARN", "")
         return cls(
             home=home,
-            target=_one_of(env, "XAPI_TARGET", TARGETS),
+            target=variables.one_of(env, "XAPI_TARGET", TARGETS),
             chdb_path=below(home, env.get("XAPI_CHDB_PATH") or cls.chdb_path),
-            host=_host(env, "CLICKHOUSE_HOST", cls.host),
-            port=_port(env, "CLICKHOUSE_PORT", cls.port),
+            host=variables.host(env, "CLICKHOUSE_HOST", cls.host),
+            port=variables.port(env, "CLICKHOUSE_PORT", cls.port),
             user=user,
             password=password,
-            secure=_flag(env, "CLICKHOUSE_SECURE"),
-            database=_identifier(env, "CLICKHOUSE_DATABASE", cls.database),
-            cluster=_cluster(env, "CLICKHOUSE_CLUSTER", cls.cluster),
-            etl_mode=_one_of(env, "XAPI_ETL_MODE", ETL_MODES),
+            secure=variables.flag(env, "CLICKHOUSE_SECURE"),
+            database=variables.identifier(env, "CLICKHOUSE_DATABASE", cls.database),
+            cluster=variables.cluster(env, "CLICKHOUSE_CLUSTER", cls.cluster),
+            etl_mode=variables.one_of(env, "XAPI_ETL_MODE", ETL_MODES),
             lambda_function=env.get("XAPI_LAMBDA_FUNCTION_NAME") or cls.lambda_function,
             bucket=bucket,
             allowed_buckets=allowed or ((bucket,) if bucket else ()),
-            s3_collection=_identifier(env, "XAPI_S3_COLLECTION", cls.s3_collection),
+            s3_collection=variables.identifier(env, "XAPI_S3_COLLECTION", cls.s3_collection),
             s3_role_arn=role_arn,
             s3_external_id=external_id,
             s3_endpoint=s3_endpoint or endpoint,
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.region,
-            queue_url=queue_address("XAPI_SQS_QUEUE_URL", env.get("XAPI_SQS_QUEUE_URL", "")),
+            queue_url=variables.queue_address(
+                "XAPI_SQS_QUEUE_URL", env.get("XAPI_SQS_QUEUE_URL", "")
+            ),
             key_prefix=env.get("XAPI_KEY_PREFIX", ""),
             environment=env.get("XAPI_ENVIRONMENT") or cls.environment,
             stack=env.get("XAPI_STACK", ""),
-            log_level=_one_of(env, "XAPI_LOG_LEVEL", LOG_LEVELS),
+            log_level=variables.one_of(env, "XAPI_LOG_LEVEL", LOG_LEVELS),
             secret_arn=secret_arn,
-            dbt_user=_user(env, "CLICKHOUSE_DBT_USER", user),
+            dbt_user=variables.user(env, "CLICKHOUSE_DBT_USER", user),
             dbt_password=dbt_password or password,
             dbt_secret_arn=dbt_secret_arn or ("" if dbt_password else secret_arn),
-            retry_seconds=_number(
+            retry_seconds=variables.number(
                 env, "XAPI_RETRY_SECONDS", cls.retry_seconds, range(901), "seconds"
             ),
-            load_memory_mb=_number(
+            load_memory_mb=variables.number(
                 env, "XAPI_LOAD_MEMORY_MB", cls.load_memory_mb, range(64, 1_048_577), "MiB"
             ),
-            report_min_group=_number(
+            report_min_group=variables.number(
                 env, "XAPI_REPORT_MIN_GROUP", cls.report_min_group, range(1, 1001), "learners"
             ),
         )
@@ -291,131 +284,3 @@ def below(folder: str, path: str) -> str:
         path: the path; `~` is the home directory.
     """
     return str(Path(folder, Path(path).expanduser()))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _one_of(env: Mapping[str, str], name: str, accepted: tuple[str, ...]) -> str:
-    value = env.get(name) or accepted[0]
-    if value not in accepted:
-        raise SettingsError(f"{name} is {value!r}; accepted: {', '.join(accepted)}")
-    return value
-
-
-def _flag(env: Mapping[str, str], name: str) -> bool:
-    value = env.get(name, "").lower()
-    if value not in _TRUE + _FALSE:
-        raise SettingsError(f"{name} is {value!r}; accepted: true, false")
-    return value in _TRUE
-
-
-def _port(env: Mapping[str, str], name: str, default: int) -> int:
-    value = env.get(name) or str(default)
-    if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
-        raise SettingsError(f"{name} is {value!r}; accepted: a port from 1 to 65535")
-    return int(value)
-
-
-def _number(env: Mapping[str, str], name: str, default: int, accepted: range, unit: str) -> int:
-    value = env.get(name) or str(default)
-    # Python refuses to convert thousands of digits.
-    if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) not in accepted:
-        first, last = accepted[0], accepted[-1]
-        raise SettingsError(f"{name} is {value!r}; accepted: {unit} from {first} to {last}")
-    return int(value)
-
-
-def _identifier(env: Mapping[str, str], name: str, default: str) -> str:
-    value = env.get(name) or default
-    if not _IDENTIFIER.fullmatch(value):
-        raise SettingsError(f"{name} is {value!r}; accepted: letters, digits and underscores")
-    return value
-
-
-def _cluster(env: Mapping[str, str], name: str, default: str) -> str:
-    value = env.get(name) or default
-    # ON CLUSTER takes no parameter, so the name becomes part of the SQL text. `{cluster}` is a
-    # macro of the server.
-    if not _CLUSTER.fullmatch(value):
-        raise SettingsError(f"{name} is {value!r}; accepted: letters, digits and _ - . {{ }}")
-    return value
-
-
-def _user(env: Mapping[str, str], name: str, default: str) -> str:
-    value = env.get(name) or default
-    # HTTP sends 'user:password'.
-    if ":" in value or not value.isprintable():
-        raise _refused(name, "a name without ':', in printable text")
-    return value
-
-
-def _secret(env: Mapping[str, str], name: str) -> str:
-    """A secret, which no message may quote; without the line break that a file has at its end."""
-    value = env.get(name, "").removesuffix("\n").removesuffix("\r")
-    if not is_utf8(value):
-        raise _refused(name, "UTF-8 text")
-    return value
-
-
-def _role(env: Mapping[str, str]) -> tuple[str, str]:
-    """The role with which ClickHouse reads S3, and its external id, which no message may quote."""
-    arn, external_id = env.get("XAPI_S3_ROLE_ARN", ""), env.get("XAPI_S3_EXTERNAL_ID", "")
-    if arn and not _ROLE.fullmatch(arn):
-        raise SettingsError(
-            f"XAPI_S3_ROLE_ARN is {arn!r}; accepted: arn:aws:iam::<12 digits>:role/<name>"
-        )
-    if arn and env.get("XAPI_S3_COLLECTION"):
-        raise SettingsError(
-            "XAPI_S3_COLLECTION and XAPI_S3_ROLE_ARN are both set; accepted: one of them, because "
-            "ClickHouse reads S3 either with a named collection or with a role"
-        )
-    if external_id and not arn:
-        raise SettingsError("XAPI_S3_EXTERNAL_ID is set, but not XAPI_S3_ROLE_ARN, which it is for")
-    if external_id and not _EXTERNAL_ID.fullmatch(external_id):
-        raise _refused("XAPI_S3_EXTERNAL_ID", "2 to 1224 letters, digits and +=,.@:/_-")
-    return arn, external_id
-
-
-def is_utf8(text: str) -> bool:
-    """Whether text can be encoded. An environment variable or JSON may hold half a character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _host(env: Mapping[str, str], name: str, default: str) -> str:
-    value = env.get(name) or default
-    if not _HOST.fullmatch(value):
-        raise _refused(name, "a host name or an address")
-    return value
-
-
-def _url(env: Mapping[str, str], name: str) -> str:
-    value = env.get(name, "").rstrip("/")
-    if value and not _URL.fullmatch(value):
-        raise _refused(name, "http(s)://host[:port]")
-    return value
-
-
-def queue_address(name: str, value: str) -> str:
-    """The address of a queue, which is logged.
-
-    Args:
-        name: the setting or option.
-        value: its value; '' if it is not given.
-
-    Raises:
-        SettingsError: it is no address, or has more than a host and a path.
-    """
-    if value and not _QUEUE_URL.fullmatch(value):
-        raise _refused(name, "http(s)://host[:port]/account/name")
-    return value
-
-
-def _refused(name: str, accepted: str) -> SettingsError:
-    """The error for a value that may contain a password, such as 'user:password' as a user."""
-    return SettingsError(f"{name} is not accepted; accepted: {accepted} (its value is not shown)")

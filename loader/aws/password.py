@@ -6,7 +6,8 @@ from typing import Any
 
 from loader.aws.client import aws_errors, client
 from loader.errors import PermanentError
-from loader.settings import Settings, is_utf8
+from loader.settings import Settings
+from loader.variables import is_utf8
 
 
 def clickhouse_password(settings: Settings, secrets: Any = None) -> str:

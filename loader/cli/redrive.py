@@ -14,7 +14,8 @@ from loader.cli.output import confirm, console, counting, errors, print_json, pr
 from loader.clickhouse.connect import open_warehouse
 from loader.errors import RetryableError, SettingsError
 from loader.events import redrive as dead_letters
-from loader.settings import Settings, queue_address
+from loader.settings import Settings
+from loader.variables import queue_address
 
 # Messages that are looked at for their reasons.
 LOOK_AT = 500

@@ -20,8 +20,9 @@ from loader.events.trigger import from_settings
 from loader.events.worker import Worker
 from loader.log import Log
 from loader.report.keeping import Keeper
-from loader.settings import Settings, queue_address
+from loader.settings import Settings
 from loader.supervisor import Limits, Link
+from loader.variables import queue_address
 
 
 @app.command(epilog="Example: xapi-elt send statements.jsonl --section-id 2161")

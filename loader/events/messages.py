@@ -18,7 +18,7 @@ from loader.events.notifications import (
 )
 from loader.events.shapes import PLAIN_NAME, for_log
 from loader.objects import S3Object
-from loader.settings import is_utf8
+from loader.variables import is_utf8
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from loader.aws.password import clickhouse_password
 from loader.clickhouse.embedded import engine_config
 from loader.clickhouse.errors import from_answer
 from loader.errors import LoaderError, MissingRightError, PermanentError, SettingsError, describe
-from loader.settings import Settings, queue_address
+from loader.settings import Settings
+from loader.variables import queue_address
 from tests.helpers.secrets import MARK
 
 
@@ -38,7 +39,7 @@ def test_another_error_says_its_type_and_place():
     said = describe(caught(ValueError(MARK)))
     assert said.startswith("unexpected ValueError at test_errors.py:")
     said = describe(caught(ValueError(), decode))
-    assert said.startswith("unexpected AttributeError at loader/settings.py:")
+    assert said.startswith("unexpected AttributeError at loader/variables.py:")
     assert MARK not in said
     assert describe(ValueError(MARK)) == "unexpected ValueError at unknown"
 
