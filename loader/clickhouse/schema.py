@@ -27,18 +27,15 @@ MAKE_KEY = """
 insert into {raw:Identifier}.{table:Identifier} (first_half, second_half) format JSONEachRow
 """
 
-# Whether the ledger was made by a release before 0.2.
-IS_OLD = """
-select count() = 0 as is_old
-from system.columns
-where database = {raw:String} and table = 'loads' and name = 'commit_number'
-"""
-
 # What this user sees of the databases. A table's right to be seen comes with any right on it.
 FOUND_DATABASES = """
 select name from system.databases where name in ({database:String}, {raw:String})
 """
-FOUND_TABLES = "select name, comment from system.tables where database = {raw:String}"
+# An old ledger lacks what upgrade_loads.sql added last.
+FOUND_TABLES = """
+select name, comment, name = 'loads' and position(create_table_query, 'by_load') = 0 as is_old
+from system.tables where database = {raw:String}
+"""
 
 # Fails if a table is not there, and with another error if the user has no right on it.
 PROBE = "select 1 from {schema:Identifier}.{table:Identifier} limit 0"
@@ -64,10 +61,10 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
         _create(warehouse, settings, name, getattr(settings, name) in names)
     # The view carries the hash of its definition, so that it is created again only when that
     # changed.
-    found = {row["name"]: row["comment"] for row in warehouse.query(FOUND_TABLES, raw=raw)}
+    found = {row["name"]: row for row in warehouse.query(FOUND_TABLES, raw=raw)}
     for table in TABLES:
         _create(warehouse, settings, table, table in found or is_there(warehouse, raw, table))
-    if "loads" in found and warehouse.query(IS_OLD, raw=raw)[0]["is_old"]:
+    if any(row["is_old"] for row in found.values()):
         for name in ("upgrade_loads", "upgrade_loads_projections"):
             _change(warehouse, ddl(name, settings))
     for table in KEYS:
@@ -75,7 +72,7 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
             warehouse.command(MAKE_KEY, data=new_key(), table=table)
     view = ddl("committed_objects", settings)
     version = hashlib.sha256(view.encode()).hexdigest()[:16]
-    if found.get("committed_objects") != version:
+    if "committed_objects" not in found or found["committed_objects"]["comment"] != version:
         _change(warehouse, f"{view} comment '{version}'")
     return [
         f"database {settings.database}: the models that dbt builds",

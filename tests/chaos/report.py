@@ -1,8 +1,15 @@
-"""The matrix of a long run, for people: place x fault, what was played and what was lost."""
+"""The matrix of a long run, for people: place x fault, what was played and what was lost.
 
+`python -m tests.chaos.report FILE…` adds up the JSON reports of several runs.
+"""
+
+import json
 import re
 import shlex
+import sys
 from collections import defaultdict
+from dataclasses import fields
+from pathlib import Path
 
 from tests.chaos.harness import Record
 
@@ -40,3 +47,24 @@ def matrix(records: list[Record], seed: str, seconds: float) -> str:
         for one in failed
     ]
     return "\n".join(lines) + "\n"
+
+
+def added_up(paths: list[Path]) -> str:
+    """The matrix of all runs in JSON reports of `tests.chaos.run`.
+
+    Args:
+        paths: the reports.
+    """
+    reports = [json.loads(path.read_text()) for path in paths]
+    known = {field.name for field in fields(Record)}
+    records = [
+        Record(**{name: value for name, value in run.items() if name in known})
+        for report in reports
+        for run in report["runs"]
+    ]
+    seeds = ", ".join(report["seed"] for report in reports)
+    return matrix(records, seeds, sum(report["seconds"] for report in reports))
+
+
+if __name__ == "__main__":
+    print(added_up([Path(name) for name in sys.argv[1:]]))

@@ -108,7 +108,7 @@ def as_the_release_before_left_it(database: SmallDatabase) -> None:
         f"where toString(load_id) = '{UNSETTLED_ID}' settings mutations_sync = 2"
     )
     for change in (
-        "drop projection by_day, drop projection by_time",
+        "drop projection by_day, drop projection by_time, drop projection by_load",
         "drop column commit_number, drop column forced",
         "reset setting lightweight_mutation_projection_mode",
     ):

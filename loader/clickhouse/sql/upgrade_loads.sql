@@ -1,4 +1,4 @@
--- What a ledger of a release before 0.2 lacks (see loads.sql).
+-- What an old ledger lacks (see loads.sql).
 alter table {raw:Identifier}.loads $on_cluster
     add column if not exists forced Bool default false
         comment 'Whether a version that the ledger shows was loaded again on request' codec(ZSTD(1))
@@ -12,6 +12,9 @@ alter table {raw:Identifier}.loads $on_cluster
     ),
     add projection if not exists by_time (
         select outcome, committed_at, load_id, rows order by outcome, committed_at
+    ),
+    add projection if not exists by_load (
+        select load_id, bucket, key order by load_id
     ),
     -- Last: what follows would be read as another setting.
     modify setting lightweight_mutation_projection_mode = 'rebuild'
