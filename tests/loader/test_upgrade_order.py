@@ -9,7 +9,8 @@ from tests.helpers.trigger_stage import LINE, named
 
 DOWNGRADE = (
     "drop view {raw:Identifier}.committed_objects",
-    "alter table {raw:Identifier}.loads drop projection by_day, drop projection by_time, drop projection by_load",
+    "alter table {raw:Identifier}.loads drop projection by_day, drop projection by_time, "
+    "drop projection by_load",
     "alter table {raw:Identifier}.loads drop column commit_number, drop column forced",
 )
 
