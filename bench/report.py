@@ -76,7 +76,11 @@ _MISSED = {
     "transform": "In addition to the bare work, each line gets its event id (128 bits), its "
     "family, its reason if it is rejected, and the types of 40 columns that are parsed as text. "
     "This is why the staging view takes longer than the one JSONExtract. The run also writes the "
-    "statement store, which makes the other families, rejects and rebuilds cheap.",
+    "statement store, which makes the other families, rejects and rebuilds cheap. Microseconds of "
+    "CPU per line of 1.2 KB on a busy machine (2026-11-29, 28 in all): reading, and the ledger 2; "
+    "whether the line is one statement 1.5; its items and erased learners 2; JSONExtract of all "
+    "producers' fields 6; extensions by IRI 5; time, family and reason 2; ids and types of 60 "
+    "columns 8.5, of which no column takes more than 1.5.",
     "end_to_end": "The Python function that does the same work still has no ledger and verifies "
     "nothing, and reads Torus's statements only. It gets a hundred objects an invocation and "
     "writes each table once. It has one thread and no latency to S3. With 20 ms to S3, a function "
@@ -122,33 +126,56 @@ def write(
         size: its volumes.
         about: machine, dates and prices.
     """
-    results = {
-        "run": about | {"size": size_name, "volumes": asdict(size)},
-        "measurements": {
-            name: [asdict(row) | {"met": row.met} for row in rows] for name, rows in found.items()
-        },
+    return _write(about | {"size": size_name, "volumes": asdict(size)}, found)
+
+
+def replace(found: dict[str, list[Row]], date: str) -> list[Path]:
+    """Put rows into the report of the last run, which then says when they were measured.
+
+    Args:
+        found: rows by measurement.
+        date: when.
+    """
+    results = json.loads((FOLDER / "results.json").read_text())
+    run = results["run"]
+    run["again"] = run.get("again", {}) | dict.fromkeys(found, date)
+    run["failed"] = [name for name in run["failed"] if name not in found]
+    before = {
+        name: [Row(**{key: value for key, value in row.items() if key != "met"}) for row in rows]
+        for name, rows in results["measurements"].items()
     }
-    text = json.dumps(results, indent=1, ensure_ascii=False, default=str)
-    names = ("growth.md", "growth.json") if size_name == "huge" else ("README.md", "results.json")
+    return _write(run, before | found)
+
+
+def _write(run: dict[str, Any], found: dict[str, list[Row]]) -> list[Path]:
+    is_huge = run["size"] == "huge"
+    names = ("growth.md", "growth.json") if is_huge else ("README.md", "results.json")
     files = [FOLDER / name for name in names]
-    files[0].write_text(page(results, found))
+    measured = {
+        name: [asdict(row) | {"met": row.met} for row in rows] for name, rows in found.items()
+    }
+    text = json.dumps(
+        {"run": run, "measurements": measured}, indent=1, ensure_ascii=False, default=str
+    )
+    files[0].write_text(page(run, found))
     files[1].write_text(text + "\n")
     return files
 
 
-def page(results: dict[str, Any], found: dict[str, list[Row]]) -> str:
+def page(run: dict[str, Any], found: dict[str, list[Row]]) -> str:
     """The text of the page.
 
     Args:
-        results: the content of the JSON file.
+        run: machine, date and volumes.
         found: rows by measurement.
     """
-    run = results["run"]
+    again = "; ".join(f"{_TITLES[name]}, {date}" for name, date in run.get("again", {}).items())
     parts = [
         _GROWTH if run["size"] == "huge" else _INTRODUCTION,
         f"\n## This run\n\nOne uninterrupted run of size `{run['size']}`, {run['date']}, "
         f"{run['minutes']} minutes; {run['cores']} cores ({run['processor']}), "
         f"{run['memory_gib']} GiB, Python {run['python']}, ClickHouse {run['engine']} (chDB).\n",
+        f"\nMeasured again alone: {again}.\n" if again else "",
         _verdict(found, run["failed"]),
         tables(found),
     ]

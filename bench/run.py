@@ -44,15 +44,23 @@ ALONE = {"huge": ("growth",)}
 @click.option("--set", "changes", multiple=True, metavar="NAME=NUMBER", help="Change a volume.")
 @click.option("--prices", type=click.File(), help="JSON file with other prices (bench/prices.py).")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@click.option("--replace", "replaces", is_flag=True, help="With --only: change the last report.")
 def main(
-    size: str, only: tuple[str, ...], changes: tuple[str, ...], prices: TextIO, as_json: bool
+    size: str,
+    only: tuple[str, ...],
+    changes: tuple[str, ...],
+    prices: TextIO,
+    as_json: bool,
+    replaces: bool,
 ) -> None:
     """Compare the pipeline with common alternatives.
 
     A run of all measurements writes bench/results.json and bench/README.md, a run of size huge
-    bench/growth.json and bench/growth.md; a run of some only prints them. A measurement that fails
-    is reported and does not stop the others.
+    bench/growth.json and bench/growth.md; a run of some only prints them, or replaces them in the
+    report of the last run. A measurement that fails is reported and does not stop the others.
     """
+    if replaces and (not only or size in ALONE):
+        raise click.UsageError("--replace needs --only, and another size than huge")
     volumes = _changed(SIZES[size], changes)
     started, found, failed = time.perf_counter(), {}, []
     about = report.machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
@@ -79,8 +87,12 @@ def main(
         click.echo(json.dumps(shown, indent=1))
     else:
         click.echo(report.tables(found))
-    if not only:
-        files = report.write(found, size, volumes, about)
+    if not only or replaces:
+        files = (
+            report.replace(found, about["date"])
+            if only
+            else report.write(found, size, volumes, about)
+        )
         click.echo(f"wrote {' and '.join(f'bench/{file.name}' for file in files)}", err=True)
     if failed:
         raise click.ClickException(f"not measured: {', '.join(failed)}")
