@@ -75,8 +75,8 @@ def measure(site: Site) -> list[Row]:
             reads["raw"],
             "rows",
             at_most=2,
-            note="read by statements that name the raw lines or the view of them: the key of the "
-            "pseudonyms is one row",
+            note="read by statements that name the raw lines or the view of them; the key of the "
+            "pseudonyms has one row, which two statements may read",
             counts={"rows read by all statements": reads["all"], "statements": reads["statements"]},
         ),
     ]

@@ -87,12 +87,12 @@ def main(
         click.echo(json.dumps(shown, indent=1))
     else:
         click.echo(report.tables(found))
-    if not only or replaces:
-        files = (
-            report.replace(found, about["date"])
-            if only
-            else report.write(found, size, volumes, about)
-        )
+    if not only or (replaces and found):
+        write = report.replace if only else report.write
+        try:
+            files = write(found, size, volumes, about)
+        except ValueError as error:
+            raise click.ClickException(f"not replaced: {error}") from None
         click.echo(f"wrote {' and '.join(f'bench/{file.name}' for file in files)}", err=True)
     if failed:
         raise click.ClickException(f"not measured: {', '.join(failed)}")

@@ -1,8 +1,8 @@
 """Read the values of environment variables and check them; `loader.settings` says what they mean.
 
-Each function takes the variables, the name of one, and a default for one that is not set or empty.
-It raises SettingsError if the value is not accepted: the message names the variable and what is
-accepted, and quotes the value unless it may contain a secret.
+A value that is not accepted raises SettingsError: the message names the variable and what is
+accepted, and quotes the value unless it may contain a secret. `default` is the value of a variable
+that is not set or empty.
 """
 
 import re

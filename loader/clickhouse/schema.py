@@ -31,9 +31,15 @@ insert into {raw:Identifier}.{table:Identifier} (first_half, second_half) format
 FOUND_DATABASES = """
 select name from system.databases where name in ({database:String}, {raw:String})
 """
-# An old ledger lacks what upgrade_loads.sql added last.
+# An old ledger lacks the newest projection; one of a release before 0.2 also columns. (The
+# definition is empty if the server could not read it.)
 FOUND_TABLES = """
-select name, comment, name = 'loads' and position(create_table_query, 'by_load') = 0 as is_old
+select
+    name,
+    comment,
+    name = 'loads' and create_table_query != ''
+        and position(create_table_query, 'PROJECTION by_load') = 0 as is_old,
+    position(create_table_query, '`commit_number`') > 0 as has_columns
 from system.tables where database = {raw:String}
 """
 
@@ -64,9 +70,8 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
     found = {row["name"]: row for row in warehouse.query(FOUND_TABLES, raw=raw)}
     for table in TABLES:
         _create(warehouse, settings, table, table in found or is_there(warehouse, raw, table))
-    if any(row["is_old"] for row in found.values()):
-        for name in ("upgrade_loads", "upgrade_loads_projections"):
-            _change(warehouse, ddl(name, settings))
+    if "loads" in found and found["loads"]["is_old"]:
+        _upgrade(warehouse, settings, found["loads"]["has_columns"])
     for table in KEYS:
         if not warehouse.query(HAS_KEY, table=table)[0]["has_key"]:
             warehouse.command(MAKE_KEY, data=new_key(), table=table)
@@ -98,6 +103,17 @@ def _create(warehouse: Warehouse, settings: Settings, name: str, is_there: bool)
             f"{error}. If database {database} exists, the user only may not see it: grant show "
             f"databases on `{database}`.* to the user"
         ) from None
+
+
+def _upgrade(warehouse: Warehouse, settings: Settings, has_columns: bool) -> None:
+    """Upgrade the ledger. One that lacks a projection alone works; a user who may not change it
+    leaves it as it is."""
+    try:
+        for name in ("upgrade_loads", "upgrade_loads_projections"):
+            _change(warehouse, ddl(name, settings))
+    except MissingRightError:
+        if not has_columns:
+            raise
 
 
 def _change(warehouse: Warehouse, statement: str) -> None:

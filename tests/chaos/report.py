@@ -67,4 +67,6 @@ def added_up(paths: list[Path]) -> str:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("name the JSON reports")
     print(added_up([Path(name) for name in sys.argv[1:]]))

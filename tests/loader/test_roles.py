@@ -310,3 +310,18 @@ def test_without_tables_the_error_says_who_creates_them(tmp_path, s3_endpoint):
         assert "has no right CREATE DATABASE ON xapi.*" in said
         assert "Or run xapi-elt init as a user who has it" in said
         assert "grant show databases on `xapi`.* to the user" in said
+
+
+def test_a_loader_leaves_a_missing_projection_to_who_may_add_it(lake):
+    projections = (
+        "select distinct name from system.projection_parts where active and table = 'loads'"
+    )
+    with Pipeline.from_env() as pipeline:
+        before = pipeline.warehouse.query(projections)
+        pipeline.warehouse.command("alter table xapi_raw.loads drop projection by_load")
+    with serve(lake / "clickhouse", lake, written("loader")):
+        assert outcome("load {file}", lake) == WORKS
+    with Pipeline.from_env() as pipeline:
+        assert len(pipeline.warehouse.query(projections)) == len(before) - 1
+        pipeline.init()
+        assert len(pipeline.warehouse.query(projections)) == len(before) == 3

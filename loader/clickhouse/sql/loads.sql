@@ -26,7 +26,7 @@ create table if not exists {raw:Identifier}.loads $on_cluster
     projection by_time (
         select outcome, committed_at, load_id, rows order by outcome, committed_at
     ),
-    -- Which objects a load has: a dbt run asks it for the loads that it applies.
+    -- From this a dbt run reads the objects of the loads that it applies.
     projection by_load (
         select load_id, bucket, key order by load_id
     )
