@@ -16,7 +16,7 @@ from tests.helpers.small_database import Attempt, SmallDatabase, statement
 
 COPIED = ("dbt_project.yml", "profiles.yml", "dbt_project", "macros")
 
-# Changes of the project: file, text, what replaces it, and why the next run stops. None of them may
+# Changes of the project: file, text, and what replaces it. None of them may
 # change the id of an event but another rule for ids.
 PARSE = "macros/statements/parse_statement.sql"
 CHANGES = {
