@@ -122,7 +122,7 @@ def select(
     """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket:
-        raise SettingsError(f"{uri!r} is not a prefix; accepted: s3://bucket/prefix")
+        raise SettingsError(f"{uri!r} is not a prefix in S3; accepted: s3://bucket/prefix")
     sections = tuple(dict.fromkeys(section_number(section) for section in section_ids))
     return Selection(bucket, prefix, sections, *day_range(start_date, end_date))
 

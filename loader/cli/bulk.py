@@ -167,6 +167,8 @@ def reconcile(
             print_failures(summary)
             console.print(f"loaded: {summary.committed:,} objects, {summary.rows:,} lines")
         _print_comparison(found)
+        if not load_missing and (found.to_load.count or found.to_reload.count):
+            console.print("with --load-missing it loads what is missing, changed or incomplete")
     if not found.agrees:
         raise typer.Exit(1)
 
@@ -222,7 +224,7 @@ def _print_plan(plan: Plan, of_inventory: bool) -> None:
         console.print("  time: unknown, because nothing was loaded yet")
     elif plan.count:
         console.print(
-            f"  time: about {duration(plan.seconds)}, at {plan.objects_per_second:,.0f} objects "
+            f"  time: about {duration(max(plan.seconds, 1))}, at {plan.objects_per_second:,.0f} objects "
             f"and {size(plan.bytes_per_second)} a second like the latest loads, "
             f"{plan.in_flight} INSERT at a time"
         )

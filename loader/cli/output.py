@@ -115,7 +115,7 @@ def duration(seconds: float | None) -> str:
     """Format seconds, e.g. 1 h 20 min."""
     seconds = round(seconds or 0)
     if seconds < 90:
-        return f"{max(seconds, 1)} s"
+        return f"{seconds} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 

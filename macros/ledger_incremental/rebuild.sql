@@ -157,7 +157,10 @@
     {%- if table.keeps_lines -%}
         {% do record_rebuilt(table, table.relation, loads) %}
     {%- endif -%}
-    {{ return('rebuilt ' ~ partitions | length ~ ' months') }}
+    {{ return(
+        'rebuilt ' ~ ('loads' if table.keeps_lines else 'days') ~ ' of ' ~ partitions | length
+        ~ (' month' if partitions | length == 1 else ' months')
+    ) }}
 {% endmacro %}
 
 {#- The months of a range of days, as partition values: 202509, 202510. -#}

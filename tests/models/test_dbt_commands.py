@@ -63,7 +63,7 @@ def test_a_limit_can_follow_every_model_and_test(database):
 )
 def test_the_days_of_a_rebuild_may_be_quoted_or_not(database, command, days):
     said = database.dbt(command, "--select", "video_events", "--vars", days, artifacts=True)
-    assert "[rebuilt 1 months in" in said
+    assert "[rebuilt days of 1 month in" in said
     assert database.query("select count() as n from xapi.video_events") == [{"n": 4}]
 
 

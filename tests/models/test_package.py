@@ -84,7 +84,7 @@ def test_variables_with_the_prefix_start_a_rebuild(consumer):
     # The start_date of the consumer's own dbt_project.yml has started none.
     days = "{xapi_start_date: 2025-10-01, xapi_end_date: 2025-10-31, xapi_section_id: 2161}"
     said = consumer.dbt("run", "--select", "video_events", "--vars", days)
-    assert "[rebuilt 1 months in" in said
+    assert "[rebuilt days of 1 month in" in said
     assert consumer.database.query("select count() as n from xapi.video_events") == [{"n": 4}]
 
 
