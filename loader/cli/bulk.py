@@ -224,7 +224,8 @@ def _print_plan(plan: Plan, of_inventory: bool) -> None:
         console.print("  time: unknown, because nothing was loaded yet")
     elif plan.count:
         console.print(
-            f"  time: about {duration(max(plan.seconds, 1))}, at {plan.objects_per_second:,.0f} objects "
+            f"  time: about {duration(max(plan.seconds, 1))}, at "
+            f"{plan.objects_per_second:,.0f} objects "
             f"and {size(plan.bytes_per_second)} a second like the latest loads, "
             f"{plan.in_flight} INSERT at a time"
         )
