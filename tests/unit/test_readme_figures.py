@@ -18,7 +18,6 @@ SHOWN = {
         "load 10,000 objects of 20 lines",
     ),
     "raw lines into `video_events`, dbt's start-up included": ("transform", "dbt run"),
-    "the same without it": ("transform", "transform"),
     "a section's last 30 days of 10 million events": (
         "section_queries",
         "section + 30 days, 300 sections: p50",
