@@ -35,6 +35,7 @@ RATE, LINES = 20, 20
 # which something must have happened.
 WINDOW, IDLE, PATIENCE = 1, 30, 600
 MART = "int_learner_videos"
+# What the worker needs, besides the address, to use the local SQS.
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 APPLIED = """

@@ -149,7 +149,7 @@ def replace(
     present = json.loads(json.dumps(about | {"size": size_name, "volumes": asdict(size)}))
     compared = ("size", "volumes", "prices", "cores", "processor", "python", "engine")
     if differ := [name for name in compared if run[name] != present[name]]:
-        raise ValueError(f"bench/results.json has another {', another '.join(differ)}")
+        raise ValueError(f"bench/results.json differs in {', '.join(differ)}")
     run["again"] = run.get("again", {}) | dict.fromkeys(found, about["date"])
     run["failed"] = [name for name in run["failed"] if name not in found]
     before = {
@@ -221,7 +221,7 @@ def _verdict(found: dict[str, list[Row]], failed: list[str]) -> str:
     missed = [_named(row) for row in judged if not row.met]
     text = f"\n{len(judged) - len(missed)} of {len(judged)} targets are met."
     if failed:
-        text += f" Not measured, because they failed: {', '.join(failed)}."
+        text += f" Without a valid result: {', '.join(failed)}."
     return text + (f" Missed: {'; '.join(missed)}.\n" if missed else "\n")
 
 
