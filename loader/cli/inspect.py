@@ -19,6 +19,9 @@ from loader.cli.output import (
 from loader.pipeline import Pipeline
 from loader.status import Status
 
+# What the first line of the output says in words (rows that are missing, say) is left out.
+TABLE_COLUMNS = ("name", "rows", "bytes", "waiting_loads", "waiting_lines")
+
 
 @app.command(epilog="Example: xapi-elt status --json")
 def status(as_json: AsJson = False) -> None:
@@ -46,7 +49,7 @@ def _print_status(page: Status, where: str) -> None:
             f"removed, the last on {page.expired['last'][:10]}; events that came from them stay"
         )
     if not page.not_allowed:
-        tables = [_readable(row) for row in page.tables]
+        tables = [_readable({name: row[name] for name in TABLE_COLUMNS}) for row in page.tables]
         print_table("Tables", tables, "No tables are built yet. Build them: dbt run")
     print_table("Rejected lines", page.rejected)
     for title, rows in page.operations.items():

@@ -92,7 +92,9 @@ def print_table(title: str, rows: list[dict[str, Any]], empty: str = "") -> None
     table = Table(title=escaped(title), title_justify="left")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        table.add_column(escaped(name.replace("_", " ")), justify="right" if right else "left")
+        table.add_column(
+            escaped(name.replace("_", " ")), justify="right" if right else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
     console.print(table)

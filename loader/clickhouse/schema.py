@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import secrets
 from pathlib import Path
 from string import Template
@@ -31,17 +32,28 @@ insert into {raw:Identifier}.{table:Identifier} (first_half, second_half) format
 FOUND_DATABASES = """
 select name from system.databases where name in ({database:String}, {raw:String})
 """
-# An old ledger lacks the newest projection; one of a release before 0.2 also columns. (The
+# An old ledger lacks projections of loads.sql; one of a release before 0.2 also columns. (The
 # definition is empty if the server could not read it.)
 FOUND_TABLES = """
 select
     name,
     comment,
     name = 'loads' and create_table_query != ''
-        and position(create_table_query, 'PROJECTION by_load') = 0 as is_old,
-    position(create_table_query, '`commit_number`') > 0 as has_columns
+        and not (
+            has_columns
+            and arrayAll(
+                name -> position(create_table_query, concat('PROJECTION ', name, ' ')) > 0,
+                {projections:Array(String)}
+            )
+        ) as is_old,
+    arrayAll(
+        name -> position(create_table_query, concat('`', name, '` ')) > 0, {columns:Array(String)}
+    ) as has_columns
 from system.tables where database = {raw:String}
 """
+# In loads.sql.
+COLUMN = re.compile(r"^    (\w+) [A-Z]", re.MULTILINE)
+PROJECTION = re.compile(r"^    projection (\w+)", re.MULTILINE)
 
 # Fails if a table is not there, and with another error if the user has no right on it.
 PROBE = "select 1 from {schema:Identifier}.{table:Identifier} limit 0"
@@ -67,7 +79,10 @@ def init(warehouse: Warehouse, settings: Settings) -> list[str]:
         _create(warehouse, settings, name, getattr(settings, name) in names)
     # The view carries the hash of its definition, so that it is created again only when that
     # changed.
-    found = {row["name"]: row for row in warehouse.query(FOUND_TABLES, raw=raw)}
+    ledger = ddl("loads", settings)
+    columns, projections = COLUMN.findall(ledger), PROJECTION.findall(ledger)
+    tables = warehouse.query(FOUND_TABLES, raw=raw, columns=columns, projections=projections)
+    found = {row["name"]: row for row in tables}
     for table in TABLES:
         _create(warehouse, settings, table, table in found or is_there(warehouse, raw, table))
     if "loads" in found and found["loads"]["is_old"]:

@@ -19,24 +19,33 @@
 {#- Compare all events with the rows, and make the groups that differ again. -#}
 {% macro make_differing_groups(mart, version) %}
     {%- set sections, done = changed_sections(mart), namespace(groups=0) -%}
-    {%- for slice in slices_of(sections) -%}
+    {%- set slices = slices_of(sections) -%}
+    {%- for slice in slices -%}
         {%- set changed = changed_groups(mart, slice) -%}
         {%- set done.groups = done.groups + count_groups(changed) -%}
         {% do insert_groups(mart, mart.relation, slice, version, changed) %}
         {% do insert_gone_groups(mart, version, changed) %}
     {%- endfor -%}
-    {{ return(done.groups ~ ' groups in ' ~ sections | length ~ ' sections, all compared') }}
+    {{ return(in_words(done.groups, sections, slices) ~ 'all compared') }}
 {% endmacro %}
 
 {#- Make the groups of new loads again. -#}
 {% macro make_new_groups(mart, version, new_loads) %}
     {%- set changed = new_groups(mart, new_loads) -%}
     {%- set sections = sections_of_groups(mart, changed) -%}
-    {%- for slice in slices_of(sections) -%}
+    {%- set slices = slices_of(sections) -%}
+    {%- for slice in slices -%}
         {% do insert_groups(mart, mart.relation, slice, version, changed) %}
     {%- endfor -%}
-    {{ return(count_groups(changed) ~ ' groups in ' ~ sections | length ~ ' sections, of new loads') }}
+    {{ return(in_words(count_groups(changed), sections, slices) ~ 'of new loads') }}
 {% endmacro %}
+
+{% macro in_words(groups, sections, slices) -%}
+    {{ return(
+        groups ~ ' groups in ' ~ sections | length ~ ' sections'
+        ~ (' and ' ~ slices | length ~ ' slices' if slices | length > 1 else '') ~ ', '
+    ) }}
+{%- endmacro %}
 
 {#- The loads that were applied to the event tables since the mart was compared, as a subquery, if their
     rows are all that changed. A table that was rebuilt, or from which dbt removed withdrawn, replaced or
@@ -136,15 +145,17 @@
 {% endmacro %}
 
 {#- Sections and courses of new groups, with the events that their rows will be made of: those of the
-    present rows and the new ones. -#}
+    present rows (not of their earlier versions, or each run would make smaller slices) and the new
+    ones. -#}
 {% macro sections_of_groups(mart, groups) %}
     {{ return(run_statement("
         select section_id, " ~ course_hash() ~ " as course_hash, sum(events) as events
         from (
             select section_id, course_id, events from " ~ groups ~ "
             union all
-            select section_id, course_id, events from " ~ mart.relation ~ "
-            where (" ~ mart.group_key ~ ") in (select " ~ mart.group_key ~ " from " ~ groups ~ ")
+            select section_id, course_id, events from " ~ mart.relation ~ " final
+            where not is_deleted
+                and (" ~ mart.group_key ~ ") in (select " ~ mart.group_key ~ " from " ~ groups ~ ")
         )
         group by section_id, course_id
         order by section_id, course_hash

@@ -1,6 +1,8 @@
 """A function of this release on the tables of the one before, which `xapi-elt init` has not
 upgraded yet: its messages wait, and nothing is lost. (dbt in that order: test_upgrade.py.)"""
 
+import re
+
 import pytest
 
 from loader.clickhouse import schema
@@ -40,3 +42,27 @@ def test_a_function_before_init_returns_its_messages_and_loads_them_after(
     opened.close()
     assert stage.deliver(message) == []
     assert stage.visible() == {"section/1/video/a.jsonl": 2}
+
+
+def test_an_upgrade_adds_each_projection_of_the_ledger_and_fills_it(settings):
+    ledger, upgrade, fill = (
+        schema.ddl(name, settings)
+        for name in ("loads", "upgrade_loads", "upgrade_loads_projections")
+    )
+    block = r"projection (?:if not exists )?(\w+) (\(\s+select [^()]*(?:\(.*?\)[^()]*)*\))"
+    assert re.findall(block, upgrade) == re.findall(block, ledger)
+    names = schema.PROJECTION.findall(ledger)
+    assert [name for name, _ in re.findall(block, ledger)] == names
+    assert re.findall(r"materialize projection (\w+)", fill) == names
+
+
+@pytest.mark.parametrize("name", ["by_day", "by_time", "by_load"])
+def test_a_ledger_that_lacks_any_projection_is_upgraded(name, stage, settings):
+    stage.warehouse.command(f"alter table {{raw:Identifier}}.loads drop projection {name}")
+    schema.init(stage.warehouse, settings)
+    [table] = stage.warehouse.query(
+        "select create_table_query as text from system.tables "
+        "where database = {raw:String} and name = 'loads'",
+        raw=settings.raw_database,
+    )
+    assert f"PROJECTION {name} " in table["text"]

@@ -77,6 +77,17 @@ def test_groups_of_new_loads_are_made_again_and_all_if_more_changed(database):
     assert "all compared" in run(database, "--vars", "{mart_compare_hours: 0}")[0]
 
 
+def test_the_slices_of_a_run_do_not_grow_with_the_earlier_versions_of_rows(database):
+    """A mart keeps a row's earlier versions until they are merged; each has its events, too."""
+    few = ("--vars", "{mart_slice_events: 10}")
+    section = {"context": {"extensions": {f"{TORUS}section_id": 9}}}
+    # Of 5, 6 and 7 events, 18 with the earlier versions.
+    for minute, places in ((40, range(5)), (50, [5]), (60, [6])):
+        lines = [playing(minute + place, place, 7, **section) for place in places]
+        database.load(Attempt(minute, f"section/9/video/{minute}.jsonl", lines))
+        assert run(database, *few)[0] == "1 groups in 1 sections, of new loads"
+
+
 @pytest.mark.long
 def test_random_loads_and_replacements_make_what_a_full_build_makes(database):
     rng = random.Random(20261128)
