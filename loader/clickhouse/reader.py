@@ -8,7 +8,7 @@ from typing import Any
 
 from loader.clickhouse import safety
 from loader.clickhouse.connect import EMBEDDED_WAIT, ConnectedWarehouse, open_client
-from loader.clickhouse.errors import NOT_THERE, READ_ONLY, code_in
+from loader.clickhouse.errors import NOT_THERE, READ_ONLY, UNKNOWN_IDENTIFIER, code_in
 from loader.errors import LoaderError, PermanentError, SettingsError
 from loader.settings import Settings
 
@@ -30,6 +30,9 @@ select position(formatQuerySingleLine({statement:String}), ' INTO OUTFILE \\'') 
 _HAS_DATABASE = """
 select count() as found from system.databases where name = {database:String}
 """
+
+# In front of the statement, or a part of it, in a message: the person who wrote it knows it.
+_SCOPE = re.compile(r"[.:]? In scope ")
 
 
 class Reader(ConnectedWarehouse):
@@ -135,12 +138,13 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except LoaderError as error:
-        code, text = code_in(str(error)), str(error)
+        code, text = code_in(str(error)), _SCOPE.split(str(error), maxsplit=1)[0]
         if code == 62:
             # What could stand there instead is a long list.
-            text = text.partition(". Expected one of")[0].partition(": In scope")[0]
+            raise PermanentError(text.partition(". Expected one of")[0]) from None
+        if code == UNKNOWN_IDENTIFIER:
             raise PermanentError(text) from None
-        text = text.partition(": In scope")[0].partition("; ")[0]
+        text = text.partition("; ")[0]
         if code == READ_ONLY:
             raise PermanentError(f"{text}; queries are read-only") from None
         if code in (456, 457):

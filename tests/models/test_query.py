@@ -262,13 +262,15 @@ def test_sql_from_words_and_files_with_parameters(run, tmp_path):
         (["select 1", "--out", "x.csv"], 2, "--out needs --format"),
         ([], 2, "xapi-elt query --list"),
         (["--file", "nowhere.sql"], 2, "nowhere.sql cannot be read"),
-        (["select * from nothing"], 1, "dbt run builds them"),
+        (["select * from nothing"], 1, "'nothing'; the tables are in docs/models.md, and dbt run"),
+        (["select verbb from video_events"], 1, "identifier `verbb`. Maybe you meant: ['verb"),
         (["truncate table video_events"], 1, "queries are read-only"),
     ],
 )
 def test_a_wrong_call_is_one_line(run, words, code, says):
     done = run(*words, code=code)
     assert says in done.stderr.decode()
+    assert "In scope" not in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
 
 
