@@ -220,7 +220,8 @@ class Parses:
     )
     VARIABLES = (
         *("start_date", "end_date", "section_id"),
-        *("slice_lines", "lock_expires_seconds", "lock_wait_seconds"),
+        *("slice_lines", "mart_slice_events", "mart_compare_hours"),
+        *("lock_expires_seconds", "lock_wait_seconds"),
     )
     # The settings that a parse depends on: the adapter, and the names of databases and cluster.
     SETTINGS = ("XAPI_TARGET", "CLICKHOUSE_DATABASE", "CLICKHOUSE_CLUSTER")
