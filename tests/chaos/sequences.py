@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from uuid import UUID
 
@@ -303,13 +304,16 @@ STEPS: dict[Callable[[Sequence], None], int] = {
 }
 
 
-def play(seed: int, steps: int, folder: Path) -> None:
+def play(
+    seed: int, steps: int, folder: Path, on_step: Callable[[str], None] = lambda _: None
+) -> None:
     """Play a random sequence, and at its end a run of all models.
 
     Args:
         seed: decides the steps.
         steps: how many.
         folder: where everything goes; empty.
+        on_step: called with what each step did, after it.
 
     Raises:
         AssertionError: a table is not what it should be; the text has the seed and the steps.
@@ -318,6 +322,7 @@ def play(seed: int, steps: int, folder: Path) -> None:
     try:
         for _ in range(steps):
             sequence.take_a_step()
+            on_step(sequence.taken[-1])
         sequence.taken.append("run_all")
         sequence.run_all()
     except Exception as error:
@@ -335,7 +340,13 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix=f"sequence-{options.seed}-"))
     print(f"seed {options.seed}, {options.steps} steps in {folder}", flush=True)
-    play(options.seed, options.steps, folder)
+    numbers = count(1)
+    play(
+        options.seed,
+        options.steps,
+        folder,
+        lambda step: print(f"{next(numbers)} of {options.steps}: {step}", flush=True),
+    )
     shutil.rmtree(folder)
     print("nothing lost, nothing doubled")
 
