@@ -44,8 +44,8 @@ def test_the_command_of_a_failure_chooses_this_scenario_alone(fault):
     [command] = re.findall(r"^Failed: `(.+)`$", text, re.MULTILINE)
     words = shlex.split(command)
     pattern = words[words.index("--only") + 1]
-    assert re.search(pattern, f"load/{fault}")
-    assert not re.search(pattern, f"load/{fault} again")
+    assert re.match(pattern, f"load/{fault}")
+    assert not re.match(pattern, f"load/{fault} again")
     assert words[words.index("--seed") + 1] == "7"
     assert words[words.index("--rounds") + 1] == "2"
 
