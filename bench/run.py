@@ -34,7 +34,7 @@ MEASUREMENTS = (
     "lambda_cost",
     "growth",
 )
-# Takes up to two hours, so it has a size and a report alone.
+# Takes about two hours, so it has a size and a report alone.
 ALONE = {"huge": ("growth",)}
 
 
