@@ -23,6 +23,9 @@ from loader.errors import SettingsError
 from loader.log import escaped, to_json
 from loader.outcomes import Summary
 
+# Characters of a cell that is not broken over lines.
+_LONGEST_NAME = 32
+
 
 class SafeStatus(Status):
     """A status line whose text has no control characters, and no markup: Rich reads that in the
@@ -92,8 +95,13 @@ def print_table(title: str, rows: list[dict[str, Any]], empty: str = "") -> None
     table = Table(title=escaped(title), title_justify="left")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
+        # In a narrow terminal names stay whole, and headings and long texts take several lines.
+        is_name = not right and all(len(_shown(row[name])) <= _LONGEST_NAME for row in rows)
         table.add_column(
-            escaped(name.replace("_", " ")), justify="right" if right else "left", overflow="fold"
+            escaped(name.replace("_", " ")),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=is_name,
         )
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))

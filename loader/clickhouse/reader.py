@@ -8,7 +8,7 @@ from typing import Any
 
 from loader.clickhouse import safety
 from loader.clickhouse.connect import EMBEDDED_WAIT, ConnectedWarehouse, open_client
-from loader.clickhouse.errors import NOT_THERE, READ_ONLY, UNKNOWN_IDENTIFIER, code_in
+from loader.clickhouse.errors import NOT_THERE, READ_ONLY, UNKNOWN_IDENTIFIER, code_in, words
 from loader.errors import LoaderError, PermanentError, SettingsError
 from loader.settings import Settings
 
@@ -31,8 +31,8 @@ _HAS_DATABASE = """
 select count() as found from system.databases where name = {database:String}
 """
 
-# In front of the statement, or a part of it, in a message: the person who wrote it knows it.
-_SCOPE = re.compile(r"[.:]? In scope ")
+# In front of the statement that a message quotes, or behind it in older versions.
+_HINT = re.compile(r"Maybe you meant: \[[^\]]*\]")
 
 
 class Reader(ConnectedWarehouse):
@@ -132,16 +132,27 @@ def open_reader(settings: Settings, wait: float = EMBEDDED_WAIT) -> Reader:
     return reader
 
 
+def without_statement(text: str) -> str:
+    """A message of ClickHouse without the statement that it quotes, which hides the remedy.
+
+    Args:
+        text: the message.
+    """
+    own = words(text).rstrip(" .:")
+    hints = [hint for hint in _HINT.findall(text)[-1:] if hint not in own]
+    return ". ".join([own, *hints])
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """Replace the remedy of some errors: that of the loader does not fit queries of people."""
     try:
         yield
     except LoaderError as error:
-        code, text = code_in(str(error)), _SCOPE.split(str(error), maxsplit=1)[0]
+        code, text = code_in(str(error)), without_statement(str(error))
         if code == 62:
             # What could stand there instead is a long list.
-            raise PermanentError(text.partition(". Expected one of")[0]) from None
+            raise PermanentError(str(error).partition(". Expected one of")[0]) from None
         if code == UNKNOWN_IDENTIFIER:
             raise PermanentError(text) from None
         text = text.partition("; ")[0]

@@ -40,6 +40,7 @@
     {{ return(in_words(count_groups(changed), sections, slices) ~ 'of new loads') }}
 {% endmacro %}
 
+{#- How many groups a run made, and in how many slices if one was not enough; for dbt's output. -#}
 {% macro in_words(groups, sections, slices) -%}
     {{ return(
         groups ~ ' groups in ' ~ sections | length ~ ' sections'
@@ -145,8 +146,8 @@
 {% endmacro %}
 
 {#- Sections and courses of new groups, with the events that their rows will be made of: those of the
-    present rows (not of their earlier versions, or each run would make smaller slices) and the new
-    ones. -#}
+    present rows and the new ones. `final`: the mart keeps earlier versions of rows until they merge, and
+    each run would make smaller slices. -#}
 {% macro sections_of_groups(mart, groups) %}
     {{ return(run_statement("
         select section_id, " ~ course_hash() ~ " as course_hash, sum(events) as events

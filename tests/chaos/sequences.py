@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import count
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -340,13 +340,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix=f"sequence-{options.seed}-"))
     print(f"seed {options.seed}, {options.steps} steps in {folder}", flush=True)
-    numbers = count(1)
-    play(
-        options.seed,
-        options.steps,
-        folder,
-        lambda step: print(f"{next(numbers)} of {options.steps}: {step}", flush=True),
-    )
+    play(options.seed, options.steps, folder, partial(print, flush=True))
     shutil.rmtree(folder)
     print("nothing lost, nothing doubled")
 

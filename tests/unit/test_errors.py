@@ -9,6 +9,7 @@ from loader.aws.client import aws_errors
 from loader.aws.password import clickhouse_password
 from loader.clickhouse.embedded import engine_config
 from loader.clickhouse.errors import from_answer
+from loader.clickhouse.reader import without_statement
 from loader.errors import LoaderError, MissingRightError, PermanentError, SettingsError, describe
 from loader.settings import Settings
 from loader.variables import queue_address
@@ -194,3 +195,20 @@ def test_a_missing_right_is_named_with_the_grant_that_helps(grant, right):
     assert isinstance(error, MissingRightError)
     assert f"Not enough privileges: user it's me has no right {right}. " in str(error)
     assert f"grant {right} to `it's me`;" in str(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Unknown identifier `a`. Maybe you meant: ['b']. In scope SELECT a FROM c. (UNKNOWN)",
+        "Unknown identifier `a` in scope SELECT a FROM c. Maybe you meant: ['b']. (UNKNOWN)",
+        "Unknown identifier `a`: In scope SELECT 'Maybe you meant: []'. Maybe you meant: ['b'].",
+    ],
+)
+def test_an_error_of_a_query_keeps_the_hint_without_the_statement(text):
+    """As 26.9, 25.8 to 26.3, and a statement that contains the words of the hint."""
+    assert without_statement(text) == "Unknown identifier `a`. Maybe you meant: ['b']"
+
+
+def test_an_error_without_a_statement_stays():
+    assert without_statement("Unknown table `a`. (UNKNOWN)") == "Unknown table `a`. (UNKNOWN)"

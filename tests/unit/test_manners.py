@@ -1,12 +1,15 @@
 """What commands say where a call cannot work: one line, with what to do."""
 
 import gzip
+import io
 import subprocess
 import sys
 
 import pytest
 
 from loader.aws.client import client
+from loader.cli import inspect, output
+from loader.cli.output import SafeConsole
 from loader.errors import SettingsError
 from loader.files import local_objects
 from loader.objects import S3Object
@@ -97,3 +100,17 @@ def test_an_old_python_is_refused_in_words():
 def test_status_opens_with_whether_all_is_well(page, says):
     well = {"unloaded": 0, "ledger": [{"outcome": "committed", "lines": 7}], "tables": [TABLE]}
     assert Status(**well | {"errors": []} | page).headline.startswith(says)
+
+
+def test_status_shows_whole_names_in_80_columns(monkeypatch):
+    stream = io.StringIO()
+    console = SafeConsole(file=stream, width=80, highlight=False, markup=False)
+    monkeypatch.setattr(output, "console", console)
+    monkeypatch.setattr(inspect, "console", console)
+    names = ["activity_attempt_events", "int_xapi__statements", "rejected_statements"]
+    counts = {"rows": 123_456_789, "bytes": 9_876_543_210, "waiting_loads": 10, "waiting_lines": 99}
+    tables = [TABLE | counts | {"name": name} for name in names]
+    inspect._print_status(Status(unloaded=0, ledger=[], errors=[], tables=tables), "here")
+    table = [line for line in stream.getvalue().splitlines() if line.startswith(("│", "┏"))]
+    assert all(any(name in line for line in table) for name in names)
+    assert max(map(len, table)) <= 80
